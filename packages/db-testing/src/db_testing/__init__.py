@@ -1,0 +1,1 @@
+"""Test async SQLAlchemy backends on real PostgreSQL."""
