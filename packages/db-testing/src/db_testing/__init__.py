@@ -1,1 +1,41 @@
-"""Test async SQLAlchemy backends on real PostgreSQL."""
+"""Test async SQLAlchemy backends on real PostgreSQL, each test in a clean database.
+
+The fixtures come with the plugin; an application defines `db_schema` and is done::
+
+    @pytest.fixture(scope="session")
+    def db_schema() -> Schema:
+        return Schema.from_metadata(Base.metadata)
+"""
+
+from .errors import (
+    DBTestingError,
+    FixtureError,
+    SandboxClosedError,
+    SandboxConflictError,
+    SandboxDeadlockError,
+    SandboxError,
+    SandboxLoopError,
+    SandboxLostError,
+    SandboxRefusedError,
+    SchemaError,
+    ServerError,
+    SetupError,
+)
+from .schema import Schema, SchemaLike
+
+__all__ = [
+    "DBTestingError",
+    "FixtureError",
+    "SandboxClosedError",
+    "SandboxConflictError",
+    "SandboxDeadlockError",
+    "SandboxError",
+    "SandboxLoopError",
+    "SandboxLostError",
+    "SandboxRefusedError",
+    "Schema",
+    "SchemaError",
+    "SchemaLike",
+    "ServerError",
+    "SetupError",
+]

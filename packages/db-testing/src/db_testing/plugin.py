@@ -1,1 +1,113 @@
-"""The pytest plugin."""
+"""pytest's hooks: wiring only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from . import _fixtures, _loops, _schemas, _server, _settings, _state
+from ._fixtures import (  # noqa: F401  # pytest finds fixtures among the plugin's names
+    _db_loop,
+    _db_test,
+    db,
+    db_asyncpg,
+    db_connection,
+    db_schema,
+    db_session_options,
+)
+from .errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+WORKER_FIGURES = "db_testing_figures"
+
+_db_application = pytest.fixture(scope="session")(_fixtures._db_application)  # noqa: SLF001
+test_database_url = pytest.fixture(scope="session")(_fixtures.test_database_url)
+db_engine = pytest.fixture(scope="session")(_fixtures.db_engine)
+db_sessionmaker = pytest.fixture(scope="session")(_fixtures.db_sessionmaker)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register the options."""
+    _settings.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the settings."""
+    _state.configure(config)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Name the server, its version and the isolation."""
+    try:
+        server = _server.describe(_state.settings(config).server)
+    except SetupError as error:
+        return f"db-testing: no server ({error})"
+    return f"db-testing: {server}, rollback isolation"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector) -> None:
+    """Give each definition of `db_schema` its own session fixtures, before tests ask for them."""
+    _schemas.register(collector)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Put database tests on the session's event loop."""
+    if _loops.is_database_test(item):
+        _loops.share_session_loop(item)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Put a database test's asynchronous fixtures on the same loop."""
+    with _loops.fixture_on_session_loop(fixturedef, request):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note a failure, so that it is not reported a second time when the test is undone."""
+    report = yield
+    if report.failed:
+        item.stash[_state.FAILED] = True
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave nothing behind, and hand the figures to the process that prints them."""
+    _state.close(session.config)
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        figures = _state.summary(session.config)
+        output[WORKER_FIGURES] = (figures.tests, figures.seconds)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add an xdist worker's figures."""
+    figures = getattr(node, "workeroutput", {}).get(WORKER_FIGURES)
+    if figures is not None:
+        _state.summary(node.config).add(*figures)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the one line."""
+    line = _state.summary(config).line()
+    if line is not None:
+        terminalreporter.write_line(line)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing behind, also when the session never finished."""
+    if _state.SETTINGS in config.stash:
+        _state.close(config)

@@ -1,0 +1,164 @@
+"""The fixtures. Each hands out what the worker, the isolation or SQLAlchemy has made."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+
+from . import _settings, _state
+from .errors import FixtureError, SchemaError, SetupError
+from .schema import SchemaLike
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import asyncpg
+
+    from ._worker import Application
+
+
+@pytest.fixture(scope="session")
+def db_schema(pytestconfig: pytest.Config) -> SchemaLike:
+    """Return the application's schema. To be overridden, or named by the ini key `db_schema`."""
+    dotted = _state.settings(pytestconfig).schema
+    if dotted is None:
+        raise SchemaError(
+            "no schema: a test asked for the database, and nothing says what is in it. Define in "
+            "conftest.py\n\n"
+            '    @pytest.fixture(scope="session")\n'
+            "    def db_schema():\n"
+            "        return Schema.from_metadata(Base.metadata)  # or Schema.from_alembic(...)\n\n"
+            'or set the ini key db_schema = "package.module:attribute".'
+        )
+    schema: SchemaLike = _settings.load(dotted, key="db_schema")
+    return schema
+
+
+@pytest.fixture(scope="session")
+def db_session_options(pytestconfig: pytest.Config) -> Mapping[str, Any]:
+    """Return the options of the application's sessions: those of the ini key of the same name."""
+    dotted = _state.settings(pytestconfig).session_options
+    if dotted is None:
+        return {}
+    value = _settings.load(dotted, key="db_session_options")
+    options: Mapping[str, Any] = value.kw if isinstance(value, async_sessionmaker) else value
+    return {name: option for name, option in options.items() if name != "bind"}
+
+
+def _db_application(request: pytest.FixtureRequest) -> Application:
+    try:
+        schema = request.getfixturevalue("db_schema")
+        if not isinstance(schema, SchemaLike):
+            raise SchemaError(
+                f"the fixture db_schema returned {schema!r}, which is no schema: it has no "
+                f"fingerprint() and apply(). Return Schema.from_metadata(Base.metadata), "
+                f"Schema.from_alembic(...) or an object of your own with these two methods."
+            )
+        return _state.worker(request.config).application(schema)
+    except SetupError as error:
+        _state.stop(request.session, error)
+
+
+def test_database_url(_db_application: Application) -> str:
+    """Return the URL of this worker's database, for code that connects by itself.
+
+    What such code commits is not undone.
+    """
+    return _db_application.isolation.url.render_as_string(hide_password=False)
+
+
+def db_engine(_db_application: Application) -> AsyncEngine:
+    """Return the engine of this worker's database: the same for the whole session."""
+    return _db_application.isolation.engine
+
+
+def db_sessionmaker(
+    db_engine: AsyncEngine, db_session_options: Mapping[str, Any]
+) -> async_sessionmaker[AsyncSession]:
+    """Return a factory of sessions on `db_engine`, with the application's own options."""
+    return async_sessionmaker(db_engine, **db_session_options)
+
+
+test_database_url.__test__ = False  # type: ignore[attr-defined]  # a fixture, not a test
+
+PER_SCHEMA: Final = {
+    function.__name__: function
+    for function in (_db_application, test_database_url, db_engine, db_sessionmaker)
+}
+"""Session fixtures that exist once for each `db_schema`, not once for each session.
+
+pytest caches a session fixture by its definition. Each conftest that defines a `db_schema` gets
+definitions of its own, so that two applications in one run never share a database.
+"""
+
+
+@pytest.fixture(autouse=True)
+def _db_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Undo the test when every other fixture of its own is gone."""
+    test = request.node
+    _state.begin(test)
+    yield
+    _state.end(test)
+
+
+@pytest_asyncio.fixture
+async def _db_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop that the test will run on."""
+    return asyncio.get_running_loop()
+
+
+@pytest.fixture
+def db(
+    request: pytest.FixtureRequest,
+    db_sessionmaker: async_sessionmaker[AsyncSession],
+    _db_application: Application,
+) -> AsyncSession:
+    """Return a session. It is closed after the test, and what it did is undone."""
+    _needs_async(request)
+    session = db_sessionmaker()
+    _db_application.isolation.at_end(session.close)
+    return session
+
+
+@pytest.fixture
+def db_connection(
+    request: pytest.FixtureRequest, db_engine: AsyncEngine, _db_application: Application
+) -> AsyncConnection:
+    """Return an open connection. It is closed after the test, and what it did is undone."""
+    _needs_async(request)
+    loop: asyncio.AbstractEventLoop = request.getfixturevalue("_db_loop")
+    connection = db_engine.connect()
+    loop.run_until_complete(connection.start())
+    _db_application.isolation.at_end(connection.close)
+    return connection
+
+
+@pytest.fixture
+def db_asyncpg(
+    request: pytest.FixtureRequest, db_engine: AsyncEngine, _db_application: Application
+) -> asyncpg.Connection[asyncpg.Record]:
+    """Return a connection of the driver. It is closed after the test, and what it did is undone."""
+    del db_engine  # asked for so that the test counts as a database test
+    _needs_async(request)
+    connection: Any = _db_application.isolation.virtual_connection()
+    _db_application.isolation.at_end(connection.close)
+    return connection  # type: ignore[no-any-return]  # asyncpg's isinstance() agrees
+
+
+def _needs_async(request: pytest.FixtureRequest) -> None:
+    """Refuse to hand an asynchronous object to a test that cannot await."""
+    name = request.fixturename
+    function = request.function
+    inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+    if inspect.iscoroutinefunction(inner) or name not in inspect.signature(inner).parameters:
+        return
+    raise FixtureError(
+        f"{request.node.name} is a plain function and asked for the fixture {name!r}, whose methods "
+        f"must be awaited. Make it `async def` (with @pytest.mark.asyncio in pytest-asyncio's "
+        f"strict mode), or take `test_database_url` and connect with a synchronous driver."
+    )

@@ -1,0 +1,89 @@
+"""Event loops: database tests and their asynchronous fixtures share the session's loop.
+
+pytest-asyncio gives every test a loop of its own unless told otherwise, and every asynchronous
+fixture a loop of its scope. A connection lives on one loop, so a test, its fixtures and the engine
+must agree. Where the user has configured nothing, this module makes them agree on the session's
+loop; where the user has, nothing is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEST_SCOPE: Final = "asyncio_default_test_loop_scope"
+FIXTURE_SCOPE: Final = "asyncio_default_fixture_loop_scope"
+ENGINE: Final = "db_engine"
+"""The fixture that every database fixture depends on, and so every database test."""
+
+
+def is_database_test(item: pytest.Item) -> bool:
+    """Tell whether a test asks, directly or not, for the database."""
+    return ENGINE in getattr(item, "fixturenames", ())
+
+
+def share_session_loop(item: pytest.Item) -> None:
+    """Move a database test to the session's loop, unless its loop was chosen."""
+    marker = item.get_closest_marker("asyncio")
+    if (
+        marker is not None
+        and not {"loop_scope", "scope"} & marker.kwargs.keys()
+        and _loops_are_ours(item.config)
+    ):
+        kwargs = {**marker.kwargs, "loop_scope": "session"}
+        item.add_marker(pytest.mark.asyncio(**kwargs), append=False)
+
+
+@contextlib.contextmanager
+def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> Iterator[None]:
+    """While a database test's asynchronous fixture is set up, give it the session's loop.
+
+    pytest-asyncio reads a fixture's loop scope from the attribute that its decorator leaves on the
+    function; there is no hook to choose it for a test.
+    """
+    function = getattr(fixturedef.func, "__func__", fixturedef.func)
+    if (
+        not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function))
+        or getattr(function, "_loop_scope", None) is not None
+        or not _loops_are_ours(request.config)
+        or _item_loop_scope(request) != "session"
+    ):
+        yield
+        return
+    function._loop_scope = "session"  # noqa: SLF001
+    try:
+        yield
+    finally:
+        function._loop_scope = None  # noqa: SLF001
+
+
+def _item_loop_scope(request: pytest.FixtureRequest) -> str | None:
+    """Return the loop scope of the database test that is being set up."""
+    item = request._pyfuncitem  # noqa: SLF001  # request.node is a collector in wider scopes
+    if not is_database_test(item):
+        return None
+    marker = item.get_closest_marker("asyncio")
+    if marker is None:
+        # A plain test function whose asynchronous fixtures use the database.
+        return "session"
+    scope = marker.kwargs.get("loop_scope")
+    return scope if isinstance(scope, str) else None
+
+
+def _loops_are_ours(config: pytest.Config) -> bool:
+    """Tell whether the user has left the choice of loops open, or chosen as this module does.
+
+    pytest does not tell a default from the same value written down.
+    """
+    return config.getini(TEST_SCOPE) in ("function", "session") and config.getini(FIXTURE_SCOPE) in (
+        None,
+        "",
+        "fixture-scope",  # what pytest-asyncio asks people to write to silence a warning
+        "session",
+    )

@@ -1,0 +1,56 @@
+"""Names of databases: pure functions, within PostgreSQL's 63 bytes.
+
+A name tells a person who looks at `psql -l` whose database it is::
+
+    dbt_<project>_<schema>_<run>_<worker>     a worker's database: dropped when its run ends
+    dbt_template_<fingerprint>                a template: kept between runs
+    dbt_building_<fingerprint>                a template that is not finished
+"""
+
+import hashlib
+import re
+from typing import Final
+
+MAX_BYTES: Final = 63
+"""PostgreSQL's NAMEDATALEN - 1; a longer name is cut off silently, and two could become one."""
+
+PREFIX: Final = "dbt_"
+"""Starts every name of ours; no database without it is ever dropped."""
+
+TEMPLATE_PREFIX: Final = PREFIX + "template_"
+BUILDING_PREFIX: Final = PREFIX + "building_"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "x"
+
+
+def worker_database(*, project: str, fingerprint: str, run: str, worker: str) -> str:
+    """Name one worker's database.
+
+    The project is cut to fit. Run, worker and the schema's fingerprint keep names apart: run and
+    worker are shortened by a digest, never by cutting, so that two of them cannot become equal.
+    """
+    tail = f"_{fingerprint[:8]}_{_short(run, 12)}_{_short(worker, 12)}"
+    return PREFIX + _slug(project)[: MAX_BYTES - len(PREFIX) - len(tail)].rstrip("_") + tail
+
+
+def template_database(fingerprint: str) -> str:
+    """Name the finished template of a schema."""
+    return TEMPLATE_PREFIX + fingerprint[:40]
+
+
+def building_database(fingerprint: str) -> str:
+    """Name the template of a schema while it is being built."""
+    return BUILDING_PREFIX + fingerprint[:40]
+
+
+def is_worker_database(name: str) -> bool:
+    """Tell whether a database is some run's own, and so may be dropped once that run is dead."""
+    return name.startswith(PREFIX) and not name.startswith((TEMPLATE_PREFIX, BUILDING_PREFIX))
+
+
+def _short(text: str, limit: int) -> str:
+    if re.fullmatch(r"[a-z0-9]+", text) and len(text) <= limit:
+        return text
+    return hashlib.sha256(text.encode()).hexdigest()[:limit]

@@ -1,0 +1,99 @@
+"""Settings of a run: one frozen object from the command line, the environment and the ini file."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EMBEDDED: Final = "embedded"
+ENVIRONMENT_SERVER: Final = "DB_TESTING_SERVER"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user chose."""
+
+    server: str
+    """`"embedded"`, or the URL of a server on which the user may create databases."""
+    schema: str | None
+    """Where the application's schema is, as `module:attribute`."""
+    session_options: str | None
+    """Where the application's session options are, as `module:attribute`."""
+    project: str
+    run: str
+    """Identity of the run: the same in all of its xdist workers, and in no other run."""
+    worker: str
+    """The xdist worker, or `"main"`."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register the command line and ini options."""
+    group = parser.getgroup("db-testing", "tests on real PostgreSQL")
+    group.addoption(
+        "--db-server",
+        metavar="SERVER",
+        help='"embedded" (default), or the URL of a PostgreSQL server where databases may be created',
+    )
+    parser.addini("db_server", "as --db-server", type="string", default=EMBEDDED)
+    parser.addini(
+        "db_schema", "module:attribute of the application's Schema", type="string", default=""
+    )
+    parser.addini(
+        "db_session_options",
+        "module:attribute of the application's session options (a mapping or a sessionmaker)",
+        type="string",
+        default="",
+    )
+
+
+def read(config: pytest.Config, *, run: str) -> Settings:
+    """Read the settings: command line before environment before ini.
+
+    Raises:
+        pytest.UsageError: the server is neither `embedded` nor a PostgreSQL URL.
+    """
+    server = (
+        config.getoption("db_server") or os.environ.get(ENVIRONMENT_SERVER) or config.getini("db_server")
+    )
+    if server != EMBEDDED and not server.startswith(("postgresql://", "postgresql+", "postgres://")):
+        message = (
+            f"db-testing: the server {server!r} (from --db-server, {ENVIRONMENT_SERVER} or the ini "
+            f'key db_server) is neither "embedded" nor a postgresql:// URL.'
+        )
+        raise pytest.UsageError(message)
+    worker_input: Mapping[str, Any] = getattr(config, "workerinput", {})
+    return Settings(
+        server=server,
+        schema=config.getini("db_schema") or None,
+        session_options=config.getini("db_session_options") or None,
+        project=config.rootpath.name,
+        run=worker_input.get("testrunuid", run),
+        worker=worker_input.get("workerid", "main"),
+    )
+
+
+def load(dotted: str, *, key: str) -> Any:
+    """Import what an ini key names as `module:attribute`.
+
+    Raises:
+        pytest.UsageError: there is no such module or attribute.
+    """
+    module_name, _, attribute = dotted.partition(":")
+    try:
+        value: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            value = getattr(value, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        message = (
+            f"db-testing: the ini key {key} = {dotted!r} cannot be imported: {error}. "
+            f'It must have the form "package.module:attribute".'
+        )
+        raise pytest.UsageError(message) from error
+    return value
