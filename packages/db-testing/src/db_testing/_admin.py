@@ -59,7 +59,8 @@ class Admin:
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise ServerError(
                 f"cannot connect to {self.url.render_as_string(hide_password=True)}: "
-                f"{error or type(error).__name__}. Is the server running, and may this user connect?"
+                f"{str(error) or type(error).__name__}. Is the server running, and may this user "
+                f"connect?"
             ) from error
 
     def run(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:

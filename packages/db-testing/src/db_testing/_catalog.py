@@ -26,7 +26,9 @@ _INITIALLY_DEFERRED: Final = """
 # Functions written in C come from extensions and are not suspected of writing tables.
 _ROUTINES: Final = """
     SELECT DISTINCT p.proname
-    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
+    FROM pg_proc p
+    JOIN pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_language l ON l.oid = p.prolang
     WHERE p.provolatile = 'v' AND l.lanname NOT IN ('c', 'internal')
       AND n.nspname NOT IN ('pg_catalog', 'information_schema')
       AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 
 from . import _settings, _state
 from .errors import FixtureError, SchemaError, SetupError
@@ -18,6 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import asyncpg
+    from sqlalchemy.ext.asyncio import (
+        AsyncConnection,
+        AsyncEngine,
+        AsyncSession,
+        async_sessionmaker,
+    )
 
     from ._worker import Application
 
@@ -46,7 +51,7 @@ def db_session_options(pytestconfig: pytest.Config) -> Mapping[str, Any]:
     if dotted is None:
         return {}
     value = _settings.load(dotted, key="db_session_options")
-    options: Mapping[str, Any] = value.kw if isinstance(value, async_sessionmaker) else value
+    options: Mapping[str, Any] = getattr(value, "kw", value)  # a sessionmaker, or the mapping
     return {name: option for name, option in options.items() if name != "bind"}
 
 
@@ -59,12 +64,12 @@ def _db_application(request: pytest.FixtureRequest) -> Application:
                 f"fingerprint() and apply(). Return Schema.from_metadata(Base.metadata), "
                 f"Schema.from_alembic(...) or an object of your own with these two methods."
             )
-        return _state.worker(request.config).application(schema)
+        return _state.application(request.config, schema)
     except SetupError as error:
         _state.stop(request.session, error)
 
 
-def test_database_url(_db_application: Application) -> str:
+def test_database_url(_db_application: Application) -> str:  # noqa: PT019  # no test: a fixture
     """Return the URL of this worker's database, for code that connects by itself.
 
     What such code commits is not undone.
@@ -81,6 +86,8 @@ def db_sessionmaker(
     db_engine: AsyncEngine, db_session_options: Mapping[str, Any]
 ) -> async_sessionmaker[AsyncSession]:
     """Return a factory of sessions on `db_engine`, with the application's own options."""
+    from sqlalchemy.ext.asyncio import async_sessionmaker
+
     return async_sessionmaker(db_engine, **db_session_options)
 
 
@@ -132,8 +139,11 @@ def db_connection(
     """Return an open connection. It is closed after the test, and what it did is undone."""
     _needs_async(request)
     loop: asyncio.AbstractEventLoop = request.getfixturevalue("_db_loop")
-    connection = db_engine.connect()
-    loop.run_until_complete(connection.start())
+
+    async def connect() -> AsyncConnection:
+        return await db_engine.connect()
+
+    connection = loop.run_until_complete(connect())
     _db_application.isolation.at_end(connection.close)
     return connection
 
@@ -145,9 +155,9 @@ def db_asyncpg(
     """Return a connection of the driver. It is closed after the test, and what it did is undone."""
     del db_engine  # asked for so that the test counts as a database test
     _needs_async(request)
-    connection: Any = _db_application.isolation.virtual_connection()
+    connection = _db_application.isolation.virtual_connection()
     _db_application.isolation.at_end(connection.close)
-    return connection  # type: ignore[no-any-return]  # asyncpg's isinstance() agrees
+    return cast("asyncpg.Connection[asyncpg.Record]", connection)  # as isinstance() says, too
 
 
 def _needs_async(request: pytest.FixtureRequest) -> None:
@@ -158,7 +168,7 @@ def _needs_async(request: pytest.FixtureRequest) -> None:
     if inspect.iscoroutinefunction(inner) or name not in inspect.signature(inner).parameters:
         return
     raise FixtureError(
-        f"{request.node.name} is a plain function and asked for the fixture {name!r}, whose methods "
-        f"must be awaited. Make it `async def` (with @pytest.mark.asyncio in pytest-asyncio's "
-        f"strict mode), or take `test_database_url` and connect with a synchronous driver."
+        f"{request.node.name} is a plain function and asked for the fixture {name!r}, whose "
+        f"methods must be awaited. Make it `async def` (with @pytest.mark.asyncio in "
+        f"pytest-asyncio's strict mode), or take `test_database_url` and connect with a synchronous driver."
     )

@@ -81,7 +81,9 @@ def _loops_are_ours(config: pytest.Config) -> bool:
 
     pytest does not tell a default from the same value written down.
     """
-    return config.getini(TEST_SCOPE) in ("function", "session") and config.getini(FIXTURE_SCOPE) in (
+    return config.getini(TEST_SCOPE) in ("function", "session") and config.getini(
+        FIXTURE_SCOPE
+    ) in (
         None,
         "",
         "fixture-scope",  # what pytest-asyncio asks people to write to silence a warning

@@ -45,6 +45,7 @@ import asyncio
 import contextvars
 import functools
 import sys
+import textwrap
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -528,9 +529,9 @@ class Sandbox:
         if conflict is not None:
             raise self._fail(
                 SandboxConflictError(
-                    f"{transaction} was rolled back at {caller()}, but {conflict} has written since "
-                    f"and is not to be undone. Savepoints cannot express this: end the first before "
-                    f"the second writes, or add {MARKER} to {self._test}."
+                    f"{transaction} was rolled back at {caller()}, but {conflict} has written "
+                    f"since and is not to be undone. Savepoints cannot express this: end the "
+                    f"first before the second writes, or add {MARKER} to {self._test}."
                 ),
                 broken=True,
             )
@@ -578,8 +579,8 @@ class Sandbox:
             )
             raise self._fail(
                 SandboxDeadlockError(
-                    f"{transaction} waited {self._patience:g} s for its turn at {caller()}: {what}. "
-                    f"Under rollback isolation transactions that write take turns on one "
+                    f"{transaction} waited {self._patience:g} s for its turn at {caller()}: "
+                    f"{what}. Under rollback isolation transactions that write take turns on one "
                     f"connection. If the first is waiting for the second, add {MARKER} to "
                     f"{self._test}."
                 )
@@ -649,8 +650,7 @@ async def _ended_or_orphaned(holder: Transaction) -> None:
 
 
 def _shorten(sql: str) -> str:
-    text = " ".join(sql.split())
-    return text if len(text) <= 80 else text[:77] + "..."
+    return textwrap.shorten(sql, 80, placeholder=" ...")
 
 
 class _LiveWire:

@@ -28,7 +28,7 @@ def register(collector: pytest.Collector) -> None:
                     _define(node, name, function)
 
 
-def _holder(node: pytest.Collector | pytest.Item) -> Any:
+def _holder(node: Any) -> Any:
     """Return the module or class whose fixtures belong to a node."""
     if isinstance(node, pytest.Directory):
         return node.config.pluginmanager.get_plugin(str(node.path / "conftest.py"))

@@ -25,13 +25,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy.engine import URL, make_url
-
 from . import _settings
 from .errors import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sqlalchemy.engine import URL
 
 DRIVER: Final = "postgresql+asyncpg"
 SUPERUSER: Final = "postgres"
@@ -101,7 +101,7 @@ def describe(server: str) -> str:
         ServerError: the embedded server cannot be used on this machine.
     """
     if server != _settings.EMBEDDED:
-        return make_url(server).set(drivername="postgresql").render_as_string(hide_password=True)
+        return _url(server).set(drivername="postgresql").render_as_string(hide_password=True)
     return f"{Binaries.find().version} (embedded)"
 
 
@@ -112,12 +112,18 @@ def acquire(server: str) -> Server:
         ServerError: it cannot be found or started.
     """
     if server != _settings.EMBEDDED:
-        url = make_url(server).set(drivername=DRIVER)
+        url = _url(server)
         if not url.database:
-            url = url.set(database=SUPERUSER)
+            url = url.set(database="postgres")
         return Server(url, describe(server))
     binaries = Binaries.find()
     return Cluster.locate(binaries).acquire()
+
+
+def _url(server: str) -> URL:
+    from sqlalchemy.engine import make_url
+
+    return make_url(server).set(drivername=DRIVER)
 
 
 # --------------------------------------------------------------------------- who runs the server
@@ -240,7 +246,7 @@ def _version(folder: Path, identity: Identity) -> str:
         ServerError: it cannot run here.
     """
     try:
-        asked = subprocess.run(  # noqa: S603
+        asked = subprocess.run(
             [folder / "postgres", "--version"],
             capture_output=True,
             text=True,
@@ -298,8 +304,8 @@ class Cluster:
                 _own_folder(folder, 0o711 if identity.uid is not None else 0o700)
         except OSError as error:
             raise ServerError(
-                f"the folder {cluster.folder} for the embedded server cannot be used: {error}. Make "
-                f"it writable, or set XDG_CACHE_HOME to a folder that is."
+                f"the folder {cluster.folder} for the embedded server cannot be used: {error}. "
+                f"Make it writable, or set XDG_CACHE_HOME to a folder that is."
             ) from error
         return cluster
 
@@ -333,12 +339,14 @@ class Cluster:
 
     @property
     def url(self) -> URL:
+        from sqlalchemy.engine import URL
+
         return URL.create(
             DRIVER, username=SUPERUSER, database="postgres", query={"host": str(self.socket_folder)}
         )
 
     def _answers(self) -> bool:
-        import socket  # noqa: PLC0415  # only the process that may have to start the server
+        import socket  # only the process that may have to start the server
 
         with socket.socket(socket.AF_UNIX) as client:
             try:
@@ -354,7 +362,7 @@ class Cluster:
         binaries = self.binaries.reachable_by(self.identity)
         with _half_made(self.data) as partial:
             self.identity.give(partial)
-            made = subprocess.run(  # noqa: S603
+            made = subprocess.run(
                 [binaries.folder / "initdb", *INITDB, "--pgdata", partial],
                 capture_output=True,
                 text=True,
@@ -387,7 +395,7 @@ class Cluster:
             "leases": str(self.folder / "leases"),
             "log": str(self.log),
         }
-        watchdog = subprocess.Popen(  # noqa: S603
+        watchdog = subprocess.Popen(
             [sys.executable, "-I", "-S", Path(__file__).with_name("_watchdog.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -416,7 +424,7 @@ _detached: list[subprocess.Popen[bytes]] = []
 
 def _read_line(process: subprocess.Popen[bytes], timeout: float) -> str:
     """Read a process's first answer: one line, or everything when that line is not all."""
-    import select  # noqa: PLC0415  # only the process that starts the server
+    import select  # only the process that starts the server
 
     assert process.stdout is not None  # noqa: S101  # every caller asks for a pipe
     deadline = time.monotonic() + timeout
@@ -440,9 +448,8 @@ def _home() -> Path:
     shared_memory = Path("/dev/shm")  # noqa: S108  # ours is a folder in it that only we can enter
     name = f"db-testing-{os.geteuid()}"
     with contextlib.suppress(OSError):
-        if (
-            os.access(shared_memory, os.W_OK | os.X_OK)
-            and ((shared_memory / name).exists() or shutil.disk_usage(shared_memory).free >= ROOM)
+        if os.access(shared_memory, os.W_OK | os.X_OK) and (
+            (shared_memory / name).exists() or shutil.disk_usage(shared_memory).free >= ROOM
         ):
             return shared_memory / name
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

@@ -39,7 +39,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--db-server",
         metavar="SERVER",
-        help='"embedded" (default), or the URL of a PostgreSQL server where databases may be created',
+        help='"embedded" (default), or the URL of a server on which databases may be created',
     )
     parser.addini("db_server", "as --db-server", type="string", default=EMBEDDED)
     parser.addini(
@@ -60,9 +60,13 @@ def read(config: pytest.Config, *, run: str) -> Settings:
         pytest.UsageError: the server is neither `embedded` nor a PostgreSQL URL.
     """
     server = (
-        config.getoption("db_server") or os.environ.get(ENVIRONMENT_SERVER) or config.getini("db_server")
+        config.getoption("db_server")
+        or os.environ.get(ENVIRONMENT_SERVER)
+        or config.getini("db_server")
     )
-    if server != EMBEDDED and not server.startswith(("postgresql://", "postgresql+", "postgres://")):
+    if server != EMBEDDED and not server.startswith(
+        ("postgresql://", "postgresql+", "postgres://")
+    ):
         message = (
             f"db-testing: the server {server!r} (from --db-server, {ENVIRONMENT_SERVER} or the ini "
             f'key db_server) is neither "embedded" nor a postgresql:// URL.'

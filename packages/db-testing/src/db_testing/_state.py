@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from . import _settings
-from ._worker import Worker
-from .errors import SetupError
 from .report import Summary
+
+if TYPE_CHECKING:
+    from ._worker import Application, Worker
+    from .errors import SetupError
+    from .schema import SchemaLike
 
 SETTINGS: pytest.StashKey[_settings.Settings] = pytest.StashKey()
 WORKER: pytest.StashKey[Worker] = pytest.StashKey()
 SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
+TEST: pytest.StashKey[str | None] = pytest.StashKey()
+"""The test that is running, from the set-up of its own fixtures to the end of them."""
 FAILED: pytest.StashKey[bool] = pytest.StashKey()
 
 
@@ -22,7 +27,6 @@ def configure(config: pytest.Config) -> None:
     """Read the settings, which may be wrong, before anything else happens."""
     config.stash[SETTINGS] = _settings.read(config, run=uuid.uuid4().hex[:10])
     config.stash[SUMMARY] = Summary()
-    config.stash[WORKER] = Worker(config.stash[SETTINGS])
 
 
 def settings(config: pytest.Config) -> _settings.Settings:
@@ -35,26 +39,45 @@ def summary(config: pytest.Config) -> Summary:
     return config.stash[SUMMARY]
 
 
-def worker(config: pytest.Config) -> Worker:
-    """Return this process's worker."""
-    return config.stash[WORKER]
+def application(config: pytest.Config, schema: SchemaLike) -> Application:
+    """Return this process's database of a schema, made on first use.
+
+    Raises:
+        SetupError: there is no server, or the schema cannot be applied.
+    """
+    worker = config.stash.get(WORKER, None)
+    if worker is None:
+        # Only a run that uses the database pays for SQLAlchemy and asyncpg, 0.6 s here.
+        from ._worker import Worker
+
+        worker = config.stash[WORKER] = Worker(settings(config))
+        worker.begin(config.stash.get(TEST, None))
+    return worker.application(schema)
 
 
 def close(config: pytest.Config) -> None:
     """Drop every database and give the server up."""
-    for application in worker(config).applications:
-        summary(config).add(application.isolation.tests, application.isolation.seconds)
-    worker(config).close()
+    worker = config.stash.get(WORKER, None)
+    if worker is not None:
+        del config.stash[WORKER]
+        for used in worker.applications:
+            summary(config).add(used.isolation.tests, used.isolation.seconds)
+        worker.close()
 
 
 def begin(test: pytest.Item) -> None:
     """Let the statements that follow belong to the test."""
-    worker(test.config).begin(test.nodeid)
+    test.config.stash[TEST] = test.nodeid
+    worker = test.config.stash.get(WORKER, None)
+    if worker is not None:
+        worker.begin(test.nodeid)
 
 
 def end(test: pytest.Item) -> None:
     """Undo the test; fail it for what rollback isolation could not do, unless it has failed."""
-    failures = worker(test.config).end()
+    test.config.stash[TEST] = None
+    worker = test.config.stash.get(WORKER, None)
+    failures = worker.end() if worker is not None else []
     if failures and not test.stash.get(FAILED, False):
         pytest.fail(str(failures[0]), pytrace=False)
 

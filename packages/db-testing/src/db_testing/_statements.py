@@ -17,7 +17,9 @@ _CONTROL = re.compile(
         (?P<savepoint>savepoint\s+{_IDENTIFIER})
       | (?P<release>release\s+(?:savepoint\s+)?{_IDENTIFIER})
       | (?P<rollback_to>rollback\s+(?:work\s+|transaction\s+)?to\s+(?:savepoint\s+)?{_IDENTIFIER})
-      | (?P<boundary>(?:begin|start\s+transaction|commit|end|rollback|abort|prepare\s+transaction)\b.*)
+      | (?P<boundary>
+          (?:begin|start\s+transaction|commit|end|rollback|abort|prepare\s+transaction)\b.*
+        )
     )\s*;?\s*$""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )

@@ -18,6 +18,9 @@ from .errors import SchemaError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
+
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
     from ._admin import Admin
     from .schema import SchemaLike
@@ -27,8 +30,6 @@ FORMAT: Final = 1
 
 BUILD_TIMEOUT: Final = 600
 """Seconds that a worker waits while another builds the template."""
-
-Connection = asyncpg.Connection
 
 
 def fingerprint(schema: SchemaLike, server_version: int) -> str:
@@ -67,8 +68,7 @@ def _build(admin: Admin, schema: SchemaLike, print_of: str, template: str) -> No
     except Exception as error:
         # The schema is the user's code, which may raise anything; what it raised is the cause.
         raise SchemaError(
-            f"{schema!r} could not be applied to an empty database: "
-            f"{type(error).__name__}: {error}"
+            f"{schema!r} could not be applied to an empty database: {type(error).__name__}: {error}"
         ) from error
     finally:
         admin.run(_drop, admin.connection, building)
@@ -142,7 +142,7 @@ async def _unlock(connection: Connection, name: str) -> None:
 async def _create_empty(connection: Connection, name: str) -> None:
     await _drop(connection, name)
     try:
-        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0 ENCODING \'UTF8\'')
+        await connection.execute(f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8'")
     except asyncpg.InsufficientPrivilegeError as error:
         raise ServerError(
             f"this user may not create databases on the server ({error}). "

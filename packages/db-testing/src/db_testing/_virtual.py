@@ -7,7 +7,7 @@ sandbox's; everything that reaches the server goes through :meth:`Sandbox.run` o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import asyncpg
 from asyncpg.connection import _ConnectionProxy
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
         Sequence,
     )
 
+    from asyncpg.cursor import Cursor
+    from asyncpg.prepared_stmt import PreparedStatement
+
     from ._sandbox import Wire
+
+T = TypeVar("T")
 
 _LEVELS = (None, "read_committed", "read_uncommitted")
 
@@ -50,7 +55,7 @@ class VirtualConnection(_ConnectionProxy):
 
     # ------------------------------------------------------------------ statements
 
-    async def _run(self, sql: str, operation: Callable[[Wire], Awaitable[Any]]) -> Any:
+    async def _run(self, sql: str, operation: Callable[[Wire], Awaitable[T]]) -> T:
         self._check_open()
         if self._transaction is None:
             return await self._sandbox.statement(sql, operation)
@@ -297,19 +302,24 @@ class VirtualStatement:
         self._query = query
         self._options = options
         self._wire: Wire | None = None
-        self._real: Any = None
+        self._real: PreparedStatement[Any] | None = None
 
     async def _prepare(self) -> None:
         await self._connection._run(self._query, self._ensure)  # noqa: SLF001
 
-    async def _ensure(self, wire: Wire) -> Any:
-        if self._wire is not wire:
+    async def _ensure(self, wire: Wire) -> PreparedStatement[Any]:
+        if self._real is None or self._wire is not wire:
             self._real = await wire.prepare(self._query, **self._options)
             self._wire = wire
         return self._real
 
-    async def _run(self, operation: Callable[[Any], Awaitable[Any]]) -> Any:
-        async def on(wire: Wire) -> Any:
+    @property
+    def _prepared(self) -> PreparedStatement[Any]:
+        assert self._real is not None  # noqa: S101  # prepare() has returned
+        return self._real
+
+    async def _run(self, operation: Callable[[PreparedStatement[Any]], Awaitable[T]]) -> T:
+        async def on(wire: Wire) -> T:
             return await operation(await self._ensure(wire))
 
         return await self._connection._run(self._query, on)  # noqa: SLF001
@@ -335,23 +345,26 @@ class VirtualStatement:
     def cursor(self, *args: Any, **options: Any) -> VirtualCursorFactory:
         prefetch = options.pop("prefetch", None)
         return VirtualCursorFactory(
-            self._connection, self._query, lambda _: self._real.cursor(*args, **options), prefetch
+            self._connection,
+            self._query,
+            lambda _: self._prepared.cursor(*args, **options),
+            prefetch,
         )
 
     def get_name(self) -> str:
-        return self._real.get_name()
+        return self._prepared.get_name()
 
     def get_query(self) -> str:
         return self._query
 
-    def get_statusmsg(self) -> str:
-        return self._real.get_statusmsg()
+    def get_statusmsg(self) -> str | None:
+        return self._prepared.get_statusmsg()
 
     def get_parameters(self) -> Any:
-        return self._real.get_parameters()
+        return self._prepared.get_parameters()
 
     def get_attributes(self) -> Any:
-        return self._real.get_attributes()
+        return self._prepared.get_attributes()
 
 
 class ControlStatement(VirtualStatement):
@@ -369,8 +382,8 @@ class ControlStatement(VirtualStatement):
         self._status = await self._connection._steer(self._control)  # noqa: SLF001
         return []
 
-    def get_statusmsg(self) -> str:
-        return self._status or ""
+    def get_statusmsg(self) -> str | None:
+        return self._status
 
     def get_parameters(self) -> Any:
         return ()
@@ -418,12 +431,12 @@ class VirtualCursorFactory:
 class VirtualCursor:
     """An open cursor."""
 
-    def __init__(self, connection: VirtualConnection, query: str, real: Any) -> None:
+    def __init__(self, connection: VirtualConnection, query: str, real: Cursor[Any]) -> None:
         self._connection = connection
         self._query = query
         self._real = real
 
-    async def _run(self, operation: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def _run(self, operation: Callable[[Cursor[Any]], Awaitable[T]]) -> T:
         return await self._connection._run(self._query, lambda _: operation(self._real))  # noqa: SLF001
 
     async def fetch(self, n: int, *, timeout: float | None = None) -> list[Any]:

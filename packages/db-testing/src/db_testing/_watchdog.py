@@ -40,7 +40,7 @@ def main() -> int:
     order = json.load(sys.stdin)
     leases = os.open(order["leases"], os.O_RDWR)
     try:
-        server = subprocess.Popen(  # noqa: S603  # the command is db-testing's own
+        server = subprocess.Popen(  # the command is db-testing's own
             order["command"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

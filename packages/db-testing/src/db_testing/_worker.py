@@ -34,11 +34,12 @@ class Worker:
         self._applications: dict[str, Application] = {}
         self._test: str | None = None
 
-    def begin(self, test: str) -> None:
-        """Let the statements that follow belong to a test."""
+    def begin(self, test: str | None) -> None:
+        """Let the statements that follow belong to a test, also to databases not made yet."""
         self._test = test
-        for application in self._applications.values():
-            application.isolation.begin(test)
+        if test is not None:
+            for application in self._applications.values():
+                application.isolation.begin(test)
 
     def end(self) -> list[SandboxError]:
         """Undo the test, and return what rollback isolation could not do for it."""

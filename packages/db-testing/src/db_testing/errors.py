@@ -30,7 +30,7 @@ class SandboxDeadlockError(SandboxError):
 
 
 class SandboxConflictError(SandboxError):
-    """A rollback cannot be expressed by savepoints: it would undo what another transaction did since."""
+    """A rollback would undo what another transaction has done since; savepoints cannot help."""
 
 
 class SandboxRefusedError(SandboxError):

@@ -71,7 +71,7 @@ class _Metadata(Schema):
         return f"Schema.from_metadata(...)  # {tables} tables"
 
     def fingerprint(self) -> str:
-        from sqlalchemy import create_mock_engine  # noqa: PLC0415  # costs a worker 40 ms otherwise
+        from sqlalchemy import create_mock_engine  # costs a worker 40 ms otherwise
 
         statements: list[str] = []
 
@@ -88,9 +88,9 @@ class _Metadata(Schema):
         asyncio.run(self._create_all(url))
 
     async def _create_all(self, url: URL) -> None:
-        from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
-        from sqlalchemy.pool import NullPool  # noqa: PLC0415
-        from sqlalchemy.schema import CreateSchema  # noqa: PLC0415
+        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.pool import NullPool
+        from sqlalchemy.schema import CreateSchema
 
         engine = create_async_engine(url, poolclass=NullPool)
         try:
@@ -115,7 +115,7 @@ class _Alembic(Schema):
         return f"Schema.from_alembic({str(self._ini)!r})"
 
     def fingerprint(self) -> str:
-        from alembic.script import ScriptDirectory  # noqa: PLC0415  # an optional dependency
+        from alembic.script import ScriptDirectory  # an optional dependency
 
         script = ScriptDirectory.from_config(self._config())
         folders = {Path(script.dir), *map(Path, script._version_locations)}  # noqa: SLF001
@@ -127,7 +127,7 @@ class _Alembic(Schema):
         return digest.hexdigest()
 
     def apply(self, url: URL) -> None:
-        from alembic import command  # noqa: PLC0415
+        from alembic import command
 
         config = self._config()
         # A config parser reads % as interpolation.
@@ -138,18 +138,18 @@ class _Alembic(Schema):
 
     def _config(self) -> Any:
         try:
-            from alembic.config import Config  # noqa: PLC0415
+            from alembic.config import Config
         except ImportError as error:
             raise SchemaError(
                 f"{self!r} needs Alembic, which is not installed. Install db-testing[alembic]."
             ) from error
         # Without standard output: its progress would stand between the tests' results.
-        return Config(self._ini, stdout=Path(os.devnull).open("w"))  # noqa: SIM115
+        return Config(self._ini, stdout=Path(os.devnull).open("w"))
 
     async def _check_applied(self, url: URL) -> None:
-        import asyncpg  # noqa: PLC0415
+        import asyncpg
 
-        from ._admin import connect_options  # noqa: PLC0415
+        from ._admin import connect_options
 
         connection = await asyncpg.connect(**connect_options(url))
         try:
@@ -173,7 +173,6 @@ def _find(ini: Path) -> Path:
         if (folder / ini).is_file():
             return (folder / ini).resolve()
     raise SchemaError(
-        f"Schema.from_alembic({str(ini)!r}): there is no such file in {Path.cwd()} or a folder above "
-        f"it. Give an absolute path, such as Path(__file__).parents[1] / 'alembic.ini'."
+        f"Schema.from_alembic({str(ini)!r}): there is no such file in {Path.cwd()} or a folder "
+        f"above it. Give an absolute path, such as Path(__file__).parents[1] / 'alembic.ini'."
     )
-
