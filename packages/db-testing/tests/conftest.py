@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy import ForeignKey, Identity, MetaData
@@ -11,14 +11,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from db_testing import Schema
 
-pytest_plugins = ["pytester"]
-
 
 class Base(DeclarativeBase):
     """Tables of the tests."""
 
     metadata = MetaData()
-    type_annotation_map = {dict[str, Any]: JSONB}
+    type_annotation_map: ClassVar = {dict[str, Any]: JSONB}
 
 
 class Author(Base):

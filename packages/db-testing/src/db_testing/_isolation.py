@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,7 @@ from ._virtual import VirtualConnection
 from .errors import DBTestingError, SandboxError
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -39,7 +39,7 @@ class Rollback:
         """How long undoing them took."""
         self._renew = renew
         self._sandbox = Sandbox(self._connect)
-        self._closing: list[Callable[[], Awaitable[None]]] = []
+        self._closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._last_loop: asyncio.AbstractEventLoop | None = None
         self.engine: AsyncEngine = create_async_engine(
             url,
@@ -65,7 +65,7 @@ class Rollback:
         """Let what follows belong to a test."""
         self._sandbox.begin_test(test)
 
-    def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
+    def at_end(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Close something on the test's event loop after the test has been undone."""
         self._closing.append(close)
 
@@ -79,6 +79,7 @@ class Rollback:
         started = time.perf_counter()
         if loop.is_closed():
             self._sandbox.abandon_test()
+            self._close_without_loop(closing)
         elif loop.is_running():
             message = "a database test ended while its event loop was running"
             raise DBTestingError(message)
@@ -94,10 +95,19 @@ class Rollback:
         self.seconds += time.perf_counter() - started
         return self._sandbox.failure
 
-    async def _end(self, closing: list[Callable[[], Awaitable[None]]]) -> None:
+    async def _end(self, closing: list[Callable[[], Coroutine[Any, Any, None]]]) -> None:
         await self._sandbox.end_test()
         for close in closing:
             await close()
+
+    def _close_without_loop(self, closing: list[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+        """Close what the test was given when its event loop is gone: nothing is sent any more."""
+        loop = asyncio.new_event_loop()
+        try:
+            for close in closing:
+                loop.run_until_complete(close())
+        finally:
+            loop.close()
 
     def _replace(self, loop: asyncio.AbstractEventLoop) -> None:
         if not loop.is_closed():

@@ -1,0 +1,196 @@
+"""What isolation costs a test: one suite, run with each way of isolating it, in interleaved rounds.
+
+    uv run python benchmarks/isolation.py [--tests 300] [--tables 50] [--rounds 5]
+
+Every variant runs the same tests (insert two rows, commit, read them back) on the same embedded
+server; only the fixture `session` differs. `nothing` is the floor: the same session on a
+session-scoped engine, with nothing undone. Times are of the tests alone, from the end of the first
+to the end of the last; start-up is left out. Machines are noisy: trust the ratios and differences
+of one run, not its absolute times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+INI = """
+[pytest]
+asyncio_mode = auto
+asyncio_default_fixture_loop_scope = session
+asyncio_default_test_loop_scope = session
+pythonpath = .
+addopts = -q -p no:randomly -p no:cacheprovider
+"""
+
+MODELS = """
+import os
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+class Base(DeclarativeBase):
+    pass
+
+def table(number):
+    return type(f"Table{number}", (Base,), {
+        "__tablename__": f"table_{number}",
+        "__annotations__": {"id": Mapped[int], "name": Mapped[str], "amount": Mapped[int]},
+        "id": mapped_column(primary_key=True),
+        "name": mapped_column(unique=True),
+        "amount": mapped_column(index=True),
+    })
+
+TABLES = [table(number) for number in range(int(os.environ["BENCHMARK_TABLES"]))]
+"""
+
+TESTS = """
+import os
+import uuid
+import pytest
+from models import TABLES
+from sqlalchemy import select
+
+@pytest.mark.parametrize("number", range(int(os.environ["BENCHMARK_TESTS"])))
+async def test_writes_and_reads(session, number):
+    table = TABLES[number % len(TABLES)]
+    names = [uuid.uuid4().hex, uuid.uuid4().hex]
+    session.add_all(table(name=name, amount=number) for name in names)
+    await session.commit()
+    found = (await session.execute(select(table).where(table.name.in_(names)))).scalars().all()
+    assert len(found) == 2
+"""
+
+CONFTEST = """
+import json
+import os
+import time
+import pytest
+from models import Base
+from db_testing import Schema
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+@pytest.fixture(scope="session")
+def db_schema():
+    return Schema.from_metadata(Base.metadata)
+
+@pytest.fixture(scope="session")
+async def engine(test_database_url):
+    engine = create_async_engine(test_database_url)
+    yield engine
+    await engine.dispose()
+
+ends = []
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol():
+    result = yield
+    ends.append(time.perf_counter())
+    return result
+
+def pytest_sessionfinish(exitstatus):
+    assert exitstatus == 0
+    with open(os.environ["BENCHMARK_RESULT"], "w") as file:
+        json.dump((ends[-1] - ends[0]) / (len(ends) - 1), file)
+"""
+
+VARIANTS = {
+    "nothing": """
+@pytest.fixture
+async def session(engine):
+    async with async_sessionmaker(engine)() as session:
+        yield session
+""",
+    "db-testing rollback": """
+@pytest.fixture
+def session(db):
+    return db
+""",
+    "TRUNCATE of every table": """
+TRUNCATE = "TRUNCATE " + ", ".join(Base.metadata.tables) + " RESTART IDENTITY CASCADE"
+
+@pytest.fixture
+async def session(engine):
+    async with async_sessionmaker(engine)() as session:
+        yield session
+    async with engine.begin() as connection:
+        await connection.execute(text(TRUNCATE))
+""",
+    "schema built for each test": """
+@pytest.fixture
+async def session(engine):
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+        await connection.run_sync(Base.metadata.create_all)
+    async with async_sessionmaker(engine)() as session:
+        yield session
+""",
+}
+
+
+def run(folder: Path, tests: int, tables: int) -> float:
+    """Run a variant's suite and return its seconds per test."""
+    result = folder / "result.json"
+    environment = os.environ | {
+        "BENCHMARK_TESTS": str(tests),
+        "BENCHMARK_TABLES": str(tables),
+        "BENCHMARK_RESULT": str(result),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        sys.exit(f"a run failed:\n{done.stdout}\n{done.stderr}")
+    return float(json.loads(result.read_text()))
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--tests", type=int, default=300, help="tests in the suite")
+    parser.add_argument("--tables", type=int, default=50, help="tables in its schema")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each variant")
+    options = parser.parse_args()
+
+    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
+        folders = {}
+        for number, (name, fixture) in enumerate(VARIANTS.items()):
+            folder = folders[name] = Path(temporary) / f"variant{number}"
+            folder.mkdir()
+            (folder / "pytest.ini").write_text(INI)
+            (folder / "models.py").write_text(MODELS)
+            (folder / "conftest.py").write_text(CONFTEST + fixture)
+            (folder / "test_suite.py").write_text(TESTS)
+        for _ in range(options.rounds):
+            for name, folder in folders.items():
+                # The slow ones say as much with fewer tests.
+                tests = options.tests if name in ("nothing", "db-testing rollback") else 40
+                seconds[name].append(run(folder, tests, options.tables))
+
+    floor = seconds["nothing"]
+    print(
+        f"{options.tables} tables, {options.tests} tests, {options.rounds} interleaved rounds; "
+        f"Python {platform.python_version()}, {os.cpu_count()} cores\n"
+    )
+    print("| isolation | ms per test, median (min to max) | over nothing, median |")
+    print("|---|---|---|")
+    for name, times in seconds.items():
+        median, least, most = (f(times) * 1e3 for f in (statistics.median, min, max))
+        over = statistics.median(a - b for a, b in zip(times, floor, strict=True)) * 1e3
+        print(f"| {name} | {median:.2f} ({least:.2f} to {most:.2f}) | {over:+.2f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Runs of small suites, each in a folder of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from db_testing import _naming
+from db_testing._admin import Admin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SUITES = Path(__file__).parents[1] / "suites"
+
+INI = """
+[pytest]
+asyncio_mode = {mode}
+asyncio_default_fixture_loop_scope = {fixture_loop_scope}
+filterwarnings = error
+pythonpath = .
+{more}
+"""
+
+Suite: TypeAlias = Callable[..., pytest.Pytester]
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    """Write a suite: files from `tests/suites`, and the conftest that makes it an application's."""
+    # A project's databases carry its name; no other test's, running now, may have the same.
+    folder = pytester.path / f"p{uuid.uuid4().hex[:12]}"
+    folder.mkdir()
+    monkeypatch.setattr(pytester, "_path", folder)
+    pytester.chdir()
+
+    def write(
+        *names: str,
+        conftest: str | None = "app_conftest",
+        mode: str = "strict",
+        fixture_loop_scope: str = "fixture-scope",
+        more: str = "",
+    ) -> pytest.Pytester:
+        pytester.makeini(INI.format(mode=mode, fixture_loop_scope=fixture_loop_scope, more=more))
+        pytester.makepyfile(models=(SUITES / "models.py").read_text())
+        if conftest is not None:
+            pytester.makeconftest((SUITES / f"{conftest}.py").read_text())
+        for name in names:
+            pytester.makepyfile(**{f"test_{name}": (SUITES / f"{name}.py").read_text()})
+        return pytester
+
+    return write
+
+
+@pytest.fixture
+def databases_of(
+    test_database_url: str, pytester: pytest.Pytester
+) -> Iterator[Callable[[], list[str]]]:
+    """List the databases that runs in this test's folder have left."""
+    admin = Admin(make_url(test_database_url).set(database="postgres"))
+
+    async def names() -> list[str]:
+        rows = await admin.connection.fetch("SELECT datname FROM pg_database")
+        mine = _naming.PREFIX + pytester.path.name
+        return [row["datname"] for row in rows if row["datname"].startswith(mine)]
+
+    try:
+        yield lambda: admin.run(names)
+    finally:
+        admin.close()

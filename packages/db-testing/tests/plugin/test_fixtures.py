@@ -1,0 +1,232 @@
+"""The fixtures, as tests of an application use them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .conftest import Suite
+
+
+@pytest.mark.parametrize("mode", ["strict", "auto"])
+def test_each_fixture_starts_from_the_template(suite: Suite, mode: str) -> None:
+    """Rows and ids of one test are gone in the next, whichever fixture made them."""
+    result = suite("every_fixture", mode=mode).runpytest("-p", "no:randomly")
+    result.assert_outcomes(passed=11)
+
+
+def test_database_is_gone_after_the_run(
+    suite: Suite, databases_of: Callable[[], list[str]]
+) -> None:
+    """A run leaves no database of its own."""
+    suite("every_fixture").runpytest().assert_outcomes(passed=11)
+    assert databases_of() == []
+
+
+def test_header_names_server_version_and_isolation(suite: Suite) -> None:
+    """The header says what the tests run on."""
+    result = suite("every_fixture").runpytest()
+    result.stdout.re_match_lines(
+        [r"db-testing: PostgreSQL 18\.\d+ \(embedded\), rollback isolation"]
+    )
+
+
+def test_summary_counts_database_tests_and_their_cost(suite: Suite) -> None:
+    """The summary says how many tests used the database and what undoing them took."""
+    result = suite("every_fixture").runpytest()
+    result.stdout.re_match_lines(
+        [r"db-testing: 11 database tests, \d+\.\d\d s in isolation, \d+\.\d\d ms per test"]
+    )
+
+
+def test_run_without_database_tests_starts_nothing(pytester: pytest.Pytester) -> None:
+    """A suite that never asks for the database neither prints a figure nor imports the driver."""
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_plain():
+            assert "asyncpg" not in sys.modules
+            assert "sqlalchemy" not in sys.modules
+        """
+    )
+    result = pytester.runpytest_subprocess("-W", "ignore")
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*database test*")
+
+
+def test_session_options_from_the_ini_key(suite: Suite) -> None:
+    """Sessions get the options that the ini key names in the application's code."""
+    pytester = suite(mode="auto", more="db_session_options = options:OPTIONS")
+    pytester.makepyfile(
+        options="OPTIONS = {'expire_on_commit': False, 'info': {'from': 'ini'}}",
+        test_options="""
+        async def test_options(db, db_sessionmaker):
+            assert db.info == {"from": "ini"}
+            assert db_sessionmaker.kw["expire_on_commit"] is False
+        """,
+    )
+    pytester.runpytest().assert_outcomes(passed=1)
+
+
+def test_session_options_of_the_applications_own_sessionmaker(suite: Suite) -> None:
+    """The ini key may name the application's sessionmaker; its engine is not taken over."""
+    pytester = suite(mode="auto", more="db_session_options = options:make_session")
+    pytester.makepyfile(
+        options="""
+        from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+        engine = create_async_engine("postgresql+asyncpg://production.invalid/x")
+        make_session = async_sessionmaker(engine, expire_on_commit=False)
+        """,
+        test_options="""
+        from sqlalchemy import text
+
+        async def test_options(db, db_engine, db_sessionmaker):
+            assert db_sessionmaker.kw["expire_on_commit"] is False
+            assert db.bind is db_engine
+            assert (await db.execute(text("SELECT 1"))).scalar_one() == 1
+        """,
+    )
+    pytester.runpytest().assert_outcomes(passed=1)
+
+
+def test_session_options_from_an_overridden_fixture(suite: Suite) -> None:
+    """A conftest may return the options itself."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        test_options="""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def db_session_options():
+            return {"expire_on_commit": False}
+
+        async def test_options(db_sessionmaker):
+            assert db_sessionmaker.kw["expire_on_commit"] is False
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=1)
+
+
+def test_schema_from_the_ini_key(suite: Suite) -> None:
+    """The ini key names a schema, and no conftest is needed."""
+    pytester = suite("every_fixture", conftest=None, more="db_schema = app_schema:SCHEMA")
+    pytester.makepyfile(
+        app_schema="""
+        from models import Base
+        from db_testing import Schema
+
+        SCHEMA = Schema.from_metadata(Base.metadata)
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=11)
+
+
+@pytest.mark.parametrize("fixture", ["db", "db_connection", "db_asyncpg"])
+def test_asynchronous_fixture_in_a_plain_function_is_refused(suite: Suite, fixture: str) -> None:
+    """A plain function cannot await, and is told what to do instead."""
+    pytester = suite()
+    pytester.makepyfile(f"def test_plain({fixture}): pass")
+    result = pytester.runpytest()
+    result.assert_outcomes(errors=1)
+    why = f"test_plain is a plain function and asked for the fixture '{fixture}'"
+    result.stdout.fnmatch_lines([f"E*FixtureError: {why}*Make it `async def`*test_database_url*"])
+
+
+def test_fixture_asked_for_while_the_test_runs(suite: Suite) -> None:
+    """`getfixturevalue` in a test gives a session that is undone like any other."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+
+        @pytest.mark.parametrize("time", [1, 2])
+        async def test_dynamic(request, time):
+            db = request.getfixturevalue("db")
+            item = Item(name="a")
+            db.add(item)
+            await db.flush()
+            assert item.id == 1
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=2)
+
+
+def test_write_by_a_session_fixture_is_refused(suite: Suite) -> None:
+    """Rows that a wider fixture writes would vanish with the first test; it may read."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+        from sqlalchemy import select
+
+        @pytest.fixture(scope="session")
+        async def reads(db_sessionmaker):
+            async with db_sessionmaker() as session:
+                return list(await session.execute(select(Item)))
+
+        @pytest.fixture(scope="session")
+        async def writes(db_sessionmaker):
+            async with db_sessionmaker.begin() as session:
+                session.add(Item(name="a"))
+
+        async def test_reads(reads, db):
+            assert reads == []
+
+        async def test_writes(writes, db):
+            pass
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*SandboxRefusedError*ran while no test was running*"])
+
+
+def test_error_that_the_application_swallowed_fails_the_test(suite: Suite) -> None:
+    """A conflict that a library logs and forgets does not pass for success."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        from models import Item
+
+        async def test_swallows(db_sessionmaker):
+            first = db_sessionmaker()
+            first.add(Item(name="a"))
+            await first.flush()
+            async with db_sessionmaker.begin() as second:
+                second.add(Item(name="b"))
+            try:
+                await first.rollback()
+            except Exception:
+                pass
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*test_*.py:6*was rolled back at*has written since*"])
+
+
+def test_failed_test_is_reported_once(suite: Suite) -> None:
+    """A test that fails with the sandbox's error is not failed a second time at its end."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        from models import Item
+
+        async def test_fails(db_sessionmaker):
+            first = db_sessionmaker()
+            first.add(Item(name="a"))
+            await first.flush()
+            async with db_sessionmaker.begin() as second:
+                second.add(Item(name="b"))
+            await first.rollback()
+        """
+    )
+    pytester.runpytest().assert_outcomes(failed=1)

@@ -1,0 +1,11 @@
+"""The whole set-up of an application's tests."""
+
+import pytest
+from models import Base
+
+from db_testing import Schema
+
+
+@pytest.fixture(scope="session")
+def db_schema() -> Schema:
+    return Schema.from_metadata(Base.metadata)
