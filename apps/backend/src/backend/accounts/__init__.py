@@ -1,0 +1,1 @@
+"""Accounts: the typed, hierarchical chart of accounts of a book."""

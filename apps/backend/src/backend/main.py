@@ -1,0 +1,55 @@
+"""Wiring: the application and everything that is mounted on it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.types import StatelessLifespan
+
+from backend import health
+from backend.accounts.router import router as accounts_router
+from backend.database import create_engine, create_sessionmaker
+from backend.journal.router import router as journal_router
+from backend.problems import PROBLEM_RESPONSES, register_problem_handlers
+from backend.reports.router import router as reports_router
+from backend.settings import Settings
+from backend.users.router import router as users_router
+
+
+def create_app(
+    sessionmaker: async_sessionmaker[AsyncSession],
+    *,
+    lifespan: StatelessLifespan[FastAPI] | None = None,
+) -> FastAPI:
+    """Create the application on sessions from `sessionmaker`, whose engine the caller owns."""
+    app = FastAPI(
+        title="Accounting",
+        summary="Double-entry books: accounts, a journal with an audit trail, a trial balance.",
+        version="0.1.0",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        responses=PROBLEM_RESPONSES,
+    )
+    app.state.sessionmaker = sessionmaker
+    register_problem_handlers(app)
+    app.include_router(health.router)
+    app.include_router(users_router)
+    app.include_router(accounts_router)
+    app.include_router(journal_router)
+    app.include_router(reports_router)
+    return app
+
+
+def app() -> FastAPI:
+    """Create the application from the environment, for `uvicorn --factory backend.main:app`."""
+    engine = create_engine(Settings())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await engine.dispose()
+
+    return create_app(create_sessionmaker(engine), lifespan=lifespan)

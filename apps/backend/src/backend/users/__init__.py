@@ -1,0 +1,1 @@
+"""Users: who owns which books, and the tokens they prove it with."""

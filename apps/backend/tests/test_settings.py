@@ -1,0 +1,35 @@
+"""Settings from the environment."""
+
+import pytest
+from pydantic import ValidationError
+
+from backend.settings import Settings
+
+
+def test_the_driver_is_asyncpg_whatever_the_url_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL as other tools write it works, and so does its password."""
+    monkeypatch.setenv("BACKEND_DATABASE_URL", "postgresql://ada:s3cret@db:5433/books")
+
+    url = Settings().database_url.get_secret_value()
+
+    assert url == "postgresql+asyncpg://ada:s3cret@db:5433/books"
+
+
+@pytest.mark.parametrize("url", ["mysql://ada:s3cret@db/books", "ada:s3cret@db"])
+def test_a_refused_url_is_not_repeated_in_the_error(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Start-up errors end up in logs, so they must not carry the password."""
+    monkeypatch.setenv("BACKEND_DATABASE_URL", url)
+
+    with pytest.raises(ValidationError, match="database_url") as error:
+        Settings()
+
+    assert "s3cret" not in str(error.value)
+
+
+def test_the_password_is_not_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Printing the settings is safe."""
+    monkeypatch.setenv("BACKEND_DATABASE_URL", "postgresql://ada:s3cret@db/books")
+
+    assert "s3cret" not in repr(Settings())
