@@ -26,9 +26,9 @@ def db_session_options() -> SessionOptions:
     return SESSION_OPTIONS
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def transport(db_sessionmaker: async_sessionmaker[AsyncSession]) -> ASGITransport:
-    """Call the application in this process."""
+    """Call the application in this process; one serves all tests."""
     return ASGITransport(create_app(db_sessionmaker))
 
 
