@@ -1,0 +1,112 @@
+"""The command: `python -m db_testing`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from . import _naming, _server, _settings
+from .errors import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import FrameType
+
+COMMAND_NOT_FOUND = 127  # as shells have it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command of the command line and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m db_testing", description=main.__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="run a program on a database of the embedded server",
+        description=(
+            "Run a program on a database of the embedded server, with the database's URL in an "
+            "environment variable. The database is made on first use and kept. If the variable is "
+            "set already, the program runs on what it says, and no server is started."
+        ),
+    )
+    run.add_argument("--database", required=True, type=_database, help="the database's name")
+    run.add_argument("--env", required=True, metavar="VARIABLE", help="gets the database's URL")
+    run.add_argument("program", nargs="+", metavar="-- PROGRAM", help="and its arguments")
+    options = parser.parse_args(arguments)
+    try:
+        return run_program(options.program, database=options.database, variable=options.env)
+    except ServerError as error:
+        print(f"db-testing: {error}", file=sys.stderr)
+        return 1
+
+
+def _database(name: str) -> str:
+    if name.startswith(_naming.PREFIX) or not name.isidentifier():
+        raise argparse.ArgumentTypeError(
+            f"{name!r}: letters, digits and underscores, and not {_naming.PREFIX!r} at the "
+            f"beginning, which marks the databases of test runs"
+        )
+    return name
+
+
+def run_program(program: Sequence[str], *, database: str, variable: str) -> int:
+    """Run a program on a database of the embedded server and return its exit code.
+
+    Raises:
+        ServerError: the server cannot be started, or refuses the database.
+    """
+    if os.environ.get(variable):
+        return _supervise(program, os.environ)
+    server = _server.acquire(_settings.EMBEDDED)
+    try:
+        url = _ensure(server, database)
+        return _supervise(program, os.environ | {variable: url})
+    finally:
+        server.release()
+
+
+def _ensure(server: _server.Server, database: str) -> str:
+    """Make the database unless it is there, and return its URL."""
+    from ._admin import Admin
+
+    admin = Admin(server.url)
+
+    async def create() -> None:
+        found = "SELECT true FROM pg_database WHERE datname = $1"
+        if not await admin.connection.fetchval(found, database):
+            await admin.connection.execute(f'CREATE DATABASE "{database}"')
+
+    try:
+        admin.run(create)
+    finally:
+        admin.close()
+    return server.url.set(database=database).render_as_string(hide_password=False)
+
+
+def _supervise(program: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a program to its end, passing on the signals that end this process."""
+    try:
+        child = subprocess.Popen(program, env=environment)
+    except OSError as error:
+        print(f"db-testing: cannot run {program[0]!r}: {error.strerror}", file=sys.stderr)
+        return COMMAND_NOT_FOUND
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        del frame
+        child.send_signal(number)
+
+    # A terminal sends Ctrl-C to the program as well; the program decides what it means.
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, forward),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, forward),
+    }
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 128 - code if code < 0 else code

@@ -1,0 +1,81 @@
+"""Commit isolation: real connections, and a new clone after the test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .conftest import Suite
+
+
+def test_marked_tests_have_real_connections_and_a_clean_database(
+    suite: Suite, databases_of: Callable[[], list[str]]
+) -> None:
+    """What rollback isolation refuses works, and the next test sees nothing of it."""
+    pytester = suite("commits", "every_fixture")
+    pytester.runpytest().assert_outcomes(passed=20)
+    assert databases_of() == []
+
+
+@pytest.mark.parametrize("by", ["flag", "ini"])
+def test_whole_suite_under_commit_isolation(suite: Suite, by: str) -> None:
+    """A suite written for rollback passes on real connections, chosen by flag or ini key."""
+    pytester = suite("every_fixture", more="db_isolation = commit" if by == "ini" else "")
+    result = pytester.runpytest(*(["--db-isolation=commit"] if by == "flag" else []))
+    result.assert_outcomes(passed=11)
+    result.stdout.fnmatch_lines(["db-testing: *, commit isolation"])
+
+
+def test_commit_through_the_url_is_undone(suite: Suite) -> None:
+    """Code that connects by itself may commit in a test marked so."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+        from sqlalchemy import select
+        from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+        @pytest.mark.db(isolation="commit")
+        @pytest.mark.parametrize("time", [1, 2])
+        async def test_url(db_engine, test_database_url, time):
+            engine = create_async_engine(test_database_url)
+            async with AsyncSession(engine) as session:
+                session.add(Item(name="a"))
+                await session.commit()
+            async with AsyncSession(db_engine) as session:
+                assert (await session.execute(select(Item.id))).scalar_one() == 1
+            await engine.dispose()
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("marker", ["isolation='committed'", "'commit'", "", "commit=True"])
+def test_wrong_marker_is_explained(suite: Suite, marker: str) -> None:
+    """A marker that means nothing is no silent rollback."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.mark.db({marker})
+        async def test_marked(db): pass
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*UsageError: *test_marked: the marker db takes isolation=*"])
+
+
+def test_wrong_ini_key_is_explained(suite: Suite) -> None:
+    """An unknown isolation ends the run before it begins."""
+    result = suite("every_fixture", more="db_isolation = none").runpytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: db-testing: the ini key db_isolation = 'none' is none of*"]
+    )
