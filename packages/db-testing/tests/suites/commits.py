@@ -1,12 +1,15 @@
 """Tests that need real transactions."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 from models import Item
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+
+if TYPE_CHECKING:
+    import asyncpg
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.db(isolation="commit")]
 TWICE = pytest.mark.parametrize("time", ["first", "second"])
