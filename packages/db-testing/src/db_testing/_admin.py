@@ -8,13 +8,15 @@ however it ends.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import os
-from typing import TYPE_CHECKING, Any, TypeVar
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
+from ._settings import hide_password
 from .errors import ServerError
 
 if TYPE_CHECKING:
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 T = TypeVar("T")
+
+OLDEST: Final = 14
+"""The first major version of PostgreSQL that has all we ask of it."""
+
+PATIENCE: Final = 30.0
+"""Seconds for a server to become ready that says it is not yet."""
 
 
 def connect_options(url: URL) -> dict[str, Any]:
@@ -38,58 +46,98 @@ class Admin:
         """Connect.
 
         Raises:
-            ServerError: the server cannot be reached, or does not let this user in.
+            ServerError: the server cannot be reached, is too old, or does not let this user in.
         """
         self.url = url
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="db-testing")
+        self.shown_url = hide_password(url.set(drivername="postgresql").render_as_string())
         self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="db-testing", daemon=True
+        )
+        self._thread.start()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         try:
-            self._connection: asyncpg.Connection[asyncpg.Record] = self.run(self._connect)
+            self._connection = self.run(self._connect)
+            self._check_version()
         except BaseException:
-            self._stop()
+            self.close()
             raise
 
     async def _connect(self) -> Any:
+        options: dict[str, Any] = {
+            "timeout": 15,
+            "server_settings": {"application_name": f"db-testing process {os.getpid()}"},
+        }
+        deadline = time.monotonic() + PATIENCE
         try:
-            return await asyncpg.connect(
-                **connect_options(self.url),
-                timeout=15,
-                server_settings={"application_name": f"db-testing process {os.getpid()}"},
-            )
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            while True:
+                try:
+                    return await asyncpg.connect(**(options | connect_options(self.url)))
+                except asyncpg.CannotConnectNowError:
+                    # It starts, as a container's does, or recovers from the loss of a process.
+                    if time.monotonic() > deadline:
+                        raise
+                await asyncio.sleep(0.02)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise ServerError(
-                f"cannot connect to {self.url.render_as_string(hide_password=True)}: "
-                f"{str(error) or type(error).__name__}. Is the server running, and may this user "
-                f"connect?"
+                f"cannot connect to {self.shown_url}: {str(error) or type(error).__name__}. Is the "
+                f"server running, and may this user connect?"
+            ) from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ServerError(
+                f"cannot connect to {self.shown_url}: asyncpg does not understand an option of "
+                f"this URL ({error}). What follows the ? must be arguments of asyncpg.connect()."
             ) from error
 
+    def _check_version(self) -> None:
+        if self.server_version < OLDEST:
+            raise ServerError(
+                f"the server {self.shown_url} is PostgreSQL {self.server_version}, and db-testing "
+                f"needs {OLDEST} or later. Use another server, or the embedded one."
+            )
+
     def run(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-        """Run a coroutine function on this connection's thread and wait for it."""
-        return self._thread.submit(lambda: self._loop.run_until_complete(work(*args))).result()
+        """Run a coroutine function on this connection's thread and wait for it.
+
+        Raises:
+            ServerError: the connection is lost.
+        """
+        future = asyncio.run_coroutine_threadsafe(work(*args), self._loop)
+        try:
+            return future.result()
+        except BaseException as error:
+            future.cancel()  # Ctrl-C interrupts this thread alone
+            if self._connection is None or not self._connection.is_closed():
+                raise
+            raise ServerError(
+                f"the connection to {self.shown_url} is lost ({error}). Was the server stopped?"
+            ) from error
 
     @property
     def connection(self) -> asyncpg.Connection[asyncpg.Record]:
         """The session; to be used inside :meth:`run` only."""
+        assert self._connection is not None  # noqa: S101  # from __init__ to close()
         return self._connection
 
     @property
     def server_version(self) -> int:
         """The server's major version."""
-        return self._connection.get_server_version().major
+        return self.connection.get_server_version().major
 
     def close(self) -> None:
         """Disconnect, which releases every lock."""
+        connection, self._connection = self._connection, None
         try:
-            self.run(self._disconnect)
+            if connection is not None:
+                self.run(_disconnect, connection)
         finally:
-            self._stop()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
-    async def _disconnect(self) -> None:
-        try:
-            await self._connection.close(timeout=5)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            self._connection.terminate()
 
-    def _stop(self) -> None:
-        self._thread.submit(self._loop.close).result()
-        self._thread.shutdown()
+async def _disconnect(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    try:
+        await connection.close(timeout=5)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()

@@ -11,15 +11,16 @@ from . import _statements
 if TYPE_CHECKING:
     import re
 
-    from ._sandbox import Wire
+    from ._wire import Wire
 
 _SEQUENCES: Final = """
     SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'S' AND c.relpersistence <> 't'
 """
-_INITIALLY_DEFERRED: Final = """
-    SELECT format('%I.%I', n.nspname, c.conname) AS name, c.condeferred AS deferred
+_DEFERRABLE: Final = """
+    SELECT DISTINCT format('%I.%I', n.nspname, c.conname) AS name, c.condeferred AS deferred,
+           c.contype = 't' AS trigger
     FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
     WHERE c.condeferrable
 """
@@ -36,24 +37,48 @@ _ROUTINES: Final = """
 
 
 @dataclass(frozen=True, slots=True)
+class Deferrable:
+    """The constraints whose check can be put off to the commit."""
+
+    check: str | None
+    """Checks what a commit would check, then restores the initial modes; None if there is none."""
+    writes: bool
+    """Whether the check may write, as only a trigger's function can."""
+
+    @classmethod
+    async def read(cls, wire: Wire) -> Deferrable:
+        """Read them from the catalog."""
+        rows = await wire.fetch(_DEFERRABLE)
+        if not rows:
+            return cls(check=None, writes=False)
+        check = "SET CONSTRAINTS ALL IMMEDIATE;SET CONSTRAINTS ALL DEFERRED"
+        # By name only IMMEDIATE is safe: another table may have a constraint of that name which
+        # cannot be deferred.
+        immediate = ", ".join(row["name"] for row in rows if not row["deferred"])
+        if immediate:
+            check += f";SET CONSTRAINTS {immediate} IMMEDIATE"
+        return cls(check=check, writes=any(row["trigger"] for row in rows))
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """Facts of the template that decide how a test is undone."""
 
     sequences: dict[int, tuple[int, bool]]
     """By oid: the last value, and whether it has been handed out."""
-    check_deferred: str | None
-    """Checks what a commit would check, then defers again; None if nothing is deferrable."""
+    deferrable: Deferrable
     routines: re.Pattern[str] | None
     """Matches calls of functions that may write."""
 
     RESET: ClassVar = (
-        "RESET SESSION AUTHORIZATION;RESET ROLE;EXECUTE db_testing_reset;ROLLBACK;"
-        "DISCARD SEQUENCES;SELECT pg_advisory_unlock_all()"
+        "EXECUTE db_testing_reset;ROLLBACK;DISCARD SEQUENCES;SELECT pg_advisory_unlock_all()"
     )
-    """Undoes a test in one round trip.
+    """Undoes, with a return to the lowest savepoint before it, a test in one round trip.
 
-    A rollback undoes rows, DDL, settings, temporary tables, cursors and LISTEN. It leaves the
-    positions of sequences, `currval`, and the session's advisory locks.
+    A rollback undoes rows, DDL, settings, roles, temporary tables and cursors. It leaves the
+    positions of sequences, `currval`, and the session's advisory locks. Positions are restored
+    before it, while locks tell which sequences were moved, but after the return to the savepoint:
+    TRUNCATE ... RESTART IDENTITY gives a sequence new storage, which is thrown away.
     """
 
     @classmethod
@@ -68,16 +93,10 @@ class Catalog:
             )
             sequences |= {oid: (last, called) for oid, last, called in await wire.fetch(union)}
 
-        deferrable = await wire.fetch(_INITIALLY_DEFERRED)
-        deferred = ", ".join(row["name"] for row in deferrable if row["deferred"])
-        check = "SET CONSTRAINTS ALL IMMEDIATE"
-        if deferred:
-            check += f"; SET CONSTRAINTS {deferred} DEFERRED"
-
         routines = [row["proname"] for row in await wire.fetch(_ROUTINES)]
         return cls(
             sequences=sequences,
-            check_deferred=check if deferrable else None,
+            deferrable=await Deferrable.read(wire),
             routines=_statements.routine_calls(routines),
         )
 

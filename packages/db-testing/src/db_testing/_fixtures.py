@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import pytest_asyncio
@@ -72,7 +72,7 @@ def _db_application(request: pytest.FixtureRequest) -> Application:
 def test_database_url(_db_application: Application) -> str:  # noqa: PT019  # no test: a fixture
     """Return the URL of this worker's database, for code that connects by itself.
 
-    What such code commits is not undone.
+    What such code commits is undone under commit isolation only.
     """
     return _db_application.isolation.url.render_as_string(hide_password=False)
 
@@ -155,9 +155,11 @@ def db_asyncpg(
     """Return a connection of the driver. It is closed after the test, and what it did is undone."""
     del db_engine  # asked for so that the test counts as a database test
     _needs_async(request)
-    connection = _db_application.isolation.virtual_connection()
+    loop: asyncio.AbstractEventLoop = request.getfixturevalue("_db_loop")
+    connection: asyncpg.Connection[asyncpg.Record]
+    connection = loop.run_until_complete(_db_application.isolation.connect())
     _db_application.isolation.at_end(connection.close)
-    return cast("asyncpg.Connection[asyncpg.Record]", connection)  # as isinstance() says, too
+    return connection
 
 
 def _needs_async(request: pytest.FixtureRequest) -> None:
@@ -170,5 +172,6 @@ def _needs_async(request: pytest.FixtureRequest) -> None:
     raise FixtureError(
         f"{request.node.name} is a plain function and asked for the fixture {name!r}, whose "
         f"methods must be awaited. Make it `async def` (with @pytest.mark.asyncio in "
-        f"pytest-asyncio's strict mode), or take `test_database_url` and connect with a synchronous driver."
+        f"pytest-asyncio's strict mode), or take `test_database_url` and connect with a "
+        f"synchronous driver."
     )

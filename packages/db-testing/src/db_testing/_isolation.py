@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -21,14 +21,129 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from ._sandbox import Wire
+    from ._sandbox import Connect, Wire
+    from ._settings import IsolationName
 
-LOCK_TIMEOUT = "10s"
-"""How long a statement waits for a row that a connection outside the sandbox has locked."""
+    Close = Callable[[], Coroutine[Any, Any, None]]
+
+LOCK_TIMEOUT: Final = "10s"
+"""How long a statement waits for a row that another connection has locked."""
+
+
+class Kind(Protocol):
+    """A way of undoing a test."""
+
+    async def connect(self) -> Any:
+        """Return what SQLAlchemy's dialect takes for a connection of asyncpg."""
+
+    def begin(self, test: str) -> None:
+        """Let the connections that follow belong to a test."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop from which the test has used the database; None if it has not."""
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether the database must be replaced before the next test."""
+
+    @property
+    def failure(self) -> SandboxError | None:
+        """What this isolation could not do for the test."""
+
+    async def undo(self, closing: list[Close]) -> None:
+        """Undo the test and close what it was given, on its event loop."""
+
+    def abandon(self) -> None:
+        """Undo a test whose event loop is closed."""
 
 
 class Rollback:
-    """Rollback isolation of one database: its engine, and the ends of its tests."""
+    """Virtual connections; the real one is rolled back."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._sandbox = Sandbox(connect)
+
+    async def connect(self) -> Any:
+        return VirtualConnection(self._sandbox)
+
+    def begin(self, test: str) -> None:
+        self._sandbox.begin_test(test)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        return self._sandbox.loop
+
+    @property
+    def spoilt(self) -> bool:
+        return self._sandbox.committed
+
+    @property
+    def failure(self) -> SandboxError | None:
+        return self._sandbox.failure
+
+    async def undo(self, closing: list[Close]) -> None:
+        # In this order closing a session that holds a transaction sends nothing.
+        await self._sandbox.end_test()
+        for close in closing:
+            await close()
+
+    def abandon(self) -> None:
+        self._sandbox.abandon_test()
+
+    def disconnect(self) -> None:
+        """Close the real connections whose event loops still live."""
+        for loop in self._sandbox.loops:
+            if not loop.is_closed():
+                loop.run_until_complete(self._sandbox.close())
+
+
+class Commit:
+    """Real connections; the database is thrown away."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._wires: list[tuple[asyncio.AbstractEventLoop, Wire]] = []
+
+    async def connect(self) -> Any:
+        wire = await self._connect()
+        self._wires = [entry for entry in self._wires if not entry[1].is_closed()]
+        self._wires.append((asyncio.get_running_loop(), wire))
+        return wire
+
+    def begin(self, test: str) -> None:
+        pass
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        return self._wires[0][0] if self._wires else None
+
+    @property
+    def spoilt(self) -> bool:
+        return True
+
+    @property
+    def failure(self) -> SandboxError | None:
+        return None
+
+    async def undo(self, closing: list[Close]) -> None:
+        for close in closing:
+            await close()
+        wires, self._wires = self._wires, []
+        for loop, wire in wires:
+            if loop is not asyncio.get_running_loop():
+                continue  # the server ends the connection when the database is dropped
+            try:
+                await wire.close(timeout=2)
+            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                wire.terminate()
+
+    def abandon(self) -> None:
+        self._wires.clear()
+
+
+class Isolation:
+    """One database of a worker: its engine, and the beginning and end of each test in it."""
 
     def __init__(self, url: URL, *, renew: Callable[[], None]) -> None:
         """Connect to nothing yet. `renew` replaces the database by a new clone."""
@@ -38,69 +153,77 @@ class Rollback:
         self.seconds = 0.0
         """How long undoing them took."""
         self._renew = renew
-        self._sandbox = Sandbox(self._connect)
-        self._closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._rollback = Rollback(self._connect)
+        self._kinds: dict[IsolationName, Kind] = {
+            "rollback": self._rollback,
+            "commit": Commit(self._connect),
+        }
+        self._kind: Kind = self._rollback
+        self._closing: list[Close] = []
         self._last_loop: asyncio.AbstractEventLoop | None = None
         self.engine: AsyncEngine = create_async_engine(
             url,
-            async_creator=self._virtual_connection,
+            async_creator=self.connect,
             poolclass=AsyncAdaptedQueuePool,
-            pool_size=0,  # no limit: virtual connections cost nothing, and nobody waits for one
+            pool_size=0,  # no limit: nobody waits for a connection that a test has lost
         )
+
+    async def connect(self) -> Any:
+        """Return a new connection of the driver, virtual or real."""
+        return await self._kind.connect()
 
     async def _connect(self) -> Wire:
-        options = connect_options(self.url)
         return await asyncpg.connect(
-            **options, timeout=15, server_settings={"lock_timeout": LOCK_TIMEOUT}
+            **connect_options(self.url),
+            timeout=15,
+            server_settings={"lock_timeout": LOCK_TIMEOUT},
         )
 
-    async def _virtual_connection(self) -> Any:
-        return VirtualConnection(self._sandbox)
+    def begin(self, test: str, kind: IsolationName) -> None:
+        """Let what follows belong to a test, isolated in one way or the other."""
+        chosen = self._kinds[kind]
+        if chosen is not self._kind:
+            self._forget_pool()
+            self._kind = chosen
+        chosen.begin(test)
 
-    def virtual_connection(self) -> VirtualConnection:
-        """Return a new connection for code that talks to the driver."""
-        return VirtualConnection(self._sandbox)
-
-    def begin(self, test: str) -> None:
-        """Let what follows belong to a test."""
-        self._sandbox.begin_test(test)
-
-    def at_end(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Close something on the test's event loop after the test has been undone."""
+    def at_end(self, close: Close) -> None:
+        """Close something on the test's event loop when the test is over."""
         self._closing.append(close)
 
     def end(self) -> SandboxError | None:
-        """Undo the test, and return what the sandbox could not do for it."""
+        """Undo the test, and return what its isolation could not do for it."""
         closing, self._closing = self._closing, []
-        loop = self._sandbox.loop
+        kind, loop = self._kind, self._kind.loop
         if loop is None:
-            self._sandbox.abandon_test()
-            return self._sandbox.failure
+            kind.abandon()
+            return kind.failure
         started = time.perf_counter()
-        if loop.is_closed():
-            self._sandbox.abandon_test()
-            self._close_without_loop(closing)
-        elif loop.is_running():
+        if loop.is_running():
             message = "a database test ended while its event loop was running"
             raise DBTestingError(message)
+        if loop.is_closed():
+            kind.abandon()
+            self._close_without_loop(closing)
         else:
-            loop.run_until_complete(self._end(closing))
+            loop.run_until_complete(kind.undo(closing))
         if loop is not self._last_loop:
-            # What the pool keeps may be bound to the loop; virtual connections need no closing.
-            self.engine.sync_engine.dispose(close=False)
+            # What the pool keeps may be bound to the loop of its last use.
+            self._forget_pool()
             self._last_loop = loop
-        if self._sandbox.committed:
-            self._replace(loop)
+        if kind.spoilt:
+            self._forget_pool()
+            self._rollback.disconnect()
+            self._renew()
         self.tests += 1
         self.seconds += time.perf_counter() - started
-        return self._sandbox.failure
+        return kind.failure
 
-    async def _end(self, closing: list[Callable[[], Coroutine[Any, Any, None]]]) -> None:
-        await self._sandbox.end_test()
-        for close in closing:
-            await close()
+    def _forget_pool(self) -> None:
+        """Empty the pool: virtual connections need no closing, and real ones have been closed."""
+        self.engine.sync_engine.dispose(close=False)
 
-    def _close_without_loop(self, closing: list[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    def _close_without_loop(self, closing: list[Close]) -> None:
         """Close what the test was given when its event loop is gone: nothing is sent any more."""
         loop = asyncio.new_event_loop()
         try:
@@ -109,13 +232,6 @@ class Rollback:
         finally:
             loop.close()
 
-    def _replace(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not loop.is_closed():
-            loop.run_until_complete(self._sandbox.close())
-        self._renew()
-
     def close(self) -> None:
         """Close the connections whose event loops still live."""
-        for loop in self._sandbox.loops:
-            if not loop.is_closed():
-                loop.run_until_complete(self._sandbox.close())
+        self._rollback.disconnect()

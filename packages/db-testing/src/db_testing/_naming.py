@@ -4,7 +4,7 @@ A name tells a person who looks at `psql -l` whose database it is::
 
     dbt_<project>_<schema>_<run>_<worker>     a worker's database: dropped when its run ends
     dbt_template_<fingerprint>                a template: kept between runs
-    dbt_building_<fingerprint>                a template that is not finished
+    dbt_building_<fingerprint>_<process>      a template that is not finished
 """
 
 import hashlib
@@ -19,6 +19,12 @@ PREFIX: Final = "dbt_"
 
 TEMPLATE_PREFIX: Final = PREFIX + "template_"
 BUILDING_PREFIX: Final = PREFIX + "building_"
+
+DISPOSABLE: Final = re.compile(
+    rf"{PREFIX}[a-z0-9_]+_[0-9a-f]{{8}}_[a-z0-9]{{1,12}}_[a-z0-9]{{1,12}}"
+    rf"|{BUILDING_PREFIX}[0-9a-f]{{24}}_[0-9a-f]{{12}}"
+)
+"""The whole name, because other people's databases may begin with our prefix as well."""
 
 
 def _slug(text: str) -> str:
@@ -40,14 +46,14 @@ def template_database(fingerprint: str) -> str:
     return TEMPLATE_PREFIX + fingerprint[:40]
 
 
-def building_database(fingerprint: str) -> str:
-    """Name the template of a schema while it is being built."""
-    return BUILDING_PREFIX + fingerprint[:40]
+def building_database(fingerprint: str, process: str) -> str:
+    """Name the template of a schema while one process builds it."""
+    return f"{BUILDING_PREFIX}{fingerprint[:24]}_{process[:12]}"
 
 
-def is_worker_database(name: str) -> bool:
-    """Tell whether a database is some run's own, and so may be dropped once that run is dead."""
-    return name.startswith(PREFIX) and not name.startswith((TEMPLATE_PREFIX, BUILDING_PREFIX))
+def is_disposable(name: str) -> bool:
+    """Tell whether a database belongs to one process, so that it may be dropped after its death."""
+    return DISPOSABLE.fullmatch(name) is not None
 
 
 def _short(text: str, limit: int) -> str:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import pytest
 
+from .errors import SetupError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+IsolationName: TypeAlias = Literal["rollback", "commit"]
+ISOLATIONS: Final[tuple[IsolationName, ...]] = get_args(IsolationName)
 
 EMBEDDED: Final = "embedded"
 ENVIRONMENT_SERVER: Final = "DB_TESTING_SERVER"
@@ -22,6 +28,8 @@ class Settings:
 
     server: str
     """`"embedded"`, or the URL of a server on which the user may create databases."""
+    isolation: IsolationName
+    """What undoes a test that does not say."""
     schema: str | None
     """Where the application's schema is, as `module:attribute`."""
     session_options: str | None
@@ -41,7 +49,13 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="SERVER",
         help='"embedded" (default), or the URL of a server on which databases may be created',
     )
+    group.addoption(
+        "--db-isolation",
+        choices=ISOLATIONS,
+        help="what undoes each test: a rollback (default), or a new clone after real commits",
+    )
     parser.addini("db_server", "as --db-server", type="string", default=EMBEDDED)
+    parser.addini("db_isolation", "as --db-isolation", type="string", default="rollback")
     parser.addini(
         "db_schema", "module:attribute of the application's Schema", type="string", default=""
     )
@@ -68,13 +82,19 @@ def read(config: pytest.Config, *, run: str) -> Settings:
         ("postgresql://", "postgresql+", "postgres://")
     ):
         message = (
-            f"db-testing: the server {server!r} (from --db-server, {ENVIRONMENT_SERVER} or the ini "
-            f'key db_server) is neither "embedded" nor a postgresql:// URL.'
+            f"db-testing: the server {hide_password(server)!r} (from --db-server, "
+            f"{ENVIRONMENT_SERVER} or the ini key db_server) is neither "
+            f'"embedded" nor a postgresql:// URL.'
         )
+        raise pytest.UsageError(message)
+    isolation = config.getoption("db_isolation") or config.getini("db_isolation")
+    if isolation not in ISOLATIONS:
+        message = f"db-testing: the ini key db_isolation = {isolation!r} is none of {ISOLATIONS}."
         raise pytest.UsageError(message)
     worker_input: Mapping[str, Any] = getattr(config, "workerinput", {})
     return Settings(
         server=server,
+        isolation=isolation,
         schema=config.getini("db_schema") or None,
         session_options=config.getini("db_session_options") or None,
         project=config.rootpath.name,
@@ -83,21 +103,28 @@ def read(config: pytest.Config, *, run: str) -> Settings:
     )
 
 
+def hide_password(url: str) -> str:
+    """Return a server's URL, which may be malformed, as it may be shown."""
+    url = re.sub(r"(?i)(pass\w*=)[^&\s]*", r"\1***", url)
+    # Up to the last @: of a password that ought to have been escaped, nothing is shown either.
+    return re.sub(r"^((?:[^/]*//)?[^:/@]*):(?!//).*@", r"\1:***@", url, flags=re.DOTALL)
+
+
 def load(dotted: str, *, key: str) -> Any:
     """Import what an ini key names as `module:attribute`.
 
     Raises:
-        pytest.UsageError: there is no such module or attribute.
+        SetupError: there is no such module or attribute, or importing it fails.
     """
     module_name, _, attribute = dotted.partition(":")
     try:
         value: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             value = getattr(value, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        message = (
-            f"db-testing: the ini key {key} = {dotted!r} cannot be imported: {error}. "
+    except Exception as error:
+        # A module of the application, which may raise anything.
+        raise SetupError(
+            f"the ini key {key} = {dotted!r} cannot be imported: {type(error).__name__}: {error}. "
             f'It must have the form "package.module:attribute".'
-        )
-        raise pytest.UsageError(message) from error
+        ) from error
     return value

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 SETTINGS: pytest.StashKey[_settings.Settings] = pytest.StashKey()
 WORKER: pytest.StashKey[Worker] = pytest.StashKey()
 SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
-TEST: pytest.StashKey[str | None] = pytest.StashKey()
-"""The test that is running, from the set-up of its own fixtures to the end of them."""
+TEST: pytest.StashKey[tuple[str, _settings.IsolationName] | None] = pytest.StashKey()
+"""The test that is running, while fixtures of its own exist, and what undoes it."""
 FAILED: pytest.StashKey[bool] = pytest.StashKey()
 
 
@@ -51,7 +51,9 @@ def application(config: pytest.Config, schema: SchemaLike) -> Application:
         from ._worker import Worker
 
         worker = config.stash[WORKER] = Worker(settings(config))
-        worker.begin(config.stash.get(TEST, None))
+        test = config.stash.get(TEST, None)
+        if test is not None:
+            worker.begin(*test)
     return worker.application(schema)
 
 
@@ -65,12 +67,31 @@ def close(config: pytest.Config) -> None:
         worker.close()
 
 
+def isolation(test: pytest.Item) -> _settings.IsolationName:
+    """Return what undoes a test: its marker's choice, or the run's.
+
+    Raises:
+        pytest.UsageError: the marker's arguments are wrong.
+    """
+    marker = test.get_closest_marker("db")
+    if marker is None:
+        return settings(test.config).isolation
+    chosen = marker.kwargs.get("isolation")
+    if marker.args or marker.kwargs.keys() != {"isolation"} or chosen not in _settings.ISOLATIONS:
+        raise pytest.UsageError(
+            f"{test.nodeid}: the marker db takes isolation= and one of {_settings.ISOLATIONS}, "
+            f'as in @pytest.mark.db(isolation="commit"); it has {marker.args} {marker.kwargs}.'
+        )
+    return chosen  # type: ignore[no-any-return]  # one of the names
+
+
 def begin(test: pytest.Item) -> None:
     """Let the statements that follow belong to the test."""
-    test.config.stash[TEST] = test.nodeid
+    kind = isolation(test)
+    test.config.stash[TEST] = (test.nodeid, kind)
     worker = test.config.stash.get(WORKER, None)
     if worker is not None:
-        worker.begin(test.nodeid)
+        worker.begin(test.nodeid, kind)
 
 
 def end(test: pytest.Item) -> None:
@@ -84,5 +105,9 @@ def end(test: pytest.Item) -> None:
 
 def stop(session: pytest.Session, error: SetupError) -> NoReturn:
     """End the run with one error: without a database, every test would fail for the same reason."""
-    session.shouldstop = "db-testing could not set the database up"
-    pytest.fail(f"db-testing: {error}", pytrace=False)
+    what, why = "db-testing could not set the database up", f"db-testing: {error}"
+    if hasattr(session.config, "workerinput"):
+        # Each worker ends with an error of its own; why it does, xdist prints for the first only.
+        what, why = why, f"{what}; the last lines of this report say why"
+    session.shouldstop = what
+    raise pytest.fail.Exception(why, pytrace=False) from None

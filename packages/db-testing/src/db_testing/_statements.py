@@ -1,18 +1,34 @@
 """What the sandbox must know of a statement before it runs: pure functions over its text.
 
-Two questions are asked, and both are answered on the safe side. Is it transaction control, which
-must never reach the server as it is? And can it be shown to change nothing? A statement about
-which there is doubt counts as a write: at worst two transactions take turns that need not have.
+Is it transaction control, which must never reach the server as it is? Can it be shown to change
+nothing? Does it set something until its transaction ends? Where the text leaves a doubt, a
+statement counts as a write: at worst two transactions take turns that need not have.
 """
+
+from __future__ import annotations
 
 import functools
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-_LEADING = re.compile(r"(?:\s|;|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.DOTALL)
-_IDENTIFIER = r'("(?:[^"]|"")+"|[^\s;"]+)'
-_CONTROL = re.compile(
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_OPAQUE: Final = re.compile(
+    r"""
+        --[^\n]*
+      | /\*
+      | (?<!\w)e'(?:[^'\\]|\\.|'')*'
+      | '(?:[^']|'')*'
+      | (?<!\w)\$(?P<tag>(?:[a-z_]\w*)?)\$.*?\$(?P=tag)\$
+      | "(?:[^"]|"")*"
+    """,
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+_COMMENT_EDGE: Final = re.compile(r"/\*|\*/")
+_IDENTIFIER: Final = r'("(?:[^"]|"")+"|[^\s;"]+)'
+_CONTROL: Final = re.compile(
     rf"""(?:
         (?P<savepoint>savepoint\s+{_IDENTIFIER})
       | (?P<release>release\s+(?:savepoint\s+)?{_IDENTIFIER})
@@ -20,35 +36,78 @@ _CONTROL = re.compile(
       | (?P<boundary>
           (?:begin|start\s+transaction|commit|end|rollback|abort|prepare\s+transaction)\b.*
         )
-    )\s*;?\s*$""",
+    )\s*$""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
-_READS = re.compile(r"(?:select|with|show|values|table|explain|fetch)\b", re.IGNORECASE)
+_ATOMIC_BODY: Final = re.compile(r"\bbegin\s+atomic\b", re.IGNORECASE)
+_READS: Final = re.compile(r"(?:select|with|show|values|table|explain|fetch)\b|$", re.IGNORECASE)
 # Each of these inside a query can change rows, take row locks, or set something for the session.
 # A column of such a name is taken for a write too, which costs a turn and nothing else.
-_WRITES = re.compile(
-    r"\b(?:insert|update|delete|merge|into|call|share|lock|notify|copy"
+_WRITES: Final = re.compile(
+    r"\b(?:insert|update|delete|merge|into|call|share|lock|notify|copy|execute"
     r"|set_config|pg_notify|pg_(?:try_)?advisory\w*|lo_\w+|dblink\w*|query_to_xml\w*)\b",
     re.IGNORECASE,
 )
-_DEFINES_ROUTINE = re.compile(
+_DEFINES_ROUTINE: Final = re.compile(
     r"\bcreate\s+(?:or\s+replace\s+)?(?:function|procedure)\b", re.IGNORECASE
 )
-
-_LISTEN = re.compile(r"listen\b", re.IGNORECASE)
+_CHANGES_SCHEMA: Final = re.compile(
+    r"\b(?:create|alter|drop|do|call|execute|search_path)\b", re.IGNORECASE
+)
+_LISTEN: Final = re.compile(r"listen\b", re.IGNORECASE)
+_SETS_DEFAULT: Final = re.compile(
+    r"set\s+(?:(?:session|local)\s+)?(?:characteristics\b|default_transaction_\w+)(?P<to>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_USUAL: Final = re.compile(
+    r"(?:read\s+committed|read\s+write|off|false|default)\W*$", re.IGNORECASE
+)
+_SETS_ISOLATION: Final = re.compile(r"set\s+(?:local\s+)?transaction\b", re.IGNORECASE)
+_SET_LOCAL: Final = re.compile(
+    r'\bset\s+local\s+(session\s+authorization|time\s+zone|"?[\w.]+)', re.IGNORECASE
+)
+_SET_CONFIG: Final = re.compile(r"\bset_config\s*(?=\()", re.IGNORECASE)
+_SET_CONFIG_ARGUMENTS: Final = 3
+_CAST: Final = re.compile(r"\s*::\s*[\w. ]+$")
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
     """A statement that steers a transaction."""
 
-    kind: Literal["savepoint", "release", "rollback_to", "boundary"]
+    kind: Literal["savepoint", "release", "rollback_to", "boundary", "script"]
     name: str
-    """The savepoint as PostgreSQL folds it, or the first words of a boundary."""
+    """The savepoint as PostgreSQL folds it, or the first words of what is refused."""
 
 
-def _body(sql: str) -> str:
-    return sql[_LEADING.match(sql).end() :]  # type: ignore[union-attr]  # matches the empty string
+@functools.lru_cache(maxsize=2048)
+def _skeleton(sql: str) -> str:
+    """Return a statement without its comments and the contents of its string literals."""
+    parts: list[str] = []
+    position = 0
+    while (match := _OPAQUE.search(sql, position)) is not None:
+        parts.append(sql[position : match.start()])
+        position = match.end()
+        opaque = match[0]
+        if opaque == "/*":
+            position = _comment_end(sql, position)
+            parts.append(" ")
+        elif opaque.startswith("--"):
+            parts.append(" ")
+        else:
+            # A name keeps its text, but for what would look like the end of a statement.
+            parts.append(opaque.replace(";", "_") if opaque.startswith('"') else "''")
+    parts.append(sql[position:])
+    return "".join(parts).strip().lstrip("(;\t\n\r\f ")
+
+
+def _comment_end(sql: str, position: int) -> int:
+    """Return where a comment ends: in PostgreSQL they nest."""
+    depth = 1
+    while depth and (edge := _COMMENT_EDGE.search(sql, position)) is not None:
+        depth += 1 if edge[0] == "/*" else -1
+        position = edge.end()
+    return len(sql) if depth else position
 
 
 def _fold(identifier: str) -> str:
@@ -59,8 +118,22 @@ def _fold(identifier: str) -> str:
 
 @functools.lru_cache(maxsize=2048)
 def control(sql: str) -> Control | None:
-    """Read a statement that steers a transaction; None for any other."""
-    match = _CONTROL.match(_body(sql))
+    """Read a statement that steers a transaction, also among others; None for any other."""
+    skeleton = _skeleton(sql)
+    parts = [part.strip() for part in skeleton.split(";") if part.strip()]
+    if len(parts) > 1 and _ATOMIC_BODY.search(skeleton):
+        return None  # the body of a routine has semicolons of its own, and an END
+    controls = [found for part in parts if (found := _control(part)) is not None]
+    boundary = next((found for found in controls if found.kind == "boundary"), None)
+    if boundary is not None or not controls:
+        return boundary
+    if len(parts) > 1:
+        return Control("script", controls[0].name)
+    return controls[0]
+
+
+def _control(statement: str) -> Control | None:
+    match = _CONTROL.match(statement)
     if match is None:
         return None
     kind = match.lastgroup
@@ -70,12 +143,19 @@ def control(sql: str) -> Control | None:
         return Control("release", _fold(match[4]))
     if kind == "rollback_to":
         return Control("rollback_to", _fold(match[6]))
-    return Control("boundary", " ".join(match["boundary"].split()[:2]).rstrip(";").upper())
+    return Control("boundary", " ".join(match["boundary"].split()[:2]).upper())
 
 
-def listens(sql: str) -> bool:
-    """Tell whether a statement is LISTEN, which takes effect at a commit that never comes."""
-    return _LISTEN.match(_body(sql)) is not None
+@functools.lru_cache(maxsize=2048)
+def refusal(sql: str) -> str | None:
+    """Say why a statement would be a lie inside an outer transaction; None if it would not."""
+    skeleton = _skeleton(sql)
+    if _LISTEN.match(skeleton):
+        return "is delivered at a commit, and this test's never comes"
+    match = _SETS_DEFAULT.match(skeleton)
+    if match is not None and not _USUAL.search(sql):
+        return "is about the transactions that follow, and here they are parts of one"
+    return None
 
 
 @functools.lru_cache(maxsize=2048)
@@ -84,11 +164,18 @@ def reads_only(sql: str, routines: re.Pattern[str] | None) -> bool:
 
     `routines` matches the calls of functions defined by the database's owner that may write.
     """
+    skeleton = _skeleton(sql)
     return (
-        _READS.match(_body(sql)) is not None
-        and _WRITES.search(sql) is None
-        and (routines is None or routines.search(sql) is None)
+        _READS.match(skeleton) is not None
+        and _WRITES.search(skeleton) is None
+        and (routines is None or routines.search(skeleton) is None)
     )
+
+
+@functools.lru_cache(maxsize=2048)
+def changes_schema(sql: str) -> bool:
+    """Tell whether a statement may change what names mean, in its text or in a body it runs."""
+    return _CHANGES_SCHEMA.search(sql) is not None
 
 
 def defines_routine(sql: str) -> bool:
@@ -96,14 +183,63 @@ def defines_routine(sql: str) -> bool:
     return _DEFINES_ROUTINE.search(sql) is not None
 
 
+def sets_isolation(sql: str) -> bool:
+    """Tell whether a statement sets the isolation level of its transaction."""
+    return _SETS_ISOLATION.match(_skeleton(sql)) is not None
+
+
 def routine_calls(names: list[str]) -> re.Pattern[str] | None:
     """Match a call of any of the named functions; None when there are none."""
     if not names:
         return None
     return re.compile(
-        r"\b(?:" + "|".join(map(re.escape, sorted(names))) + r')"?\s*\(', re.IGNORECASE
+        r"(?<![\w$])(?:" + "|".join(map(re.escape, sorted(names))) + r')"?\s*\(', re.IGNORECASE
     )
 
 
 ANY_CALL = re.compile(r"\w\"?\s*\(")
 """Matches a call of any function, for when it is not known which may write."""
+
+
+def local_settings(sql: str, args: Sequence[Any]) -> frozenset[str]:
+    """Return the names of the settings that a statement makes for its transaction only."""
+    if "set" not in sql.lower():
+        return frozenset()
+    names = {
+        "_".join(match[1].lower().strip('"').split()).replace("time_zone", "timezone")
+        for match in _SET_LOCAL.finditer(_skeleton(sql))
+    }
+    for match in _SET_CONFIG.finditer(sql):
+        name, *_, local = [_value(item, args) for item in _arguments(sql, match.end())]
+        if isinstance(name, str) and str(local).lower() in ("true", "t", "on", "yes", "1"):
+            names.add(name.lower())
+    # Those of the transaction itself end with it by themselves.
+    return frozenset(name for name in names if not name.startswith("transaction_"))
+
+
+def _arguments(sql: str, opening: int) -> list[str]:
+    """Return the arguments of the call whose parenthesis opens at a position."""
+    items = [""]
+    depth = 0
+    position = opening
+    while position < len(sql):
+        opaque = _OPAQUE.match(sql, position)
+        piece = opaque[0] if opaque is not None else sql[position]
+        position += len(piece)
+        depth += {"(": 1, ")": -1}.get(piece, 0)
+        if depth == 0:
+            break
+        if piece == "," and depth == 1:
+            items.append("")
+        elif position > opening + 1:
+            items[-1] += piece
+    return items if len(items) == _SET_CONFIG_ARGUMENTS else ["", ""]
+
+
+def _value(item: str, args: Sequence[Any]) -> Any:
+    item = _CAST.sub("", item.strip())
+    if item.startswith("$") and item[1:].isdigit() and int(item[1:]) <= len(args):
+        return args[int(item[1:]) - 1]
+    if item.startswith("'"):
+        return item[1:-1].replace("''", "'")
+    return item

@@ -8,6 +8,7 @@ lock: the kernel grants it when the last user is gone, however it went. Newcomer
 lock until this process is gone too, and start the next one.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -23,7 +24,7 @@ LOG_LIMIT = 10_000_000
 PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
+def die_with_parent() -> None:  # pragma: no cover  # after the fork nothing is measured
     """Let the kernel stop the server at once should this process be killed (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
@@ -35,12 +36,21 @@ def stop_when_unused(leases: int, server: subprocess.Popen[bytes]) -> None:
     server.send_signal(signal.SIGINT)
 
 
+def tell(answer: str) -> None:
+    """Answer the process that started this one, which may be gone, and fall silent."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, answer.encode(errors="replace") + b"\n")
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+
+
 def main() -> int:
     """Run the server that the JSON on standard input describes until nobody holds a lease."""
     order = json.load(sys.stdin)
     leases = os.open(order["leases"], os.O_RDWR)
     try:
-        server = subprocess.Popen(  # the command is db-testing's own
+        server = subprocess.Popen(
             order["command"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -48,11 +58,13 @@ def main() -> int:
             cwd="/",
             env=order["environment"],
             preexec_fn=die_with_parent,  # noqa: PLW1509  # no thread has been started yet
+            pass_fds=[order["running"]],  # a lock: as long as it is held, the server is not gone
             **order["identity"],
         )
     except OSError as error:
-        print(error, flush=True)  # noqa: T201  # standard output is the pipe to the starter
+        tell(str(error))
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: server.send_signal(signal.SIGINT))
 
     recent: list[str] = []
     announced = False
@@ -68,15 +80,13 @@ def main() -> int:
             recent = [*recent[-20:], line.decode(errors="replace").rstrip()]
             if READY in line:
                 announced = True
-                print("ready", flush=True)  # noqa: T201
-                # Nobody reads the pipe after this; the starter may be gone.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                tell("ready")
                 threading.Thread(
                     target=stop_when_unused, args=(leases, server), daemon=True
                 ).start()
     server.wait()
     if not announced:
-        print("\n".join(recent), flush=True)  # noqa: T201
+        tell("\n".join(recent))
         return 1
     return 0
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import _naming, _server, _template
 from ._admin import Admin
-from ._isolation import Rollback
+from ._isolation import Isolation
+from .errors import ServerError
 
 if TYPE_CHECKING:
     from ._server import Server
-    from ._settings import Settings
+    from ._settings import IsolationName, Settings
     from .errors import SandboxError
     from .schema import SchemaLike
 
@@ -21,7 +23,7 @@ class Application:
     """A schema, and this worker's database of it."""
 
     database: str
-    isolation: Rollback
+    isolation: Isolation
 
 
 class Worker:
@@ -32,14 +34,13 @@ class Worker:
         self._server: Server | None = None
         self._admin: Admin | None = None
         self._applications: dict[str, Application] = {}
-        self._test: str | None = None
+        self._test: tuple[str, IsolationName] | None = None
 
-    def begin(self, test: str | None) -> None:
-        """Let the statements that follow belong to a test, also to databases not made yet."""
-        self._test = test
-        if test is not None:
-            for application in self._applications.values():
-                application.isolation.begin(test)
+    def begin(self, test: str, kind: IsolationName) -> None:
+        """Let the statements that follow belong to a test, also in databases not made yet."""
+        self._test = (test, kind)
+        for application in self._applications.values():
+            application.isolation.begin(test, kind)
 
     def end(self) -> list[SandboxError]:
         """Undo the test, and return what rollback isolation could not do for it."""
@@ -59,13 +60,13 @@ class Worker:
             SetupError: there is no server, or the schema cannot be applied.
         """
         admin = self._connect()
-        fingerprint = _template.fingerprint(schema, admin.server_version)
+        fingerprint = _template.fingerprint(admin, schema)
         application = self._applications.get(fingerprint)
         if application is None:
             application = self._create(admin, schema, fingerprint)
             self._applications[fingerprint] = application
             if self._test is not None:
-                application.isolation.begin(self._test)
+                application.isolation.begin(*self._test)
         return application
 
     def _connect(self) -> Admin:
@@ -77,33 +78,40 @@ class Worker:
         return self._admin
 
     def _create(self, admin: Admin, schema: SchemaLike, fingerprint: str) -> Application:
-        template = _template.ensure(admin, schema, fingerprint)
         database = _naming.worker_database(
             project=self._settings.project,
             fingerprint=fingerprint,
             run=self._settings.run,
             worker=self._settings.worker,
         )
-        _template.clone(admin, template, database)
+        _template.clone(admin, schema, fingerprint, database)
         return Application(
             database,
-            Rollback(
+            Isolation(
                 admin.url.set(database=database),
-                renew=lambda: _template.renew(admin, template, database),
+                renew=lambda: _template.renew(admin, schema, fingerprint, database),
             ),
         )
 
     def close(self) -> None:
-        """Drop the databases and give the server up."""
+        """Drop the databases and give the server up.
+
+        What cannot be dropped, because the server is gone, is reaped by the next run.
+        """
         admin, self._admin = self._admin, None
         server, self._server = self._server, None
         applications, self._applications = self._applications, {}
-        try:
-            if admin is not None:
-                for application in applications.values():
-                    application.isolation.close()
-                    _template.drop(admin, application.database)
-                admin.close()
-        finally:
+        with contextlib.ExitStack() as steps:
             if server is not None:
-                server.release()
+                steps.callback(server.release)
+            if admin is not None:
+                steps.callback(admin.close)
+            for application in applications.values():
+                assert admin is not None  # noqa: S101  # it made them
+                steps.callback(_drop, admin, application.database)
+                steps.callback(application.isolation.close)
+
+
+def _drop(admin: Admin, database: str) -> None:
+    with contextlib.suppress(ServerError):
+        _template.drop(admin, database)

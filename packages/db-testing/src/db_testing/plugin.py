@@ -36,6 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings."""
+    config.addinivalue_line(
+        "markers", 'db(isolation="rollback" | "commit"): choose what undoes a database test.'
+    )
     _state.configure(config)
 
 
@@ -45,7 +48,7 @@ def pytest_report_header(config: pytest.Config) -> str:
         server = _server.describe(_state.settings(config).server)
     except SetupError as error:
         return f"db-testing: no server ({error})"
-    return f"db-testing: {server}, rollback isolation"
+    return f"db-testing: {server}, {_state.settings(config).isolation} isolation"
 
 
 @pytest.hookimpl(tryfirst=True)

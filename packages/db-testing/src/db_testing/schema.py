@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
 import hashlib
-import os
+import io
+import logging
+import re
+import traceback
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from .errors import SchemaError
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
     from sqlalchemy import MetaData
     from sqlalchemy.engine import URL
 
@@ -71,18 +81,16 @@ class _Metadata(Schema):
         return f"Schema.from_metadata(...)  # {tables} tables"
 
     def fingerprint(self) -> str:
-        from sqlalchemy import create_mock_engine  # costs a worker 40 ms otherwise
+        from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
-        statements: list[str] = []
-
-        def note(statement: Any, *_: Any, **__: Any) -> None:
-            statements.append(str(statement.compile(dialect=engine.dialect)))
-
-        engine = create_mock_engine("postgresql+asyncpg://", note)
+        rendered = []
+        postgresql = dialect()
         for metadata in self._metadata:
-            statements += sorted(_schemas_of(metadata))
-            metadata.create_all(engine, checkfirst=False)
-        return "\n".join(statements)
+            for statement, parameters in _recorded(metadata):
+                compiled = statement.compile(dialect=postgresql)
+                rendered.append(f"{compiled} {compiled.params or ''} {parameters or ''}")
+        # Where an object lies in memory is no part of what it says.
+        return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(rendered))
 
     def apply(self, url: URL) -> None:
         asyncio.run(self._create_all(url))
@@ -96,15 +104,37 @@ class _Metadata(Schema):
         try:
             async with engine.begin() as connection:
                 for metadata in self._metadata:
-                    for name in sorted(_schemas_of(metadata)):
+                    for name in _schemas_of(metadata):
                         await connection.execute(CreateSchema(name, if_not_exists=True))
                     await connection.run_sync(metadata.create_all)
         finally:
             await engine.dispose()
 
 
-def _schemas_of(metadata: MetaData) -> set[str]:
-    return {table.schema for table in metadata.tables.values() if table.schema}
+def _recorded(metadata: MetaData) -> list[tuple[Any, Any]]:
+    """Return what `create_all` would execute, event listeners included, with its parameters."""
+    from sqlalchemy.dialects.postgresql.asyncpg import dialect
+    from sqlalchemy.engine.mock import MockConnection
+    from sqlalchemy.sql import text
+
+    recorded: list[tuple[Any, Any]] = []
+
+    def record(statement: Any, parameters: Any = None) -> None:
+        recorded.append((statement, parameters))
+
+    class Recorder(MockConnection):
+        def exec_driver_sql(self, statement: str, parameters: Any = None) -> None:
+            record(text(statement.replace(":", r"\:")), parameters)
+
+    metadata.create_all(Recorder(dialect(), record), checkfirst=False)
+    return recorded
+
+
+def _schemas_of(metadata: MetaData) -> list[str]:
+    """Return the named schemas that tables, enums and sequences lie in."""
+    elements = (getattr(statement, "element", None) for statement, _ in _recorded(metadata))
+    names = (getattr(element, "schema", None) for element in elements)
+    return sorted({name for name in names if name})
 
 
 class _Alembic(Schema):
@@ -115,36 +145,70 @@ class _Alembic(Schema):
         return f"Schema.from_alembic({str(self._ini)!r})"
 
     def fingerprint(self) -> str:
-        from alembic.script import ScriptDirectory  # an optional dependency
-
-        script = ScriptDirectory.from_config(self._config())
-        folders = {Path(script.dir), *map(Path, script._version_locations)}  # noqa: SLF001
-        files = {path for folder in folders for path in folder.rglob("*.py")}
-        files |= {path for folder in folders for path in folder.rglob("*.sql")}
+        _, script = self._open()
         digest = hashlib.sha256(self._ini.read_bytes())
-        for path in sorted(files):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        for folder in _folders_of(script):
+            for path in sorted(folder.rglob("*")):
+                place = path.relative_to(folder)
+                if path.is_file() and not _is_irrelevant(place):
+                    digest.update(bytes(place) + b"\0" + path.read_bytes() + b"\0")
         return digest.hexdigest()
 
     def apply(self, url: URL) -> None:
-        from alembic import command
-
-        config = self._config()
+        config, script = self._open()
         # A config parser reads % as interpolation.
         text = url.render_as_string(hide_password=False).replace("%", "%%")
         config.set_main_option("sqlalchemy.url", text)
-        command.upgrade(config, "heads")
-        asyncio.run(self._check_applied(url))
+        with _logging_untouched():
+            try:
+                if not self._upgrade_asynchronously(config):
+                    asyncio.run(self._upgrade_synchronously(config, url))
+            except Exception as error:
+                raise SchemaError(
+                    f"{self!r} failed{_place_of(error, script)}: {type(error).__name__}: {error}"
+                ) from error
+        if script.get_heads():
+            asyncio.run(self._check_applied(url))
 
-    def _config(self) -> Any:
+    @staticmethod
+    def _upgrade(config: Config) -> None:
+        from alembic import command
+
+        command.upgrade(config, "heads")
+
+    def _upgrade_asynchronously(self, config: Config) -> bool:
+        """Run the migrations, unless env.py is synchronous and so meets the wrong driver."""
+        from sqlalchemy.exc import MissingGreenlet
+
+        with warnings.catch_warnings():
+            # What a synchronous env.py began is dropped as soon as its exception is.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            try:
+                self._upgrade(config)
+            except MissingGreenlet:
+                return False
+        return True
+
+    async def _upgrade_synchronously(self, config: Config, url: URL) -> None:
+        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.pool import NullPool
+
+        engine = create_async_engine(url, poolclass=NullPool)
+        async with engine.connect() as connection:
+            # Inside, SQLAlchemy's synchronous engines can drive the asynchronous driver.
+            await connection.run_sync(lambda _: self._upgrade(config))
+
+    def _open(self) -> tuple[Config, ScriptDirectory]:
         try:
             from alembic.config import Config
+            from alembic.script import ScriptDirectory
         except ImportError as error:
             raise SchemaError(
                 f"{self!r} needs Alembic, which is not installed. Install db-testing[alembic]."
             ) from error
-        # Without standard output: its progress would stand between the tests' results.
-        return Config(self._ini, stdout=Path(os.devnull).open("w"))
+        # Not to standard output: its progress would stand between the tests' results.
+        config = Config(self._ini, stdout=io.StringIO())
+        return config, ScriptDirectory.from_config(config)
 
     async def _check_applied(self, url: URL) -> None:
         import asyncpg
@@ -165,6 +229,50 @@ class _Alembic(Schema):
                 f"{self!r} ran, but left the test database empty: its env.py connects somewhere "
                 f'else. It must use config.get_main_option("sqlalchemy.url").'
             )
+
+
+def _folders_of(script: ScriptDirectory) -> list[Path]:
+    """Return the folder of env.py and those of migrations, none of them within another."""
+    places: tuple[str | Path, ...] = (script.dir, *script._version_locations)  # noqa: SLF001
+    folders = {Path(place).resolve() for place in places}
+    return sorted(folder for folder in folders if folders.isdisjoint(folder.parents))
+
+
+def _is_irrelevant(path: Path) -> bool:
+    """Tell what no migration can depend on: caches, hidden files, templates of new migrations."""
+    return (
+        path.suffix in {".pyc", ".mako"}
+        or path.stem == "README"
+        or any(part.startswith(".") for part in path.parts)
+    )
+
+
+def _place_of(error: BaseException, script: ScriptDirectory) -> str:
+    """Say in which line of the migrations an error was raised."""
+    folders = _folders_of(script)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if any(Path(frame.filename).is_relative_to(folder) for folder in folders):
+            return f" in {frame.filename}, line {frame.lineno}"
+    return ""
+
+
+@contextlib.contextmanager
+def _logging_untouched() -> Iterator[None]:
+    """Undo what the usual env.py does to the application's loggers: `fileConfig` disables them.
+
+    Tests that look at logs would pass or fail by whether the template was there already.
+    """
+    root = logging.getLogger()
+    loggers = [logging.getLogger(name) for name in root.manager.loggerDict]
+    before = [
+        (one, one.disabled, one.level, one.propagate, one.handlers[:]) for one in (root, *loggers)
+    ]
+    try:
+        yield
+    finally:
+        for one, disabled, level, propagate, handlers in before:
+            one.disabled, one.propagate, one.handlers = disabled, propagate, handlers
+            one.setLevel(level)
 
 
 def _find(ini: Path) -> Path:

@@ -1,0 +1,120 @@
+"""Where files may lie between runs: folders that no other user can tamper with."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ._identity import Identity
+
+MEMORY: Final = Path("/dev/shm")  # noqa: S108  # ours is a folder in it that only we can change
+
+ROOM: Final = 512 * 1024 * 1024
+"""Bytes that must be free in memory for a cluster to lie there."""
+
+
+def in_memory() -> Path:
+    """Return our folder in the memory file system, if there is one: see :func:`check_room`."""
+    return _ours(MEMORY)
+
+
+def check_room(home: Path) -> None:
+    """Check that a folder of ours in memory has room, or is in use already.
+
+    All processes must come to the same conclusion, so what is there is used however full it is.
+
+    Raises:
+        OSError: there is no such file system, or not enough room in it.
+    """
+    if home.parent != MEMORY or home.exists():
+        return
+    free = shutil.disk_usage(MEMORY).free
+    if free < ROOM:
+        raise OSError(errno.ENOSPC, f"{free >> 20} MB free, {ROOM >> 20} MB needed")
+
+
+def on_disk(identity: Identity) -> list[Path]:
+    """Return our folders on disk, the best first: the user's cache, and if need be another."""
+    caches = []
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        caches.append(Path(chosen))
+    elif identity.uid is not None:
+        # Root's home is closed to the user who runs the server.
+        caches.append(Path("/var/cache"))
+    else:
+        with contextlib.suppress(RuntimeError):  # neither HOME nor an entry in the user database
+            caches.append(Path.home() / ".cache")
+    return [_ours(folder) for folder in (*caches, Path(tempfile.gettempdir()))]
+
+
+def _ours(folder: Path) -> Path:
+    return folder / f"db-testing-{os.geteuid()}"
+
+
+def own(path: Path, mode: int, *, give: Identity | None = None) -> None:
+    """Make a folder that belongs to this user, or to the one it is given to.
+
+    Raises:
+        OSError: it cannot be made, or something else or somebody else's is there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=mode)
+    status = path.lstat()
+    owners = {os.geteuid(), give.uid if give else None}
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in owners:
+        message = f"{path} is there, and is no folder of this user"
+        raise PermissionError(message)
+    path.chmod(mode)
+    if give is not None:
+        give.give(path)
+
+
+@contextlib.contextmanager
+def completed(target: Path) -> Iterator[Path]:
+    """Give a folder its name only when it is complete, and leave nothing otherwise.
+
+    To be used under a lock: what a killed process has left half made is removed.
+    """
+    partial = _partial(target)
+    remove(target)
+    partial.mkdir()
+    try:
+        yield partial
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove(target: Path) -> None:
+    """Remove a folder, so that nobody ever takes the rest of it for the whole.
+
+    To be used under a lock, as :func:`completed`.
+    """
+    partial = _partial(target)
+    shutil.rmtree(partial, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        target.rename(partial)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(target.name + ".partial")
+
+
+def open_to_others(folder: Path) -> None:
+    """Let every user of the machine read what is in a folder, and run its programs."""
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_symlink():
+            continue
+        mode = path.stat().st_mode
+        path.chmod(mode | (0o055 if mode & stat.S_IXUSR else 0o044))

@@ -1,0 +1,523 @@
+"""The one connection of a test, and the savepoints on it: the bookkeeping of the sandbox's model.
+
+:mod:`._sandbox` states the model and decides when a statement may run; this module keeps the
+server's stack of savepoints true to what has run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+
+import asyncpg
+
+from . import _statements
+from ._catalog import Deferrable
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+
+    from ._catalog import Catalog
+
+T = TypeVar("T")
+Wire: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+BASE: Final = "db_testing"
+"""The savepoint beneath all others: a return to it undoes everything but sequences and locks."""
+
+LEFTOVER_PATIENCE: Final = 1.0
+"""Seconds that the reset waits for a statement still running; a new wire costs far less."""
+
+CANCEL_PATIENCE: Final = 5.0
+"""Seconds within which a server must have cancelled a statement."""
+
+WIRE_ERRORS: Final = (
+    TimeoutError,
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What talking to a server can raise, or to one that has just gone."""
+
+_PUT_BACK: Final = """
+    SELECT set_config(name, coalesce(value, ''), false)
+    FROM unnest($1::text[], $2::text[]) AS setting(name, value)
+"""
+
+# Open transactions that have written in this task or in the tasks it was started from.
+_lineage: contextvars.ContextVar[frozenset[Transaction]] = contextvars.ContextVar(
+    "db_testing_lineage", default=frozenset()
+)
+
+
+@dataclass(eq=False, slots=True)
+class Frame:
+    """A transaction or one of its savepoints: what a rollback returns to."""
+
+    transaction: Transaction
+    savepoint: str | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Layer:
+    """A savepoint on the server."""
+
+    name: str
+    frame: Frame | None
+    """Whose statements run in it; None once their transaction has ended."""
+    readonly: bool
+    """Whether the server refuses writes in it, and so in every layer above."""
+    wrote: Transaction | None = None
+    """The last transaction that may have changed something in it for its frame."""
+    foreign: Transaction | None = None
+    """A transaction that has committed into it without being its owner."""
+    cursor: Transaction | None = None
+    """Its owner, when that has opened a cursor in it, which a rollback beneath would close."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether its savepoint is as good as a new one."""
+        return not (self.readonly or self.wrote or self.foreign)
+
+
+@dataclass(eq=False, slots=True)
+class Transaction:
+    """A virtual transaction: what one virtual connection believes to be its own."""
+
+    test: str
+    origin: str
+    implicit: bool = False
+    readonly: bool = False
+    codecs: Codecs = field(default_factory=dict)
+    """Those of its connection."""
+    frames: list[Frame] = field(default_factory=list)
+    task: asyncio.Task[Any] | None = None
+    """The task that used it last."""
+    wrote: bool = False
+    beneath: frozenset[Transaction] = frozenset()
+    """The transactions that were open and had written when it first wrote."""
+    local_settings: dict[str, str | None] = field(default_factory=dict)
+    """What a commit puts back: settings made by SET LOCAL, and their values before."""
+    open: bool = True
+    failed: bool = False
+    """The innermost frame is aborted; only a rollback helps."""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.frames.append(Frame(self))
+
+    def __str__(self) -> str:
+        kind = "statement" if self.implicit else "transaction"
+        task = f" in task {self.task.get_name()!r}" if self.task else ""
+        return f"the {kind} begun at {self.origin}{task}"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Codec:
+    """A conversion of a type that an application asked a connection for."""
+
+    action: Literal["set_type_codec", "set_builtin_type_codec"]
+    typename: str
+    schema: str
+    options: dict[str, Any]
+
+    async def apply(self, wire: Wire) -> None:
+        """Set it on a wire."""
+        await getattr(wire, self.action)(self.typename, schema=self.schema, **self.options)
+
+    def same_as(self, other: Codec) -> bool:
+        """Tell whether two codecs convert alike, also where each has functions of its own."""
+        return (self.action, self.typename, self.schema, _meaning(self.options)) == (
+            (other.action, other.typename, other.schema, _meaning(other.options))
+        )
+
+
+Codecs: TypeAlias = dict[tuple[str, str], Codec]
+
+
+@dataclass(frozen=True, slots=True)
+class LastStep:
+    """What is to happen in a transaction before it is committed."""
+
+    run: Callable[[Wire], Awaitable[None]]
+    reads: bool
+
+
+def _meaning(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _meaning(item) for name, item in value.items()}
+    code = getattr(value, "__code__", None)
+    if code is None:
+        return value
+    cells = [_meaning(cell.cell_contents) for cell in value.__closure__ or ()]
+    return code, cells, value.__defaults__
+
+
+async def uninterrupted(step: Coroutine[Any, Any, T], *, otherwise: Callable[[], None]) -> T:
+    """Finish a step that must not stop half-way, and only then let a cancellation through.
+
+    `otherwise` is called when the step itself was cancelled, as by one who cancels every task.
+    """
+    task = asyncio.ensure_future(step)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if task.cancelled():
+        otherwise()
+    elif cancelled is not None:
+        task.exception()  # else it would be logged as never retrieved
+    if cancelled is not None:
+        raise cancelled
+    return task.result()
+
+
+async def ended_or_orphaned(holder: Transaction) -> None:
+    """Wait until a transaction has ended, or the task that used it last is done."""
+    ended = asyncio.ensure_future(holder.ended.wait())
+    waits: set[asyncio.Future[Any]] = {ended}
+    if holder.task is not None:
+        waits.add(holder.task)
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ended.cancel()
+
+
+class LiveWire:
+    """A wire and the savepoints on it. `perform` and `reset` need the turn."""
+
+    def __init__(self, wire: Wire, catalog: Catalog) -> None:
+        self.wire = wire
+        self.pid = wire.get_server_pid()
+        self.loop = asyncio.get_running_loop()
+        self.guard: AsyncGenerator[None] | None = None
+        """Closes the wire when its loop closes."""
+        self.turn = asyncio.Lock()
+        self.open: set[Transaction] = set()
+        self.schema_changed = False
+        """Whether a statement since the last reset may have changed the schema."""
+        self.catalog = catalog
+        self._codecs: Codecs = {}
+        self._routines: re.Pattern[str] | None = catalog.routines
+        self._begun = False
+        self._layers: list[Layer] = []
+        self._pending: list[str] = []
+        """Returns to savepoints that are due before the next statement."""
+        self._aborted = False
+        """Whether the server has aborted the top layer."""
+        self._uprooted = False
+        """Whether a savepoint was gone, so that a commit and a BEGIN must have been hidden."""
+        self._names = 0
+
+    def reads_only(self, sql: str) -> bool:
+        """Tell whether a statement can be shown to change nothing; note what it defines."""
+        if _statements.changes_schema(sql):
+            self.schema_changed = True
+            if _statements.defines_routine(sql):
+                self._routines = _statements.ANY_CALL
+        return _statements.reads_only(sql, self._routines)
+
+    @property
+    def escaped(self) -> bool:
+        """Whether the outer transaction was ended by something other than the reset."""
+        return self._uprooted or (
+            self._begun and not self.wire.is_closed() and not self.wire.is_in_transaction()
+        )
+
+    def holder_before(self, transaction: Transaction) -> Transaction | None:
+        """Return a transaction whose uncommitted changes this one must not overlap."""
+        if not self.open:
+            return None
+        related = _lineage.get()
+        for other in self.open:
+            if (
+                other.wrote
+                and other is not transaction
+                and other not in related
+                and other not in transaction.beneath
+                and other.task is not None
+                and not other.task.done()
+                and other.task is not transaction.task
+            ):
+                return other
+        return None
+
+    def readonly_besides(self, transaction: Transaction) -> Transaction | None:
+        """Return another transaction whose cursor keeps its read-only layer beneath this one."""
+        for layer in self._layers:
+            if layer.readonly and layer.cursor is not None and layer.cursor is not transaction:
+                return layer.cursor
+        return None
+
+    def writers_besides(self, transaction: Transaction) -> list[Transaction]:
+        """Return the other open transactions that have written."""
+        return [other for other in self.open if other.wrote and other is not transaction]
+
+    # ----------------------------------------------------------------- statements
+
+    async def perform(
+        self,
+        transaction: Transaction,
+        operation: Callable[[Wire], Awaitable[T]],
+        *,
+        reads: bool,
+        cursor: bool,
+    ) -> T:
+        """Run an operation in a layer of the transaction's innermost frame."""
+        # A rollback of another transaction, which needs no turn, may remove the layer while one of
+        # these steps waits for the server.
+        while not self._is_ready(transaction):
+            await self._enter(transaction)
+            if self._codecs != transaction.codecs:
+                await self._finish(self._adopt(transaction.codecs))
+        layer = self._layers[-1]
+        if cursor:
+            layer.cursor = transaction
+        if not reads:
+            layer.wrote = transaction
+            if not transaction.wrote:
+                transaction.wrote = True
+                transaction.beneath = frozenset(self.writers_besides(transaction))
+                _lineage.set(
+                    frozenset(other for other in _lineage.get() if other.open) | {transaction}
+                )
+        try:
+            return await operation(self.wire)
+        except (Exception, asyncio.CancelledError) as error:
+            await self._finish(self._examine(transaction, error))
+            raise
+        except BaseException:
+            self.wire.terminate()  # interrupted in the middle of a message
+            raise
+
+    def _is_ready(self, transaction: Transaction) -> bool:
+        if not transaction.open:
+            message = "connection is closed"
+            raise asyncpg.InterfaceError(message)
+        top = self._layers[-1] if self._layers else None
+        return (
+            top is not None
+            and top.frame is transaction.frames[-1]
+            and top.foreign is None
+            and not self._pending
+            and not self._aborted
+            and self._codecs == transaction.codecs
+        )
+
+    async def _enter(self, transaction: Transaction) -> None:
+        """Make the top layer one of the transaction's innermost frame."""
+        frame = transaction.frames[-1]
+        self._drop_readonly(transaction)
+        self._heal()
+        script, self._pending = self._pending, []
+        if not self._begun:
+            script += ["BEGIN", f"SAVEPOINT {BASE}"]
+            self._begun = True
+        ended, changed = self._take_ended()
+        top = self._layers[-1] if self._layers else None
+        if top is not None and top.frame is frame and top.foreign is None:
+            script += [f"RELEASE {layer.name}" for layer in ended[:1]]
+        elif ended and not changed and not transaction.readonly:
+            script += [f"RELEASE {layer.name}" for layer in ended[1:2]]
+            self._layers.append(Layer(ended[0].name, frame, readonly=False))
+        else:
+            self._names += 1
+            layer = Layer(f"{BASE}_{self._names}", frame, readonly=transaction.readonly)
+            script += [f"RELEASE {layer.name}" for layer in ended[:1]]
+            script.append(f"SAVEPOINT {layer.name}")
+            if transaction.readonly:
+                script.append("SET LOCAL transaction_read_only = on")
+            self._layers.append(layer)
+        self.open.add(transaction)
+        if script:
+            await self._finish(self._bookkeeping(";".join(script)))
+
+    async def _finish(self, step: Coroutine[Any, Any, None]) -> None:
+        """Take a step after which the bookkeeping is true, or give the wire up."""
+        await uninterrupted(step, otherwise=self.wire.terminate)
+
+    async def _bookkeeping(self, script: str) -> None:
+        """Run statements of the sandbox's own, which must all succeed for the stack to be true."""
+        try:
+            await self.wire.execute(script)
+        except BaseException as error:
+            self._uprooted = isinstance(error, asyncpg.InvalidSavepointSpecificationError)
+            self.wire.terminate()
+            raise
+
+    def _drop_readonly(self, transaction: Transaction) -> None:
+        """Return beneath read-only layers of others, in which nobody could write."""
+        name = None
+        while self._layers and self._layers[-1].readonly:
+            frame = self._layers[-1].frame
+            if frame is not None and frame.transaction is transaction:
+                break
+            if self._layers[-1].cursor is not None and self._layers[-1].cursor.open:
+                break
+            name = self._layers.pop().name
+        if name is not None:
+            self._return_to(name)
+
+    def _heal(self) -> None:
+        """Return an aborted top layer to health before another frame builds on it."""
+        if self._aborted and not self._pending:
+            self._pending.append(f"ROLLBACK TO {self._layers[-1].name}")
+            self._layers[-1].wrote = None
+        self._aborted = False
+
+    def _take_ended(self) -> tuple[list[Layer], bool]:
+        """Take the ended layers off the top, lowest first; tell whether they hold changes."""
+        ended: list[Layer] = []
+        changed = False
+        while self._layers and self._layers[-1].frame is None:
+            layer = self._layers.pop()
+            ended.insert(0, layer)
+            changed |= not layer.plain
+            if self._layers:
+                below = self._layers[-1]
+                below.foreign = layer.wrote or layer.foreign or below.foreign
+        return ended, changed
+
+    async def _adopt(self, wanted: Codecs) -> None:
+        """Give the wire the codecs of the connection whose statement comes next."""
+        unknown_type = contextlib.suppress(ValueError)  # it may have been of an earlier test
+        for typename, schema in self._codecs.keys() - wanted.keys():
+            with unknown_type:
+                await self.wire.reset_type_codec(typename, schema=schema)
+            del self._codecs[typename, schema]
+        for key, codec in wanted.items():
+            if self._codecs.get(key) is not codec:
+                with unknown_type:
+                    await codec.apply(self.wire)
+                self._codecs[key] = codec
+
+    async def _examine(self, transaction: Transaction, error: BaseException) -> None:
+        """Learn whether a failure has aborted the transaction: ask, unless the server said so."""
+        if self.wire.is_closed():
+            return
+        aborted = isinstance(error, asyncpg.PostgresError) and error.severity is not None
+        if not aborted:
+            try:
+                async with asyncio.timeout(CANCEL_PATIENCE):
+                    await self.wire.execute("SELECT")
+            except asyncpg.InFailedSQLTransactionError:
+                aborted = True
+            except WIRE_ERRORS:
+                self.wire.terminate()
+                return
+        if aborted and self._begun:
+            transaction.failed = True
+            self._aborted = True
+
+    # ----------------------------------------------------------------- ends
+
+    def relabel(self, frames: list[Frame], outer: Frame | None) -> None:
+        """Hand the layers of frames that ended to the frame around them, or to nobody."""
+        for layer in self._layers:
+            if layer.frame in frames:
+                layer.frame = outer
+
+    def before_commit(self, transaction: Transaction) -> LastStep | None:
+        """Return what a real commit would do in the transaction; None if that is nothing."""
+        settings = transaction.local_settings
+        deferrable = self.catalog.deferrable
+        if not (settings or self.schema_changed or deferrable.check):
+            return None
+
+        async def run(wire: Wire) -> None:
+            check = (await Deferrable.read(wire) if self.schema_changed else deferrable).check
+            if check is not None:
+                await wire.execute(check)
+            if settings:
+                await wire.execute(_PUT_BACK, list(settings), list(settings.values()))
+
+        return LastStep(run, reads=not (settings or self.schema_changed or deferrable.writes))
+
+    def undo(self, frames: list[Frame]) -> str | None:
+        """Schedule the return to the lowest layer in which frames wrote.
+
+        Returns what of another transaction stands in the way, if something does.
+        """
+        lowest = next(
+            (
+                index
+                for index, layer in enumerate(self._layers)
+                if layer.frame in frames and layer.wrote
+            ),
+            None,
+        )
+        if lowest is not None:
+            for layer in self._layers[lowest:]:
+                if layer.foreign is not None:
+                    return f"{layer.foreign} has written"
+                if layer.frame in frames:
+                    continue
+                if layer.wrote is not None:
+                    return f"{layer.wrote} has written"
+                if layer.cursor is not None and layer.cursor.open:
+                    return f"{layer.cursor} has opened a cursor"
+            name = self._layers[lowest].name
+            del self._layers[lowest:]
+            self._return_to(name)
+        self.relabel(frames, None)
+        return None
+
+    def _return_to(self, name: str) -> None:
+        self._pending += [f"ROLLBACK TO {name}", f"RELEASE {name}"]
+
+    def end(self, transaction: Transaction) -> None:
+        """Let nobody wait for a transaction any more."""
+        transaction.open = False
+        transaction.ended.set()
+        self.open.discard(transaction)
+
+    async def reset(self, patience: float) -> bool:
+        """Roll back, restore what a rollback does not; tell whether the wire can be used again."""
+        for transaction in list(self.open):
+            self.end(transaction)
+        try:
+            if self.turn.locked():
+                async with asyncio.timeout(min(patience, LEFTOVER_PATIENCE)):
+                    await self.turn.acquire()
+            else:
+                await self.turn.acquire()
+        except TimeoutError:
+            return False
+        try:
+            if self.wire.is_closed() or self.escaped:
+                return False
+            if self._begun:
+                await self.wire.execute(
+                    f"ROLLBACK TO {BASE};{self.catalog.RESET}", timeout=patience
+                )
+            if self.schema_changed:
+                # Plans, and what asyncpg knows of types, may be of a schema that is gone.
+                await self.wire.reload_schema_state()
+        except WIRE_ERRORS as error:
+            self._uprooted |= isinstance(error, asyncpg.InvalidSavepointSpecificationError)
+            return False
+        finally:
+            for transaction in list(self.open):
+                self.end(transaction)
+            self.turn.release()
+        self._begun = self._aborted = self.schema_changed = False
+        self._layers.clear()
+        self._pending.clear()
+        self._routines = self.catalog.routines
+        return True
+
+    async def close(self) -> None:
+        """Say goodbye to the server."""
+        if not self.wire.is_closed():
+            try:
+                await self.wire.close(timeout=2)
+            except WIRE_ERRORS:
+                self.wire.terminate()

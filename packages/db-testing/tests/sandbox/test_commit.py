@@ -1,0 +1,193 @@
+"""A simulated commit checks what a commit checks (invariant 2), and ends what a commit ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from db_testing.errors import SandboxConflictError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+    from db_testing._virtual import VirtualConnection
+
+    Connect = Callable[[], VirtualConnection]
+
+INSERT = "INSERT INTO author (name, notes) VALUES ($1, '{}')"
+ORPHAN = "INSERT INTO author (name, notes, editor_id) VALUES ($1, '{}', 99)"
+NAMES = "SELECT array_agg(name ORDER BY name) FROM author"
+
+
+async def test_a_deferred_constraint_is_checked(connect: Connect) -> None:
+    """The violation is raised by the commit, not before, and the transaction is undone."""
+    connection = connect()
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute(ORPHAN, "a")
+    with pytest.raises(asyncpg.ForeignKeyViolationError, match="author_editor_id_fkey"):
+        await transaction.commit()
+    assert not connection.is_in_transaction()
+    assert await connection.fetchval(NAMES) is None
+
+
+async def test_a_deferred_constraint_is_checked_for_a_statement_alone(connect: Connect) -> None:
+    """A statement in autocommit is its own commit."""
+    connection = connect()
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await connection.execute(ORPHAN, "a")
+    await connection.execute(INSERT, "b")
+    assert await connection.fetchval(NAMES) == ["b"]
+
+
+async def test_a_deferred_constraint_waits_for_the_commit(connect: Connect) -> None:
+    """A row may refer to one that comes later, also across savepoints."""
+    connection = connect()
+    async with connection.transaction():
+        async with connection.transaction():
+            await connection.execute(ORPHAN, "a")
+        await connection.execute("INSERT INTO author (id, name, notes) VALUES (99, 'b', '{}')")
+    assert await connection.fetchval(NAMES) == ["a", "b"]
+
+
+async def test_the_initial_mode_comes_back(connect: Connect) -> None:
+    """After a commit, and after SET CONSTRAINTS in an ended transaction, constraints wait again."""
+    connection = connect()
+    for _ in range(2):
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(ORPHAN, "a")
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        await transaction.rollback()
+        async with connection.transaction():
+            await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+async def test_a_commit_beneath_another_writer(connect: Connect) -> None:
+    """The check itself writes nothing: a transaction above may still roll back."""
+    lower, upper = connect(), connect()
+    await lower.transaction().start()
+    await lower.execute(INSERT, "a")
+    await upper.transaction().start()
+    await upper.execute(INSERT, "b")
+    await lower.end(keep=True)
+    await upper.end(keep=False)
+    assert await lower.fetchval(NAMES) == ["a"]
+
+
+async def test_a_violation_that_may_be_another_transactions(connect: Connect) -> None:
+    """Pending checks of overlapping transactions cannot be told apart, and this is said."""
+    violator, innocent = connect(), connect()
+    await violator.transaction().start()
+    await violator.execute(ORPHAN, "a")
+    with pytest.raises(SandboxConflictError, match="the violation may be of the transaction begun"):
+        await innocent.execute(INSERT, "b")
+    await violator.execute("INSERT INTO author (id, name, notes) VALUES (99, 'c', '{}')")
+    await violator.end(keep=True)
+    assert await innocent.fetchval(NAMES) == ["a", "c"]
+
+
+async def test_through_sqlalchemy(sessions: async_sessionmaker[AsyncSession]) -> None:
+    """A session's commit raises IntegrityError, and the session goes on after its rollback."""
+    async with sessions() as session:
+        await session.execute(text(ORPHAN.replace("$1", "'a'")))
+        with pytest.raises(IntegrityError, match="author_editor_id_fkey"):
+            await session.commit()
+        await session.rollback()
+        await session.execute(text(INSERT.replace("$1", "'b'")))
+        await session.commit()
+        assert (await session.execute(text(NAMES))).scalar_one() == ["b"]
+
+
+async def test_tables_with_deferrable_constraints_are_dropped(connect: Connect) -> None:
+    """A commit does not stumble over constraints that the test has dropped."""
+    connection = connect()
+    await connection.execute("DROP TABLE book; DROP TABLE author")
+    assert await connection.fetchval("SELECT to_regclass('author')") is None
+
+
+async def test_constraints_that_the_test_has_made(connect: Connect) -> None:
+    """New deferrable constraints are checked at commits, whatever their initial mode."""
+    connection = connect()
+    await connection.execute(
+        "CREATE TABLE t (a int UNIQUE DEFERRABLE INITIALLY IMMEDIATE,"
+        " b int UNIQUE DEFERRABLE INITIALLY DEFERRED)"
+    )
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await connection.execute("INSERT INTO t VALUES (1, 1), (2, 1)")
+    async with connection.transaction():
+        await connection.execute("INSERT INTO t VALUES (1, 1), (2, 2)")
+    transaction = connection.transaction()
+    await transaction.start()
+    with pytest.raises(asyncpg.UniqueViolationError, match="t_a_key"):
+        await connection.execute("INSERT INTO t VALUES (1, 3)")
+    await transaction.rollback()
+
+
+async def test_names_that_two_constraints_share(connect: Connect) -> None:
+    """A constraint that cannot be deferred may have the name of one that can."""
+    connection = connect()
+    await connection.execute(
+        "CREATE TABLE t (a int CONSTRAINT same REFERENCES author DEFERRABLE INITIALLY DEFERRED);"
+        "CREATE TABLE u (a int CONSTRAINT same REFERENCES author)"
+    )
+    await connection.execute(INSERT, "a")
+    assert await connection.fetchval(NAMES) == ["a"]
+
+
+@pytest.fixture
+async def trigger(connect: Connect) -> None:
+    """Let a deferred constraint trigger write a book for each author."""
+    await connect().execute(
+        """
+        CREATE FUNCTION write_book() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.name = 'bad' THEN RAISE EXCEPTION 'no such author'; END IF;
+            INSERT INTO book (author_id, title) VALUES (NEW.id, 'first');
+            RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER book AFTER INSERT ON author DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION write_book()
+        """
+    )
+
+
+async def test_deferred_triggers_run_at_the_commit(connect: Connect, trigger: None) -> None:
+    """Constraint triggers see the commit, and what they write is kept."""
+    connection = connect()
+    async with connection.transaction():
+        await connection.execute(INSERT, "a")
+        assert await connection.fetchval("SELECT count(*) FROM book") == 0
+    assert await connection.fetchval("SELECT count(*) FROM book") == 1
+
+
+async def test_deferred_triggers_refuse_the_commit(connect: Connect, trigger: None) -> None:
+    """An exception in one is the commit's."""
+    connection = connect()
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute(INSERT, "bad")
+    with pytest.raises(asyncpg.RaiseError, match="no such author"):
+        await transaction.commit()
+    assert await connection.fetchval(NAMES) is None
+
+
+async def test_a_local_role_ends_with_its_transaction(
+    connect: Connect, plain: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    """SET LOCAL ROLE, as row-level security uses it, is over after the commit."""
+    connection = connect()
+    await connection.execute("CREATE ROLE sandbox_reader; GRANT SELECT ON author TO sandbox_reader")
+    async with connection.transaction():
+        await connection.execute("SET LOCAL ROLE sandbox_reader")
+        assert await connection.fetchval("SELECT current_user") == "sandbox_reader"
+        await connection.fetchval(NAMES)
+    assert await connection.fetchval("SELECT current_user") != "sandbox_reader"
+    await connection.execute(INSERT, "a")

@@ -1,0 +1,221 @@
+"""What is read from a statement's text before it runs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from db_testing import _statements
+from db_testing._statements import Control
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SAVEPOINT a", Control("savepoint", "a")),
+        ("savepoint SA_1;", Control("savepoint", "sa_1")),
+        ('SAVEPOINT "Quoted ""name"""', Control("savepoint", 'Quoted "name"')),
+        ("/* hi */ -- there\n savepoint a", Control("savepoint", "a")),
+        ("SAVEPOINT a /* trace=1 */", Control("savepoint", "a")),
+        ("SAVEPOINT a -- last words", Control("savepoint", "a")),
+        ("RELEASE a", Control("release", "a")),
+        ("release savepoint a", Control("release", "a")),
+        ("ROLLBACK TO a", Control("rollback_to", "a")),
+        ("rollback work to savepoint A", Control("rollback_to", "a")),
+        ("ROLLBACK TRANSACTION TO SAVEPOINT a", Control("rollback_to", "a")),
+        ("BEGIN", Control("boundary", "BEGIN")),
+        ("begin isolation level serializable", Control("boundary", "BEGIN ISOLATION")),
+        ("START TRANSACTION", Control("boundary", "START TRANSACTION")),
+        (";; commit", Control("boundary", "COMMIT")),
+        ("COMMIT AND CHAIN", Control("boundary", "COMMIT AND")),
+        ("end", Control("boundary", "END")),
+        ("Rollback;", Control("boundary", "ROLLBACK")),
+        ("ABORT", Control("boundary", "ABORT")),
+        ("PREPARE TRANSACTION 'x'", Control("boundary", "PREPARE TRANSACTION")),
+        ("COMMIT PREPARED 'x'", Control("boundary", "COMMIT PREPARED")),
+        ("/* a /* nested */ comment */ COMMIT", Control("boundary", "COMMIT")),
+        ("INSERT INTO t VALUES (1); COMMIT; BEGIN", Control("boundary", "COMMIT")),
+        ("SELECT ';'; commit", Control("boundary", "COMMIT")),
+        ("SAVEPOINT a; SELECT 1", Control("script", "a")),
+        ("SELECT 'COMMIT'", None),
+        ("SELECT $$;COMMIT;$$", None),
+        ("SELECT $tag$;COMMIT;$tag$", None),
+        ("SELECT E'\\';COMMIT;'", None),
+        ('SELECT ";COMMIT"', None),
+        ("SELECT 1; -- COMMIT", None),
+        ("SELECT 1 /* ; COMMIT", None),
+        ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END", None),
+        ("commits", None),
+        ("PREPARE p AS SELECT 1", None),
+        ("", None),
+    ],
+)
+def test_control(sql: str, expected: Control | None) -> None:
+    """Transaction control is recognised wherever it stands, and nothing else is taken for it."""
+    assert _statements.control(sql) == expected
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1",
+        "  -- a comment\nselect 1",
+        "/* a /* nested */ comment */ SELECT 1",
+        "(SELECT 1) UNION (SELECT 2)",
+        "WITH a AS (SELECT 1) SELECT * FROM a",
+        "VALUES (1)",
+        "TABLE author",
+        "SHOW search_path",
+        "EXPLAIN SELECT 1",
+        "EXPLAIN ANALYZE SELECT 1",
+        "FETCH 10 FROM c",
+        "SELECT updated_at, deleted FROM t",
+        "SELECT 'insert into' || $$delete$$ -- update",
+        "SELECT harmless(1)",
+        ";",
+        "",
+    ],
+)
+def test_a_statement_that_reads(sql: str) -> None:
+    """What can be shown to change nothing takes no turn."""
+    assert _statements.reads_only(sql, _statements.routine_calls(["writes", "my func"]))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO t VALUES (1)",
+        "WITH new AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM new",
+        "with gone as (delete from t returning *) select * from gone",
+        "SELECT * FROM t FOR UPDATE",
+        "SELECT * FROM t FOR NO KEY UPDATE SKIP LOCKED",
+        "SELECT * FROM t FOR SHARE",
+        "SELECT 1 INTO t",
+        "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",
+        "EXPLAIN ANALYZE EXECUTE p",
+        "SELECT set_config('a.b', '1', false)",
+        "SELECT pg_advisory_lock(1)",
+        "SELECT pg_try_advisory_xact_lock(1)",
+        "SELECT pg_notify('c', '')",
+        "SELECT lo_create(1)",
+        "SELECT dblink_exec('...')",
+        "SELECT writes(1)",
+        "SELECT public.WRITES (1)",
+        'SELECT "my func"(1)',
+        "SELECT writes /* so it does */ (1)",
+        "SELECT 'a'; INSERT INTO t VALUES (1)",
+        "SET work_mem = '1MB'",
+        "CREATE TABLE t ()",
+        "DO $$ BEGIN END $$",
+        "DECLARE c CURSOR FOR SELECT 1",
+        "EXECUTE p",
+        "COPY",
+    ],
+)
+def test_a_statement_that_may_write(sql: str) -> None:
+    """What may change rows, locks or settings counts as a write."""
+    assert not _statements.reads_only(sql, _statements.routine_calls(["writes", "my func"]))
+
+
+def test_no_routine_may_write() -> None:
+    """Without routines there is no pattern, and calls are harmless."""
+    assert _statements.routine_calls([]) is None
+    assert _statements.reads_only("SELECT anything(1)", None)
+
+
+def test_any_call() -> None:
+    """When it is not known which functions write, any call may."""
+    assert not _statements.reads_only("SELECT f(1)", _statements.ANY_CALL)
+    assert _statements.reads_only("SELECT 1, (2)", _statements.ANY_CALL)
+
+
+@pytest.mark.parametrize(
+    ("sql", "refused"),
+    [
+        ("LISTEN channel", True),
+        ("/* hi */ listen channel", True),
+        ("SELECT 'LISTEN'", False),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE", True),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED", False),
+        ("SET default_transaction_isolation = 'repeatable read'", True),
+        ("set default_transaction_isolation to 'read committed';", False),
+        ("SET default_transaction_read_only = on", True),
+        ("SET default_transaction_read_only = off", False),
+        ("SHOW default_transaction_isolation", False),
+        ("UNLISTEN *", False),
+    ],
+)
+def test_refusal(sql: str, *, refused: bool) -> None:
+    """What an outer transaction cannot honour is refused, unless it asks for what is so anyway."""
+    assert (_statements.refusal(sql) is not None) == refused
+
+
+@pytest.mark.parametrize(
+    ("sql", "args", "names"),
+    [
+        ("SET LOCAL work_mem = '1MB'", (), {"work_mem"}),
+        ("set local App.Tenant to 1", (), {"app.tenant"}),
+        ("SET LOCAL ROLE reader", (), {"role"}),
+        ("SET LOCAL SESSION AUTHORIZATION reader", (), {"session_authorization"}),
+        ("SET LOCAL TIME ZONE 'UTC'", (), {"timezone"}),
+        ("SET LOCAL a.b = 1; SET LOCAL c.d = 2", (), {"a.b", "c.d"}),
+        ("SET work_mem = '1MB'", (), set()),
+        ("SET LOCAL transaction_read_only = on", (), set()),
+        ("SELECT 'SET LOCAL work_mem'", (), set()),
+        ("SELECT set_config('app.tenant', '1', true)", (), {"app.tenant"}),
+        ("SELECT set_config('app.tenant', '1', false)", (), set()),
+        ("SELECT set_config($1::VARCHAR, $2, $3::BOOLEAN)", ("a.b", "1", True), {"a.b"}),
+        ("SELECT set_config($1, $2, $3)", ("a.b", "1", False), set()),
+        ("SELECT set_config($1, $2, $3)", (), set()),
+        ("SELECT set_config('a.b', concat('x,y)', f(1, 2)), 't')", (), {"a.b"}),
+        ("SELECT set_config(", (), set()),
+        ("SELECT 1", (), set()),
+    ],
+)
+def test_local_settings(sql: str, args: tuple[Any, ...], names: set[str]) -> None:
+    """Settings that end with their transaction are found, also where they are arguments."""
+    assert _statements.local_settings(sql, args) == names
+
+
+@pytest.mark.parametrize(
+    ("sql", "changes"),
+    [
+        ("CREATE TABLE t ()", True),
+        ("alter table t add a int", True),
+        ("DO $$ ... $$", True),
+        ("SET search_path = a", True),
+        ("SELECT created_at FROM t", False),
+    ],
+)
+def test_changes_schema(sql: str, *, changes: bool) -> None:
+    """What may change the meaning of names is noticed."""
+    assert _statements.changes_schema(sql) == changes
+
+
+@pytest.mark.parametrize(
+    ("sql", "defines"),
+    [
+        ("CREATE OR REPLACE FUNCTION f() ...", True),
+        ("DO $$ BEGIN EXECUTE 'create procedure p() ...'; END $$", True),
+        ("CREATE TABLE t ()", False),
+    ],
+)
+def test_defines_routine(sql: str, *, defines: bool) -> None:
+    """A new routine is noticed, also in a string that is going to be executed."""
+    assert _statements.defines_routine(sql) == defines
+
+
+def test_sets_isolation() -> None:
+    """SET TRANSACTION is told from other settings."""
+    assert _statements.sets_isolation("set transaction isolation level serializable")
+    assert not _statements.sets_isolation("SET work_mem = 1")
+
+
+def test_names_of_routines_are_taken_literally() -> None:
+    """A name with characters that mean something in a pattern means itself."""
+    pattern = _statements.routine_calls(["a.b"])
+    assert isinstance(pattern, re.Pattern)
+    assert pattern.search("axb(") is None
+    assert pattern.search('"a.b"(') is not None

@@ -1,0 +1,286 @@
+"""Schema.from_alembic: real migration folders, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from db_testing import _template
+from db_testing.errors import SchemaError
+from db_testing.schema import Schema
+
+from .conftest import names_of, tables_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy.engine import URL
+
+    from db_testing._admin import Admin
+
+ASYNC_ENV = """
+import asyncio
+from logging.config import fileConfig
+from alembic import context
+from sqlalchemy import pool
+from sqlalchemy.ext.asyncio import async_engine_from_config
+
+config = context.config
+fileConfig(config.config_file_name)
+
+def do_run_migrations(connection):
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+
+async def run():
+    section = config.get_section(config.config_ini_section)
+    engine = async_engine_from_config(section, prefix="sqlalchemy.", poolclass=pool.NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(do_run_migrations)
+    await engine.dispose()
+
+asyncio.run(run())
+"""
+
+SYNC_ENV = """
+from alembic import context
+from sqlalchemy import engine_from_config, pool
+
+config = context.config
+section = config.get_section(config.config_ini_section)
+engine = engine_from_config(section, prefix="sqlalchemy.", poolclass=pool.NullPool)
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+INI = """
+[alembic]
+script_location = %(here)s/migrations
+sqlalchemy.url = postgresql://nobody@nowhere/nothing
+
+[loggers]
+keys = root
+[handlers]
+keys = console
+[formatters]
+keys = plain
+[logger_root]
+level = ERROR
+handlers = console
+[handler_console]
+class = StreamHandler
+formatter = plain
+[formatter_plain]
+format = %%(message)s
+"""
+
+MIGRATION = """
+from alembic import op
+import sqlalchemy as sa
+
+revision = {revision!r}
+down_revision = {down!r}
+branch_labels = None
+depends_on = None
+
+def upgrade():
+    {upgrade}
+"""
+
+
+class Project:
+    """A folder with an alembic.ini and migrations."""
+
+    def __init__(self, folder: Path, env: str = ASYNC_ENV) -> None:
+        """Write it, without a migration."""
+        self.folder = folder
+        self.ini = folder / "alembic.ini"
+        self.ini.write_text(INI)
+        self.migrations = folder / "migrations"
+        (self.migrations / "versions").mkdir(parents=True)
+        self.env = self.migrations / "env.py"
+        self.env.write_text(env)
+
+    def add(self, revision: str, upgrade: str, *, down: str | None = None) -> Path:
+        """Write a migration."""
+        path = self.migrations / "versions" / f"{revision}.py"
+        path.write_text(MIGRATION.format(revision=revision, down=down, upgrade=upgrade))
+        return path
+
+    def table(self, name: str, revision: str, *, down: str | None = None) -> Path:
+        """Write a migration that makes a table."""
+        column = "sa.Column('id', sa.Integer, primary_key=True)"
+        return self.add(revision, f"op.create_table({name!r}, {column})", down=down)
+
+    @property
+    def schema(self) -> Schema:
+        """The schema."""
+        return Schema.from_alembic(self.ini)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Return a project with two migrations and the usual asynchronous env.py."""
+    project = Project(tmp_path)
+    project.table("first", "aaa1")
+    project.table("second", "aaa2", down="aaa1")
+    return project
+
+
+@pytest.mark.parametrize("env", [ASYNC_ENV, SYNC_ENV], ids=["async", "sync"])
+def test_migrations_are_applied(project: Project, empty: URL, env: str) -> None:
+    """All migrations run, whether env.py is asynchronous or synchronous."""
+    project.env.write_text(env)
+    project.schema.apply(empty)
+    assert tables_of(empty) == ["public.alembic_version", "public.first", "public.second"]
+
+
+def test_every_head_is_applied(project: Project, empty: URL) -> None:
+    """A history with two branches is applied to both ends."""
+    project.table("branch", "bbb2", down="aaa1")
+    project.schema.apply(empty)
+    assert "public.branch" in tables_of(empty)
+    assert "public.second" in tables_of(empty)
+
+
+def test_history_without_migrations_is_no_error(tmp_path: Path, empty: URL) -> None:
+    """A project that has no migration yet has an empty database."""
+    Project(tmp_path).schema.apply(empty)
+    assert "public.first" not in tables_of(empty)
+
+
+def test_loggers_of_the_application_are_untouched(project: Project, empty: URL) -> None:
+    """The usual env.py disables every logger; tests must not depend on a template being built."""
+    root, mine = logging.getLogger(), logging.getLogger("application")
+    handlers = root.handlers[:]
+    before = (root.level, mine.disabled, mine.level, mine.propagate)
+    project.schema.apply(empty)
+    assert (root.level, mine.disabled, mine.level, mine.propagate) == before
+    assert root.handlers == handlers
+
+
+def test_nothing_is_printed(
+    project: Project, empty: URL, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Alembic's progress would stand between the tests' results."""
+    project.schema.apply(empty)
+    assert capsys.readouterr().out == ""
+
+
+def test_fingerprint_follows_what_migrations_are_made_of(project: Project) -> None:
+    """A migration, env.py, the ini file and any file that a migration may read all count."""
+    prints = [project.schema.fingerprint()]
+    path = project.add("aaa3", "op.execute('SELECT 1')", down="aaa2")
+    prints.append(project.schema.fingerprint())
+    path.write_text(path.read_text() + "# changed\n")
+    prints.append(project.schema.fingerprint())
+    path.rename(path.with_name("renamed.py"))
+    prints.append(project.schema.fingerprint())
+    project.env.write_text(ASYNC_ENV + "# changed\n")
+    prints.append(project.schema.fingerprint())
+    project.ini.write_text(INI + "\n# changed\n")
+    prints.append(project.schema.fingerprint())
+    (project.migrations / "countries.csv").write_text("CH,Schweiz")
+    prints.append(project.schema.fingerprint())
+    assert len(set(prints)) == len(prints)
+
+
+def test_fingerprint_ignores_what_migrations_cannot_depend_on(project: Project, empty: URL) -> None:
+    """Caches of bytecode, a changed README and the template of new migrations change nothing."""
+    before = project.schema.fingerprint()
+    project.schema.apply(empty)
+    (project.migrations / "README").write_text("Generic single-database configuration.")
+    (project.migrations / "script.py.mako").write_text("${message}")
+    (project.migrations / ".env.py.swp").write_text("an editor's")
+    cache = project.migrations / "__pycache__"
+    cache.mkdir(exist_ok=True)
+    (cache / "env.cpython-311.pyc").write_bytes(b"")
+    assert project.schema.fingerprint() == before
+
+
+def test_fingerprint_does_not_depend_on_the_place(project: Project, tmp_path: Path) -> None:
+    """Two checkouts of one repository share a template."""
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = Project(tmp_path / "elsewhere")
+    elsewhere.table("first", "aaa1")
+    elsewhere.table("second", "aaa2", down="aaa1")
+    assert elsewhere.schema.fingerprint() == project.schema.fingerprint()
+
+
+def test_relative_path_is_looked_for_upwards(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests may be started in the repository's root or in any folder below."""
+    below = project.folder / "a" / "b"
+    below.mkdir(parents=True)
+    for folder in (project.folder, below):
+        monkeypatch.chdir(folder)
+        assert repr(Schema.from_alembic("alembic.ini")) == f"Schema.from_alembic('{project.ini}')"
+
+
+def test_missing_ini_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says where it was looked for, and how to make it unmistakable."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SchemaError) as caught:
+        Schema.from_alembic("nowhere/alembic.ini")
+    message = str(caught.value)
+    assert f"there is no such file in {tmp_path} or a folder above it" in message
+    assert "Give an absolute path" in message
+
+
+def test_missing_alembic_is_one_error(
+    project: Project, admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alembic is an optional dependency; the error says which extra brings it."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "alembic"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "alembic", None)
+    with pytest.raises(SchemaError, match=r"needs Alembic.* Install db-testing\[alembic\]"):
+        _template.fingerprint(admin, project.schema)
+
+
+def test_failing_migration_is_named(project: Project, empty: URL) -> None:
+    """The error shows the line of the migration and what the server said."""
+    path = project.add("aaa3", "op.execute('SELECT wrong')", down="aaa2")
+    line = path.read_text().splitlines().index("    op.execute('SELECT wrong')") + 1
+    with pytest.raises(SchemaError) as caught:
+        project.schema.apply(empty)
+    assert f"failed in {path}, line {line}: ProgrammingError: " in str(caught.value)
+    assert 'column "wrong" does not exist' in str(caught.value)
+
+
+def test_history_that_cannot_be_read_is_one_error(project: Project, admin: Admin) -> None:
+    """An ini file without a folder of migrations, or with a wrong one, is the user's to mend."""
+    project.ini.write_text("[alembic]\nscript_location = nowhere\n")
+    schema = project.schema
+    with pytest.raises(SchemaError, match=r"has no fingerprint: CommandError: .*nowhere"):
+        _template.fingerprint(admin, schema)
+
+
+def test_failing_migration_leaves_no_database(project: Project, admin: Admin) -> None:
+    """A template is complete or not there."""
+    project.add("aaa3", "raise RuntimeError('half way')", down="aaa2")
+    print_of = _template.fingerprint(admin, project.schema)
+    with pytest.raises(SchemaError, match="RuntimeError: half way"):
+        _template.ensure(admin, project.schema, print_of)
+    assert admin.run(names_of, admin, print_of[:24]) == []
+
+
+def test_env_that_ignores_the_url_is_one_error(project: Project, empty: URL) -> None:
+    """Migrations that went into another database would leave every test without a table."""
+    project.env.write_text("from alembic import context\ncontext.config.get_main_option('x')\n")
+    with pytest.raises(SchemaError, match=r"left the test database empty: its env.py connects"):
+        project.schema.apply(empty)
+
+
+def test_env_that_fails_is_named(project: Project, empty: URL) -> None:
+    """What an env.py raises is shown with its line."""
+    project.env.write_text("import nothing_of_that_name\n")
+    with pytest.raises(SchemaError, match=r"failed in .*env\.py, line 1: ModuleNotFoundError"):
+        project.schema.apply(empty)

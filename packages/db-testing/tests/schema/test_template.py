@@ -1,0 +1,366 @@
+"""Templates are built once, complete or not at all; clones equal them; dead runs' databases go."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+import pytest
+
+from db_testing import _naming, _template
+from db_testing._admin import Admin, connect_options
+from db_testing.errors import SchemaError, ServerError
+
+from .conftest import names_of, tables_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import URL
+
+    from db_testing.schema import Schema, SchemaLike
+
+    from .conftest import Connect
+
+    Template: TypeAlias = Callable[[SchemaLike], str]
+
+BUILDER = Path(__file__).with_name("builder.py")
+
+
+class Own:
+    """A schema of the user's own making: any object with the two methods."""
+
+    def __init__(self, name: str, apply: Callable[[URL], None] = lambda _: None) -> None:
+        """Take what `apply` should do."""
+        self.name = name
+        self.applied = 0
+        self._apply = apply
+
+    def fingerprint(self) -> str:
+        """Return the name."""
+        return self.name
+
+    def apply(self, url: URL) -> None:
+        """Count, and do what was given."""
+        self.applied += 1
+        self._apply(url)
+
+
+def test_template_is_built_once(template: Template, unique: str) -> None:
+    """Who comes second finds the template."""
+    schema = Own(unique)
+    assert template(schema) == template(schema)
+    assert schema.applied == 1
+
+
+def test_threads_at_once_build_once(connect: Connect, template: Template, unique: str) -> None:
+    """Of workers at the same moment one builds, and the others wait for it."""
+    schema = Own(unique)
+    admins = [connect() for _ in range(4)]
+    print_of = _template.fingerprint(admins[0], schema)
+    with ThreadPoolExecutor(4) as pool:
+        names = set(pool.map(lambda admin: _template.ensure(admin, schema, print_of), admins))
+    assert names == {template(schema)}
+    assert schema.applied == 1
+
+
+def test_processes_at_once_build_once(
+    admin: Admin, template: Template, unique: str, tmp_path: Path
+) -> None:
+    """Processes build no more often than threads do."""
+    command = [sys.executable, str(BUILDER), admin.url.render_as_string(), unique]
+    command.append(str(tmp_path / "log"))
+    builders = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    try:
+        outputs = {builder.communicate("\n", timeout=60)[0] for builder in builders}
+    finally:
+        for builder in builders:
+            builder.kill()
+    assert len(outputs) == 1
+    assert (tmp_path / "log").read_text() == "applied\n"
+    template(Own(unique))
+
+
+def test_template_has_its_name_only_when_it_is_complete(
+    admin: Admin, connect: Connect, template: Template, unique: str
+) -> None:
+    """While the schema is applied, nobody can take the database for the template."""
+    during: list[list[str]] = []
+    other = connect()
+    name = template(Own(unique, lambda _: during.append(other.run(names_of, other, "_"))))
+    assert name not in during[0]
+    assert name in admin.run(names_of, admin, "_")
+
+
+def test_failed_build_leaves_nothing(admin: Admin, unique: str) -> None:
+    """The error is the user's own, with the schema it came from; the database is gone."""
+
+    def fail(_: URL) -> None:
+        message = "division by cucumber"
+        raise ValueError(message)
+
+    schema = Own(unique, fail)
+    print_of = _template.fingerprint(admin, schema)
+    with pytest.raises(
+        SchemaError, match=r"could not be applied .* ValueError: division by cucumber"
+    ):
+        _template.ensure(admin, schema, print_of)
+    assert admin.run(names_of, admin, print_of[:24]) == []
+
+
+def test_build_that_is_interrupted_leaves_nothing(admin: Admin, unique: str) -> None:
+    """Ctrl-C during the build drops what there is, and is not swallowed."""
+
+    def interrupt(_: URL) -> None:
+        raise KeyboardInterrupt
+
+    schema = Own(unique, interrupt)
+    print_of = _template.fingerprint(admin, schema)
+    with pytest.raises(KeyboardInterrupt):
+        _template.ensure(admin, schema, print_of)
+    assert admin.run(names_of, admin, print_of[:24]) == []
+
+
+def test_schema_without_a_fingerprint_is_one_error(admin: Admin) -> None:
+    """An error of `fingerprint()` says whose it is."""
+
+    class Broken(Own):
+        def fingerprint(self) -> str:
+            message = "no idea"
+            raise LookupError(message)
+
+        def __repr__(self) -> str:
+            return "Broken()"
+
+    with pytest.raises(SchemaError, match=r"^Broken\(\) has no fingerprint: LookupError: no idea"):
+        _template.fingerprint(admin, Broken("x"))
+
+
+def test_connections_that_a_schema_leaves_open_are_ended(
+    admin: Admin, template: Template, unique: str
+) -> None:
+    """A template has no connection, lest it can be neither renamed nor copied."""
+    left: list[asyncpg.Connection[asyncpg.Record]] = []
+
+    def leave(url: URL) -> None:
+        async def connect() -> None:
+            left.append(await asyncpg.connect(**connect_options(url)))
+            await left[0].execute("CREATE TABLE t (); BEGIN")
+
+        keeper.run(connect)
+
+    keeper = Admin(admin.url)
+    try:
+        name = template(Own(unique, leave))
+        sql = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'"
+        assert admin.run(admin.connection.fetchval, sql) == 0
+    finally:
+        left[0].terminate()
+        keeper.close()
+
+
+def test_nobody_can_write_to_a_template(admin: Admin, template: Template, schema: Schema) -> None:
+    """A template takes no connections."""
+    url = admin.url.set(database=template(schema))
+    with pytest.raises(ServerError, match="not currently accepting connections"):
+        Admin(url)
+
+
+def test_clone_equals_its_template(
+    admin: Admin, template: Template, schema: Schema, unique: str
+) -> None:
+    """A worker's database has what the schema says."""
+    template(schema)
+    name = f"dbt_{unique}_01234567_a_main"
+    _template.clone(admin, schema, _template.fingerprint(admin, schema), name)
+    try:
+        assert tables_of(admin.url.set(database=name)) == [f"public.{unique}"]
+    finally:
+        _template.drop(admin, name)
+
+
+def test_renewed_clone_has_forgotten_everything(
+    admin: Admin, template: Template, schema: Schema, unique: str
+) -> None:
+    """A new clone replaces the old one, although somebody is connected to that."""
+    template(schema)
+    name = f"dbt_{unique}_01234567_a_main"
+    print_of = _template.fingerprint(admin, schema)
+    _template.clone(admin, schema, print_of, name)
+    try:
+        inside = Admin(admin.url.set(database=name))
+        inside.run(inside.connection.execute, "CREATE TABLE mine ()")
+        _template.renew(admin, schema, print_of, name)
+        assert tables_of(admin.url.set(database=name)) == [f"public.{unique}"]
+        inside.close()
+    finally:
+        _template.drop(admin, name)
+
+
+def test_template_that_is_dropped_meanwhile_is_built_again(
+    admin: Admin, template: Template, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody tidies up between the look-up and the copy: that costs time, no test."""
+    schema = Own(unique)
+    template_name = template(schema)
+    ensure = _template.ensure
+    sabotages = iter([1, 2])
+
+    def ensure_and_lose(admin: Admin, schema: SchemaLike, print_of: str) -> str:
+        name = ensure(admin, schema, print_of)
+        if next(sabotages, None):
+            admin.run(admin.connection.execute, f'DROP DATABASE "{name}"')
+        return name
+
+    monkeypatch.setattr(_template, "ensure", ensure_and_lose)
+    name = f"dbt_{unique}_01234567_a_main"
+    _template.clone(admin, schema, _template.fingerprint(admin, schema), name)
+    _template.drop(admin, name)
+    assert schema.applied == 3
+    assert template_name in admin.run(names_of, admin, "template")
+
+
+def test_template_that_is_always_dropped_is_one_error(
+    admin: Admin, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trying has an end."""
+    monkeypatch.setattr(_template, "ensure", lambda *_: "dbt_template_that_is_not_there")
+    with pytest.raises(ServerError, match="was dropped 5 times before it could be copied"):
+        _template.renew(admin, Own(unique), "x", f"dbt_{unique}_01234567_a_main")
+
+
+def test_builder_that_takes_too_long_is_named(
+    admin: Admin, connect: Connect, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting for another builder has a bound; the error says which process builds."""
+    other = connect()
+    schema = Own(unique)
+    print_of = _template.fingerprint(admin, schema)
+    name = _naming.template_database(print_of)
+    other.run(_template._wait_for_builder, other.connection, name)
+    monkeypatch.setattr(_template, "BUILD_TIMEOUT", 0.1)
+    with pytest.raises(ServerError, match=rf"which db-testing process {os.getpid()} \(backend"):
+        _template.ensure(admin, schema, print_of)
+
+
+def test_name_that_is_in_use_is_refused(admin: Admin, connect: Connect, unique: str) -> None:
+    """Two runs with one identity would drop each other's databases."""
+    schema, name = Own(unique), f"dbt_{unique}_01234567_a_main"
+    other = connect()
+    other.run(_template._lock_alive, other.connection, name)
+    with pytest.raises(ServerError, match=r"is in use by db-testing process .*--testrunuid"):
+        _template.clone(admin, schema, "x", name)
+
+
+def test_database_of_a_dead_process_is_reaped(
+    admin: Admin, connect: Connect, template: Template, schema: Schema, unique: str
+) -> None:
+    """What a killed worker left is dropped; what lives, and what is not ours, stays."""
+    template(schema)
+    print_of = _template.fingerprint(admin, schema)
+    dead, alive, foreign = (
+        f"dbt_{unique}_01234567_dead_main",
+        f"dbt_{unique}_01234567_alive_main",
+        f"dbt_{unique}",
+    )
+    killed = connect()
+    _template.clone(killed, schema, print_of, dead)
+    _template.clone(admin, schema, print_of, alive)
+    admin.run(admin.connection.execute, f"CREATE DATABASE {foreign}")
+    try:
+        _template.reap(connect())
+        assert admin.run(names_of, admin, unique) == sorted([dead, alive, foreign])
+        killed.run(killed.connection.execute, "SELECT pg_advisory_unlock_all()")
+        _template.reap(connect())
+        assert admin.run(names_of, admin, unique) == sorted([alive, foreign])
+    finally:
+        _template.drop(admin, alive)
+        admin.run(admin.connection.execute, f"DROP DATABASE {foreign}")
+
+
+def test_half_built_template_of_a_dead_process_is_reaped(
+    admin: Admin, unique: str, tmp_path: Path
+) -> None:
+    """A builder that was killed leaves a database behind, which the next run drops."""
+    command = [sys.executable, str(BUILDER), admin.url.render_as_string(), unique]
+    command.append(str(tmp_path / "log"))
+    with subprocess.Popen(
+        [*command, "die"], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    ) as builder:
+        builder.communicate("\n", timeout=60)
+    print_of = _template.fingerprint(admin, Own(unique))
+    (left,) = admin.run(names_of, admin, print_of[:24])
+    gone = threading.Event()
+    for _ in range(1000):
+        _template.reap(admin)
+        if left not in admin.run(names_of, admin, print_of[:24]):
+            break
+        gone.wait(0.01)  # the server has not noticed yet that the builder is dead
+    assert admin.run(names_of, admin, print_of[:24]) == []
+
+
+def test_database_is_alive_whatever_the_maintenance_database(
+    admin: Admin, template: Template, schema: Schema, unique: str
+) -> None:
+    """Runs may reach one server through different databases: none drops what another uses."""
+    template(schema)
+    other_base, name = f"dbt_{unique}_base", f"dbt_{unique}_01234567_a_main"
+    admin.run(admin.connection.execute, f"CREATE DATABASE {other_base}")
+    elsewhere = Admin(admin.url.set(database=other_base))
+    try:
+        _template.clone(elsewhere, schema, _template.fingerprint(admin, schema), name)
+        assert name not in _template.reap(admin)
+        assert name in admin.run(names_of, admin, unique)
+        _template.drop(elsewhere, name)
+    finally:
+        elsewhere.close()
+        admin.run(admin.connection.execute, f"DROP DATABASE {other_base}")
+
+
+def test_builders_with_other_maintenance_databases_do_not_meet(
+    admin: Admin, template: Template, unique: str
+) -> None:
+    """Advisory locks do not reach that far: both build, the first to finish gives the template."""
+    other_base = f"dbt_{unique}_base"
+    admin.run(admin.connection.execute, f"CREATE DATABASE {other_base}")
+    elsewhere = Admin(admin.url.set(database=other_base))
+    inner = Own(unique)
+    print_of = _template.fingerprint(admin, inner)
+
+    def build_elsewhere() -> None:
+        _template.ensure(elsewhere, inner, print_of)
+
+    try:
+        outer = Own(unique, lambda _: build_elsewhere())
+        assert template(outer) == _naming.template_database(print_of)
+        assert (outer.applied, inner.applied) == (1, 1)
+    finally:
+        elsewhere.close()
+        admin.run(admin.connection.execute, f"DROP DATABASE {other_base}")
+
+
+def test_fingerprint_knows_server_and_format(
+    admin: Admin, schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another major version of PostgreSQL, or of our own format, has templates of its own."""
+    prints = {_template.fingerprint(admin, schema)}
+    monkeypatch.setattr(_template, "FORMAT", 0)
+    prints.add(_template.fingerprint(admin, schema))
+    monkeypatch.setattr(Admin, "server_version", 99)
+    prints.add(_template.fingerprint(admin, schema))
+    assert len(prints) == 3
+
+
+def test_database_that_cannot_be_created_is_one_error(admin: Admin, unique: str) -> None:
+    """Whatever the server says against a new database is shown as the reason."""
+    with pytest.raises(ServerError, match=r"could not be created: .*already exists.*room for it"):
+        admin.run(_template._create, admin.connection, "postgres", "template0")

@@ -1,0 +1,109 @@
+"""The connection on which databases are made."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from db_testing import _admin
+from db_testing.errors import ServerError
+
+from .conftest import eventually
+
+if TYPE_CHECKING:
+    from .conftest import Embedded
+
+INTERRUPTED = """
+import sys
+from sqlalchemy.engine import make_url
+from db_testing._admin import Admin
+
+admin = Admin(make_url(sys.argv[1]))
+try:
+    admin.run(admin.connection.execute, "SELECT pg_sleep(600)")
+except KeyboardInterrupt:
+    print(admin.run(admin.connection.fetchval, "SELECT 'usable'"))
+admin.close()
+"""
+
+
+def test_interrupt_ends_what_the_server_is_doing(embedded: Embedded) -> None:
+    """Ctrl-C while waiting for the server, for a template say, ends the wait at once."""
+    embedded.acquire()
+    admin = embedded.connect()
+    url = admin.url.render_as_string()
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, url], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'"
+            eventually("the server is at work", lambda: embedded.query(sleeping))
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=20)[0] == "usable\n"
+        finally:
+            process.kill()
+
+
+def test_lost_connection_is_one_error(embedded: Embedded) -> None:
+    """When the server has ended the session, the error says what was lost; closing still works."""
+    embedded.acquire()
+    admin, other = embedded.connect(), embedded.connect()
+    pid = admin.run(admin.connection.fetchval, "SELECT pg_backend_pid()")
+    other.run(other.connection.fetchval, f"SELECT pg_terminate_backend({pid}, 10000)")
+    with pytest.raises(ServerError, match=r"the connection to postgresql://.* is lost"):
+        admin.run(admin.connection.fetchval, "SELECT 1")
+
+
+def test_closed_connection_leaves_no_thread(embedded: Embedded) -> None:
+    """The thread ends with the connection."""
+    embedded.acquire()
+    before = threading.active_count()
+    assert embedded.query("SELECT 1") == 1
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(("refusals", "patience"), [(2, 30.0), (1000, 0.05)])
+def test_server_that_is_not_ready_yet_is_waited_for(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch, refusals: int, patience: float
+) -> None:
+    """A container's server that still starts, or one that recovers, gets a moment, not forever."""
+    embedded.acquire()
+    connect: Any = asyncpg.connect
+    left = iter(range(refusals))
+
+    async def not_yet(**options: object) -> object:
+        if next(left, None) is not None:
+            message = "the database system is starting up"
+            raise asyncpg.CannotConnectNowError(message)
+        return await connect(**options)
+
+    monkeypatch.setattr(asyncpg, "connect", not_yet)
+    monkeypatch.setattr(_admin, "PATIENCE", patience)
+    if refusals == 2:
+        assert embedded.query("SELECT 1") == 1
+    else:
+        with pytest.raises(ServerError, match="the database system is starting up"):
+            embedded.connect()
+
+
+async def test_session_that_is_stuck_is_left() -> None:
+    """Closing does not fail when the server does not say goodbye."""
+
+    class Stuck:
+        left = False
+
+        async def close(self, **_: object) -> None:
+            raise TimeoutError
+
+        def terminate(self) -> None:
+            self.left = True
+
+    stuck = Stuck()
+    await _admin._disconnect(stuck)  # type: ignore[arg-type]
+    assert stuck.left

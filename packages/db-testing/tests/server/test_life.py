@@ -1,0 +1,287 @@
+"""The embedded server starts on first use, is shared, and stops with the last lease."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from db_testing import _cluster, _locks
+from db_testing.errors import ServerError
+
+from .conftest import eventually, ps
+
+if TYPE_CHECKING:
+    from .conftest import Embedded
+
+
+def entries(folder: Path) -> set[str]:
+    """List what is in a folder."""
+    return {path.name for path in folder.iterdir()}
+
+
+def test_first_use_starts_a_server(untouched: Embedded) -> None:
+    """The first lease makes the data directory and starts a server that can be used at once."""
+    untouched.acquire()
+    assert untouched.query("SELECT 1") == 1
+    assert untouched.query("SELECT current_setting('fsync')") == "off"
+
+
+def test_second_process_shares_it(embedded: Embedded) -> None:
+    """A process that comes second gets the server that the first one started."""
+    embedded.acquire()
+    before = embedded.postmaster
+    embedded.hold()
+    assert embedded.postmaster == before
+
+
+def test_processes_that_come_at_once_start_one_server(embedded: Embedded) -> None:
+    """Of several processes at the same moment one starts the server, and all get it."""
+    holders = [embedded.begin() for _ in range(6)]
+    answers = [holder.stdout.readline() for holder in holders if holder.stdout is not None]
+    assert answers == ["ready\n"] * 6
+    log = embedded.cluster.log.read_text()
+    assert log.count("starting PostgreSQL") == 1
+    assert "FATAL" not in log
+
+
+def test_release_of_the_last_lease_stops_it(embedded: Embedded) -> None:
+    """The server outlives the process that started it, and stops with the last that uses it."""
+    first, second = embedded.hold(), embedded.hold()
+    postmaster = embedded.postmaster
+    first.communicate("\n")
+    assert first.returncode == 0
+    assert embedded.query("SELECT 1") == 1
+    second.communicate("\n")
+    embedded.wait_until_stopped()
+    assert ps(postmaster, "pid") == ""
+
+
+def test_killed_holder_gives_its_lease_up(embedded: Embedded) -> None:
+    """SIGKILL releases a lease as well as a clean end does."""
+    holder = embedded.hold()
+    postmaster, watchdog = embedded.postmaster, embedded.watchdog
+    holder.kill()
+    embedded.wait_until_stopped()
+    eventually("watchdog and server end", lambda: not ps(postmaster, "pid") + ps(watchdog, "pid"))
+
+
+def test_stopped_server_leaves_data_and_locks_only(embedded: Embedded) -> None:
+    """After a run there is no socket, no pid file and no half-made folder."""
+    embedded.acquire().close()
+    embedded.wait_until_stopped()
+    kept = {"data", "leases", "running", "starting", "socket", "server.log"}
+    assert entries(embedded.cluster.folder) == kept
+    assert entries(embedded.cluster.socket_folder) == set()
+    assert not (embedded.cluster.data / "postmaster.pid").exists()
+    assert entries(embedded.cluster.data / "pg_dynshmem") == set()
+
+
+def test_lease_is_not_inherited_by_a_forked_child(embedded: Embedded) -> None:
+    """A child that the tests forked and forgot does not keep the server running."""
+    lease = embedded.acquire()
+    postmaster = embedded.postmaster
+    ready, tell = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        os.write(tell, b".")
+        signal.pause()
+        os._exit(0)
+    try:
+        os.read(ready, 1)
+        lease.close()
+        embedded.wait_until_stopped()
+        assert ps(postmaster, "pid") == ""
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ready)
+        os.close(tell)
+
+
+def test_killed_watchdog_takes_the_server_with_it(embedded: Embedded) -> None:
+    """A server without a watchdog would never stop: it ends too, and the next lease starts one."""
+    embedded.acquire()
+    postmaster = embedded.postmaster
+    os.kill(embedded.watchdog, signal.SIGKILL)
+    embedded.wait_until_stopped()
+    assert ps(postmaster, "pid") == ""
+    embedded.acquire()
+    assert embedded.postmaster != postmaster
+    assert embedded.query("SELECT 1") == 1
+
+
+def test_terminated_watchdog_stops_the_server_cleanly(embedded: Embedded) -> None:
+    """SIGTERM, as from a machine that shuts down, ends in a regular shutdown."""
+    embedded.acquire()
+    os.kill(embedded.watchdog, signal.SIGTERM)
+    embedded.wait_until_stopped()
+    assert "database system is shut down" in embedded.cluster.log.read_text()
+
+
+def test_killed_server_is_recovered_by_the_next_lease(embedded: Embedded) -> None:
+    """After SIGKILL of the server its watchdog ends; the next one recovers the same data."""
+    embedded.acquire()
+    admin = embedded.connect()
+    admin.run(admin.connection.execute, "CREATE DATABASE kept")
+    watchdog = embedded.watchdog
+    os.kill(embedded.postmaster, signal.SIGKILL)
+    eventually("the watchdog ends", lambda: embedded.stopped() and not ps(watchdog, "pid"))
+    embedded.acquire()
+    assert embedded.query("SELECT count(*) FROM pg_database WHERE datname = 'kept'") == 1
+    assert "automatic recovery in progress" in embedded.cluster.log.read_text()
+
+
+def test_pid_file_with_the_number_of_another_process_is_no_obstacle(embedded: Embedded) -> None:
+    """What a killed server left is removed: its number may be another process's by now."""
+    embedded.acquire()
+    before = embedded.cluster.data.stat().st_ino
+    pid_file = embedded.cluster.data / "postmaster.pid"
+    lines = pid_file.read_text().splitlines()
+    os.kill(embedded.postmaster, signal.SIGKILL)
+    embedded.wait_until_stopped()
+    with subprocess.Popen(
+        ["/bin/sleep", "60"], **embedded.cluster.identity.popen_options()
+    ) as bystander:
+        try:
+            pid_file.write_text("\n".join([str(bystander.pid), *lines[1:]]) + "\n")
+            embedded.acquire()
+            assert embedded.query("SELECT 1") == 1
+            assert embedded.cluster.data.stat().st_ino == before
+        finally:
+            bystander.kill()
+
+
+def test_lease_during_the_stop_starts_anew(embedded: Embedded) -> None:
+    """Who comes while the server stops waits until it is gone, and starts the next one."""
+    embedded.acquire().close()
+    for _ in range(10):
+        embedded.acquire()
+        assert embedded.query("SELECT 1") == 1
+        embedded.stack.close()
+
+
+def test_server_that_recovers_is_waited_for(embedded: Embedded) -> None:
+    """When one of its processes is killed, the server restarts itself; a new lease waits for it."""
+    embedded.acquire()
+    admin = embedded.connect()
+    before = embedded.postmaster
+    backend = admin.run(admin.connection.fetchval, "SELECT pg_backend_pid()")
+    os.kill(backend, signal.SIGKILL)
+    embedded.acquire()
+    assert embedded.query("SELECT 1") == 1
+    assert embedded.postmaster == before
+
+
+def test_killed_starter_does_not_spoil_the_data_directory(untouched: Embedded) -> None:
+    """Who comes after a process that died during initdb waits for the orphan, and begins anew."""
+    starter = untouched.begin()
+    partial = untouched.cluster.folder / "data.partial" / "base"
+    eventually("initdb is at work", partial.exists)
+    starter.kill()
+    starter.communicate()
+    assert not untouched.cluster.data.exists()
+    untouched.acquire()
+    assert untouched.query("SELECT count(*) FROM pg_database") == 3
+    assert "data.partial" not in entries(untouched.cluster.folder)
+
+
+def test_killed_starter_leaves_no_server_behind(embedded: Embedded) -> None:
+    """A server whose starter died before it was ready is used by the next, or stops."""
+    starter = embedded.begin()
+    eventually("the server starts", (embedded.cluster.data / "postmaster.pid").exists)
+    starter.kill()
+    starter.communicate()
+    embedded.acquire()
+    assert embedded.query("SELECT 1") == 1
+    embedded.stack.close()
+    embedded.wait_until_stopped()
+
+
+def test_initdb_keeps_shared_memory_in_the_data_directory(data_directory: Path) -> None:
+    """What a killed initdb leaves goes with its data directory, and is not in /dev/shm."""
+    lines = (data_directory / "postgresql.conf").read_text().splitlines()
+    (chosen,) = [line for line in lines if line.startswith("dynamic_shared_memory_type")]
+    assert chosen.split()[2] == "mmap"
+
+
+def test_failing_initdb_leaves_nothing_and_says_why(untouched: Embedded) -> None:
+    """A full disk during initdb is one error; the next attempt, with room, works."""
+    starter = untouched.begin("100000")
+    output, _ = starter.communicate(timeout=60)
+    assert starter.returncode == 1
+    assert f"the data directory {untouched.cluster.data} could not be made:" in output
+    assert f"Is there room in {untouched.cluster.folder}?" in output
+    assert entries(untouched.cluster.folder) <= {"leases", "running", "starting", "socket"}
+    untouched.acquire()
+    assert untouched.query("SELECT 1") == 1
+
+
+def test_spoilt_data_directory_is_made_anew(embedded: Embedded) -> None:
+    """A data directory that the server cannot read is replaced: it held nothing but templates."""
+    (embedded.cluster.data / "global" / "pg_control").unlink()
+    embedded.acquire()
+    assert embedded.query("SELECT 1") == 1
+
+
+def test_server_that_cannot_start_is_one_error(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a new data directory does not help, the error has the server's own words."""
+    monkeypatch.setitem(_cluster.OPTIONS, "shared_buffers", "nonsense")
+    with pytest.raises(ServerError) as caught:
+        embedded.acquire()
+    message = str(caught.value)
+    assert message.startswith("the embedded PostgreSQL did not start:\n    ")
+    assert 'invalid value for parameter "shared_buffers": "nonsense"' in message
+    assert str(embedded.cluster.log) in message
+
+
+def test_server_program_that_vanished_is_one_error(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual environment that was removed meanwhile is named in the error."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(ServerError, match="the embedded PostgreSQL did not start:"):
+        embedded.acquire()
+
+
+def test_silent_watchdog_is_not_waited_for_without_end(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    """A start that takes too long is given up, and what was started is ended."""
+    silent = home / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 60\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(silent))
+    monkeypatch.setattr(_cluster, "START_TIMEOUT", 0.2)
+    with pytest.raises(ServerError, match=r"no answer within 0\.2 s"):
+        embedded.acquire()
+    assert embedded.stopped()
+
+
+def test_lock_that_is_never_released_is_named(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting for a lock has a bound, and the error says which process holds it."""
+    monkeypatch.setattr(_locks, "TIMEOUT", 0.2)
+    for name in ("leases", "starting", "running"):
+        with _locks.locked(embedded.cluster.folder / name, _locks.EXCLUSIVE):
+            with pytest.raises(ServerError, match=rf"waited 0\.2 s .*/{name} ") as caught:
+                embedded.acquire()
+            assert not Path("/proc/locks").exists() or f"process {os.getpid()}" in str(caught.value)
+
+
+def test_leases_of_one_process_are_independent(embedded: Embedded) -> None:
+    """Leases belong to open files: those of one process are independent of each other."""
+    first = embedded.acquire()
+    second = embedded.acquire()
+    first.close()
+    assert embedded.query("SELECT 1") == 1
+    second.close()
+    embedded.wait_until_stopped()

@@ -1,0 +1,223 @@
+"""A server that somebody else runs, given as a URL: TCP, passwords, other versions, few rights."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, Table
+
+from db_testing import _admin, _cluster, _server, _template
+from db_testing._admin import Admin
+from db_testing._identity import Identity
+from db_testing.errors import ServerError
+from db_testing.schema import Schema
+
+from .conftest import eventually, make_home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import URL
+
+    from db_testing._binaries import Binaries
+
+PASSWORD = "p@ss/w:rd%#?&"
+OTHERS = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+
+
+@dataclass(frozen=True)
+class External:
+    """A server on a TCP port that asks for a password."""
+
+    port: int
+
+    def url(self, user: str = "boss", password: str = PASSWORD, rest: str = "") -> str:
+        """Return its URL."""
+        return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{self.port}{rest}"
+
+    def admin(self, url: str) -> Admin:
+        """Connect."""
+        return Admin(_server.acquire(url).url)
+
+
+def free_port() -> int:
+    """Return a port that nobody uses at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module", params=["embedded", *OTHERS], ids=str)
+def external(request: pytest.FixtureRequest, binaries: Binaries) -> Iterator[External]:
+    """Start the embedded PostgreSQL, or another one of this machine, as a stranger would."""
+    programs = binaries.folder if request.param == "embedded" else request.param
+    home, port, identity = make_home(), free_port(), Identity.choose()
+    identity.give(home)
+    (home / "password").write_text(PASSWORD)
+    (home / "password").chmod(0o644)
+    options = {"env": _cluster.ENVIRONMENT, "cwd": "/", **identity.popen_options()}
+    flags = ["--auth=scram-sha-256", f"--pwfile={home}/password", "--username=boss", "--no-sync"]
+    subprocess.run(
+        [programs / "initdb", *flags, "--locale=C.UTF-8", "-D", home / "data"],
+        check=True,
+        capture_output=True,
+        **options,
+    )
+    settings = {"port": port, "unix_socket_directories": "", "listen_addresses": "127.0.0.1"}
+    command = [programs / "postgres", "-D", home / "data"]
+    with (home / "log").open("w") as log:
+        server = subprocess.Popen(
+            [*command, *(f"--{name}={value}" for name, value in settings.items())],
+            stderr=log,
+            **options,
+        )
+    try:
+        eventually("the server starts", lambda: "ready to accept" in (home / "log").read_text())
+        yield External(port)
+    finally:
+        server.terminate()
+        server.wait(30)
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+def schema() -> Schema:
+    """Return a schema of one table."""
+    metadata = MetaData()
+    Table("thing", metadata, Column("id", Integer, primary_key=True))
+    return Schema.from_metadata(metadata)
+
+
+def test_password_with_special_characters(external: External) -> None:
+    """Whatever can be escaped in a URL reaches the server as it was meant."""
+    admin = external.admin(external.url())
+    try:
+        assert admin.run(admin.connection.fetchval, "SELECT current_database()") == "postgres"
+    finally:
+        admin.close()
+
+
+def test_sslmode_is_understood(external: External) -> None:
+    """Libpq's name for TLS, which most providers print in their URLs, is translated."""
+    admin = external.admin(external.url(rest="/postgres?sslmode=prefer"))
+    try:
+        assert admin.run(admin.connection.fetchval, "SELECT 1") == 1
+    finally:
+        admin.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "rest", "reason"),
+    [
+        ("boss", "wr0ng-s3cret", "/postgres", "password authentication failed"),
+        ("boss", PASSWORD, "/n0where", 'database "n0where" does not exist'),
+        ("boss", PASSWORD, "/postgres?ssl=require", "rejected SSL upgrade"),
+        ("boss", PASSWORD, "/postgres?nonsense=1", "asyncpg does not understand an option"),
+        ("boss", PASSWORD, "/postgres?ssl=nonsense", "`sslmode` parameter must be one of"),
+    ],
+)
+def test_connection_that_is_refused_is_one_error(
+    external: External, user: str, password: str, rest: str, reason: str
+) -> None:
+    """The error shows the URL without its password, and the server's or the driver's reason."""
+    with pytest.raises(ServerError) as caught:
+        external.admin(external.url(user, password, rest))
+    message = str(caught.value)
+    assert f"cannot connect to postgresql://boss:***@127.0.0.1:{external.port}/" in message
+    assert reason in message
+    assert quote(password, safe="") not in message
+    assert password not in message
+
+
+def test_server_that_is_not_there_is_one_error() -> None:
+    """Nobody listens: the error asks whether the server runs."""
+    url = f"postgresql://u:s3cret@127.0.0.1:{free_port()}/x"
+    with pytest.raises(ServerError, match=r"cannot connect to .*:\*\*\*@.*Is the server running"):
+        Admin(_server.acquire(url).url)
+
+
+def test_password_in_the_query_is_not_shown() -> None:
+    """A password may stand behind the question mark as well."""
+    url = f"postgresql://127.0.0.1:{free_port()}/x?user=u&password=s3cret"
+    assert "s3cret" not in _server.describe(url)
+    with pytest.raises(ServerError) as caught:
+        Admin(_server.acquire(url).url)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:s3cret@host:port/x", "postgresql://u:s3:cret@h@x:a/"]
+)
+def test_unreadable_url_is_one_error(url: str) -> None:
+    """A URL that cannot be read is shown without its password, with the form it should have."""
+    with pytest.raises(ServerError, match=r"cannot be read. It has the form") as caught:
+        _server.acquire(url)
+    assert "cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_old_server_is_refused(external: External, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that lacks what we need is named, with the one that is needed."""
+    monkeypatch.setattr(_admin, "OLDEST", 99)
+    with pytest.raises(ServerError, match=r"is PostgreSQL \d+, and db-testing needs 99 or later"):
+        external.admin(external.url())
+
+
+def test_user_needs_the_right_to_create_databases(external: External, schema: Schema) -> None:
+    """Without CREATEDB the error names the right; with it, nothing else is needed."""
+    boss = external.admin(external.url())
+    user = f"user_{os.getpid()}"
+    boss.run(boss.connection.execute, f"CREATE ROLE {user} LOGIN PASSWORD 'secret'")
+    mine = external.admin(external.url(user, "secret"))
+    try:
+        print_of = _template.fingerprint(mine, schema)
+        with pytest.raises(ServerError, match=r"may not create databases .*CREATEDB"):
+            _template.ensure(mine, schema, print_of)
+        boss.run(boss.connection.execute, f"ALTER ROLE {user} CREATEDB")
+        _template.clone(mine, schema, print_of, "dbt_mine_01234567_a_main")
+        _template.drop(mine, "dbt_mine_01234567_a_main")
+    finally:
+        mine.close()
+        names = boss.run(_names, boss)
+        for name in names:
+            boss.run(boss.connection.execute, f'DROP DATABASE "{name}"')
+        boss.run(boss.connection.execute, f"DROP ROLE {user}")
+        boss.close()
+
+
+async def _names(admin: Admin) -> list[str]:
+    rows = await admin.connection.fetch("SELECT datname FROM pg_database WHERE datname ~ '^dbt_'")
+    return [row["datname"] for row in rows]
+
+
+def test_users_of_one_server_do_not_share_templates(external: External, schema: Schema) -> None:
+    """A role may not copy another's database, nor drop it: each has templates of its own."""
+    boss = external.admin(external.url())
+    user = f"other_{os.getpid()}"
+    boss.run(boss.connection.execute, f"CREATE ROLE {user} LOGIN CREATEDB PASSWORD 'secret'")
+    mine = external.admin(external.url(user, "secret"))
+    try:
+        dead = "dbt_dead_01234567_a_main"
+        boss.run(boss.connection.execute, f"CREATE DATABASE {dead}")
+        assert _template.reap(mine) == []
+        assert _template.fingerprint(boss, schema) != _template.fingerprint(mine, schema)
+        assert _template.reap(boss) == [dead]
+    finally:
+        mine.close()
+        boss.run(boss.connection.execute, f"DROP ROLE {user}")
+        boss.close()
+
+
+def test_maintenance_database_is_the_urls_or_postgres() -> None:
+    """A URL may name the only database that its user can enter."""
+    named: URL = _server.acquire("postgresql+psycopg://u@h/app").url
+    assert (named.database, named.drivername) == ("app", "postgresql+asyncpg")
+    assert _server.acquire("postgres://u@h").url.database == "postgres"
