@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -45,19 +46,36 @@ def db_schema(pytestconfig: pytest.Config) -> SchemaLike:
 
 
 @pytest.fixture(scope="session")
-def db_session_options(pytestconfig: pytest.Config) -> Mapping[str, Any]:
+def db_session_options(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     """Return the options of the application's sessions: those of the ini key of the same name."""
-    dotted = _state.settings(pytestconfig).session_options
+    dotted = _state.settings(request.config).session_options
     if dotted is None:
         return {}
-    value = _settings.load(dotted, key="db_session_options")
+    try:
+        value = _settings.load(dotted, key="db_session_options")
+    except SetupError as error:
+        _state.stop(request.session, error)
     options: Mapping[str, Any] = getattr(value, "kw", value)  # a sessionmaker, or the mapping
     return {name: option for name, option in options.items() if name != "bind"}
 
 
+def _schema(request: pytest.FixtureRequest) -> object:
+    try:
+        return request.getfixturevalue("db_schema")
+    except (SetupError, pytest.FixtureLookupError):
+        raise
+    except Exception as error:
+        # The application's own code, which may raise anything; said once, not by every test.
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise SchemaError(
+            f"the fixture db_schema raised {type(error).__name__}: {error} "
+            f"({where.filename}:{where.lineno})"
+        ) from error
+
+
 def _db_application(request: pytest.FixtureRequest) -> Application:
     try:
-        schema = request.getfixturevalue("db_schema")
+        schema = _schema(request)
         if not isinstance(schema, SchemaLike):
             raise SchemaError(
                 f"the fixture db_schema returned {schema!r}, which is no schema: it has no "

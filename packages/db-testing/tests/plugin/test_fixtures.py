@@ -230,3 +230,31 @@ def test_failed_test_is_reported_once(suite: Suite) -> None:
         """
     )
     pytester.runpytest().assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize("options", [[], ["-n", "2"]])
+def test_schema_fixture_that_raises_is_shown_once(suite: Suite, options: list[str]) -> None:
+    """Whatever the application's own fixture raises is said once, with its line."""
+    pytester = suite("every_fixture", conftest=None)
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def db_schema():
+            raise KeyError("no such table")
+        """
+    )
+    result = pytester.runpytest_subprocess(*options)
+    text = result.stdout.str()
+    assert text.count("the fixture db_schema raised KeyError: 'no such table'") == 1
+    assert "conftest.py:5" in text
+    assert result.ret != 0
+
+
+def test_session_options_that_are_not_there_are_shown_once(suite: Suite) -> None:
+    """A typing error in the ini key ends the run with one message."""
+    pytester = suite("every_fixture", more="db_session_options = models:MISSING")
+    result = pytester.runpytest()
+    assert result.stdout.str().count("module 'models' has no attribute 'MISSING'") == 1
+    assert result.parseoutcomes()["errors"] == 1
