@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from sqlalchemy import ForeignKey, Identity, MetaData
@@ -10,6 +10,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from db_testing import Schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Base(DeclarativeBase):
@@ -46,3 +49,13 @@ class Book(Base):
 def db_schema() -> Schema:
     """Return the tables above."""
     return Schema.from_metadata(Base.metadata)
+
+
+@pytest.fixture(autouse=True)
+def _at_a_terminal() -> Iterator[None]:
+    """Run suites as a person does: in CI, pytest repeats each message in its last lines."""
+    # Not the fixture `monkeypatch`, which would then outlive those that tests patch things under.
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("CI", "BUILD_NUMBER"):
+            patch.delenv(variable, raising=False)
+        yield

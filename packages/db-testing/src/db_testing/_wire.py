@@ -306,7 +306,6 @@ class LiveWire:
         return (
             top is not None
             and top.frame is transaction.frames[-1]
-            and top.foreign is None
             and not self._pending
             and not self._aborted
             and self._codecs == transaction.codecs

@@ -255,6 +255,20 @@ async def test_every_task_is_cancelled(
     assert await connection.fetchval(NAMES) == ["a"]
 
 
+async def test_a_step_that_is_cancelled_itself() -> None:
+    """Who cancels the step, and not its caller, has made its effect unknown."""
+    unknown: list[bool] = []
+    task = asyncio.create_task(
+        _wire.uninterrupted(asyncio.sleep(100), otherwise=lambda: unknown.append(True))
+    )
+    await asyncio.sleep(0)
+    for step in asyncio.all_tasks() - {task, asyncio.current_task()}:
+        step.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert unknown == [True]
+
+
 async def test_an_error_after_the_cancellation_is_not_reported(connect: Connect) -> None:
     """A step that fails after its caller was cancelled is nobody's unretrieved exception."""
     reported: list[Any] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -9,6 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from db_testing._catalog import Deferrable
 from db_testing.errors import SandboxConflictError
 
 if TYPE_CHECKING:
@@ -179,15 +181,44 @@ async def test_deferred_triggers_refuse_the_commit(connect: Connect, trigger: No
     assert await connection.fetchval(NAMES) is None
 
 
-async def test_a_local_role_ends_with_its_transaction(
-    connect: Connect, plain: asyncpg.Connection[asyncpg.Record]
+async def test_what_deferred_triggers_wrote_is_not_taken_away(
+    connect: Connect, trigger: None
 ) -> None:
+    """A commit that wrote above another writer stands in the way of that one's rollback."""
+    lower, upper = connect(), connect()
+    await lower.transaction().start()
+    await lower.execute(INSERT, "a")
+    await upper.transaction().start()
+    await upper.fetchval("INSERT INTO book (author_id, title) VALUES (1, 'other') RETURNING id")
+    await lower.end(keep=True)
+    with pytest.raises(SandboxConflictError, match="has written since"):
+        await upper.end(keep=False)
+
+
+async def test_whether_a_check_may_write(connect: Connect, trigger: None) -> None:
+    """Only a check that runs triggers may write."""
+
+    async def may_write() -> bool:
+        deferrable: Deferrable = await connect().run("SELECT", Deferrable.read)
+        assert deferrable.check is not None
+        return deferrable.writes
+
+    assert await may_write()
+    await connect().execute("DROP TRIGGER book ON author")
+    assert not await may_write()
+    await connect().execute("DROP TABLE book; DROP TABLE author")
+    nothing: Deferrable = await connect().run("SELECT", Deferrable.read)
+    assert nothing.check is None
+
+
+async def test_a_local_role_ends_with_its_transaction(connect: Connect) -> None:
     """SET LOCAL ROLE, as row-level security uses it, is over after the commit."""
     connection = connect()
-    await connection.execute("CREATE ROLE sandbox_reader; GRANT SELECT ON author TO sandbox_reader")
+    role = f"sandbox_{uuid.uuid4().hex}"
+    await connection.execute(f"CREATE ROLE {role}; GRANT SELECT ON author TO {role}")
     async with connection.transaction():
-        await connection.execute("SET LOCAL ROLE sandbox_reader")
-        assert await connection.fetchval("SELECT current_user") == "sandbox_reader"
+        await connection.execute(f"SET LOCAL ROLE {role}")
+        assert await connection.fetchval("SELECT current_user") == role
         await connection.fetchval(NAMES)
-    assert await connection.fetchval("SELECT current_user") != "sandbox_reader"
+    assert await connection.fetchval("SELECT current_user") != role
     await connection.execute(INSERT, "a")

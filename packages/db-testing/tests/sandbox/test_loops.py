@@ -134,15 +134,21 @@ def test_close(new_sandbox: Sandbox, backends: Callable[[int], int]) -> None:
 
 
 def test_an_abandoned_loop(new_sandbox: Sandbox) -> None:
-    """A test abandoned while its loop lives on loses its connection."""
+    """A test abandoned while its loop lives on loses its connection, and the next keeps its own."""
     with asyncio.Runner() as runner:
         runner.run(insert(new_sandbox))
         new_sandbox.abandon_test()
         assert new_sandbox.loops == []
-        new_sandbox.begin_test("the next test")
-        assert runner.run(insert(new_sandbox))[0] == 1
-        runner.run(new_sandbox.end_test())
-    gc.collect()
+        pids = []
+        for name in ("the next test", "the one after"):
+            new_sandbox.begin_test(name)
+            first_id, pid = runner.run(insert(new_sandbox))
+            assert first_id == 1
+            pids.append(pid)
+            runner.run(new_sandbox.end_test())
+            gc.collect()  # finalises what closes the lost connection with its loop
+            runner.run(asyncio.sleep(0))
+        assert pids[0] == pids[1]
 
 
 def test_an_unused_sandbox(new_sandbox: Sandbox) -> None:

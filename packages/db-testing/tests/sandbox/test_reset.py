@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -35,10 +36,11 @@ async def next_test(sandbox: Sandbox) -> VirtualConnection:
 
 @pytest.fixture
 async def role(plain: asyncpg.Connection[asyncpg.Record]) -> AsyncIterator[str]:
-    """Return a role that may do nothing."""
-    await plain.execute("DROP ROLE IF EXISTS sandbox_restricted; CREATE ROLE sandbox_restricted")
-    yield "sandbox_restricted"
-    await plain.execute("DROP ROLE sandbox_restricted")
+    """Return a role that may do nothing; roles are the whole server's, so the name is its own."""
+    name = f"sandbox_{uuid.uuid4().hex}"
+    await plain.execute(f"CREATE ROLE {name}")
+    yield name
+    await plain.execute(f"DROP ROLE {name}")
 
 
 async def commits(connection: VirtualConnection) -> None:
@@ -187,8 +189,8 @@ async def test_one_round_trip(sandbox: Sandbox, connect: Connect) -> None:
         ("SET search_path = pg_catalog", "search_path"),
         ("SET TIME ZONE 'Asia/Tokyo'", "timezone"),
         ("SET app.tenant = '1'", "app.tenant"),
-        ("SET ROLE sandbox_restricted", "role"),
-        ("SET SESSION AUTHORIZATION sandbox_restricted", "session_authorization"),
+        ("SET ROLE {role}", "role"),
+        ("SET SESSION AUTHORIZATION {role}", "session_authorization"),
         ("SET CONSTRAINTS ALL IMMEDIATE", "work_mem"),
     ],
 )
@@ -196,6 +198,7 @@ async def test_settings(
     sandbox: Sandbox, connect: Connect, role: str, statement: str, setting: str
 ) -> None:
     """Settings are as they were, whether their transaction was committed or left open."""
+    statement = statement.replace("{role}", role)
     show = f"SELECT coalesce(current_setting('{setting}', true), '')"
     connection = connect()
     before = await connection.fetchval(show)

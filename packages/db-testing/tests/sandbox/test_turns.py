@@ -152,6 +152,18 @@ async def test_a_task_does_not_wait_for_itself(connect: Connect) -> None:
     await end(one, keep=False)
 
 
+async def test_a_task_that_took_over_does_not_wait_for_itself(
+    sandbox: Sandbox, connect: Connect
+) -> None:
+    """Whoever used the holder last has it, also when another task wrote in it first."""
+    sandbox._patience = 0.5
+    one, other = connect(), connect()
+    await asyncio.create_task(opened(one, "a"))
+    await one.fetchval(NAMES)
+    assert await other.fetchval(NAMES) == ["a"]
+    await end(one, keep=False)
+
+
 async def test_a_descendant_does_not_wait(connect: Connect) -> None:
     """Nor does a task that was started from the holder's, at any depth."""
     one, other = connect(), connect()
@@ -398,6 +410,21 @@ async def test_a_write_after_a_foreign_commit_is_rolled_back_alone(connect: Conn
     assert await other.fetchval(NAMES) == ["kept"]
 
 
+async def test_a_write_after_a_savepoint_above_a_foreign_commit(connect: Connect) -> None:
+    """Nor does a write go beneath it that follows a savepoint which was rolled back."""
+    one, other = connect(), connect()
+    await opened(one)
+    await one.fetchval(NAMES)
+    await other.execute(INSERT, "kept")
+    await one.execute("SAVEPOINT s")
+    await one.execute(INSERT, "lost")
+    await one.execute("ROLLBACK TO s")
+    await one.execute("RELEASE s")
+    await one.execute(INSERT, "lost as well")
+    await end(one, keep=False)
+    assert await other.fetchval(NAMES) == ["kept"]
+
+
 async def test_the_upper_of_two_writers_rolls_back(connect: Connect) -> None:
     """A wrote, B wrote, B rolls back, A commits."""
     one, other = connect(), connect()
@@ -508,9 +535,13 @@ async def test_a_caller_on_no_line() -> None:
     assert "test_turns.py" in await found
 
 
-async def test_a_library_in_a_bare_callback() -> None:
-    """In a callback of the loop there is no task to ask."""
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[str] = loop.create_future()
-    loop.call_soon(eval, "found.set_result(caller())", {"found": found, "caller": caller})
-    assert await found == "an unknown line"
+def test_a_library_in_a_bare_callback() -> None:
+    """Whoever runs the loop is not the caller of what runs on it."""
+
+    async def call() -> str:
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[str] = loop.create_future()
+        loop.call_soon(eval, "found.set_result(caller())", {"found": found, "caller": caller})
+        return await found
+
+    assert asyncio.run(call()) == "an unknown line"
