@@ -84,6 +84,14 @@ class Layer:
         """Whether its savepoint is as good as a new one."""
         return not (self.readonly or self.wrote or self.foreign)
 
+    @property
+    def doomed(self) -> bool:
+        """Whether its frame is aborted, so that nothing its owner did in it can be kept."""
+        if self.frame is None:
+            return False
+        transaction = self.frame.transaction
+        return transaction.failed and self.frame is transaction.frames[-1]
+
 
 @dataclass(eq=False, slots=True)
 class Transaction:
@@ -457,7 +465,7 @@ class LiveWire:
             for layer in self._layers[lowest:]:
                 if layer.foreign is not None:
                     return f"{layer.foreign} has written"
-                if layer.frame in frames:
+                if layer.frame in frames or layer.doomed:
                     continue
                 if layer.wrote is not None:
                     return f"{layer.wrote} has written"

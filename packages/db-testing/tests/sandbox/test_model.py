@@ -115,30 +115,65 @@ async def restore(sessions: list[Session], plain: Plain) -> None:
 
 
 class Oracle:
-    """What has been written, by whom and in which frames: who cannot be undone any more."""
+    """Who has written, in which order: whether savepoints could express a rollback.
+
+    Nobody minds to lose what an aborted savepoint holds: it can only be undone.
+    """
 
     def __init__(self) -> None:
         self.log: list[tuple[int, int]] = []
-        """The session and its depth at the time, or less after a release."""
+        """Of each write that stands its session and the depth of its savepoint; 0: committed."""
+        self.depth = [0] * SESSIONS
+        self.marks: list[list[int]] = [[] for _ in range(SESSIONS)]
+        """The depths of the transactions that a session has open."""
+        self.failed = [False] * SESSIONS
 
-    def wrote(self, session: int, depth: int) -> None:
-        """Note a write."""
-        self.log.append((session, depth))
-
-    def may_conflict(self, session: int, depth: int) -> bool:
-        """Tell whether another session has written since what a rollback to a depth undoes."""
+    def may_conflict(self, session: int, action: str) -> bool:
+        """Tell whether another session has written since what a step undoes."""
+        depth = self._undone_by(session, action)
         own = [i for i, (who, at) in enumerate(self.log) if who == session and at >= depth]
-        return bool(own) and any(who != session for who, _ in self.log[own[0] :])
+        return bool(own) and any(
+            who != session and not (self.failed[who] and at >= self.depth[who])
+            for who, at in self.log[own[0] :]
+        )
 
-    def undone(self, session: int, depth: int) -> None:
-        """Forget what a rollback to a depth undoes."""
+    def _undone_by(self, session: int, action: str) -> int:
+        """Return the lowest depth at which a step undoes writes."""
+        if action == "rollback" or (action == "commit" and self.failed[session]):
+            return 1
+        if action == "rollback_to" and len(self.marks[session]) > 1:
+            return self.marks[session][-1]
+        return 1000
+
+    def took(self, session: int, action: str, outcome: object) -> None:
+        """Follow a step."""
+        marks = self.marks[session]
+        depth = self._undone_by(session, action)
         self.log = [(who, at) for who, at in self.log if who != session or at < depth]
+        if isinstance(outcome, type):
+            if action == "release":
+                marks.pop()
+            self.failed[session] = bool(self.depth[session])
+        elif action in WRITES:
+            self.log.append((session, self.depth[session]))
+        elif action == "nested" or (action == "begin" and not marks):
+            self.depth[session] += 1
+            marks.append(self.depth[session])
+        elif action == "release" and len(marks) > 1:
+            last = marks.pop()
+            self._move(session, last, last - 1)
+            self.depth[session] = last - 1
+        elif action == "rollback_to" and len(marks) > 1:
+            self.depth[session] = marks.pop()  # the savepoint itself stays
+            self.failed[session] = False
+        elif action in ("commit", "rollback") and marks:
+            self._move(session, 1, 0)
+            self.depth[session] = 0
+            self.failed[session] = False
+            marks.clear()
 
-    def released(self, session: int, depth: int) -> None:
-        """Move the writes of a depth to the one around it."""
-        self.log = [
-            (who, depth - 1 if who == session and at >= depth else at) for who, at in self.log
-        ]
+    def _move(self, session: int, lowest: int, to: int) -> None:
+        self.log = [(who, to if who == session and at >= lowest else at) for who, at in self.log]
 
 
 overlapping = st.lists(
@@ -169,29 +204,22 @@ async def test_sessions_of_one_task(  # noqa: PLR0917  # fixtures
     oracle = Oracle()
     outcomes: list[Any] = []
     conflict = False
-    for number, action, name in program:
-        session = virtual[number]
-        depth = len(session.open)
-        undoes = {"rollback_to": depth, "rollback": 1, "commit": 1}.get(action)
-        try:
-            outcome = await session.do(action, f"{number}{name}")
-        except SandboxConflictError:
-            assert undoes is not None
-            assert oracle.may_conflict(number, undoes)
-            conflict = True
-            break
-        outcomes.append(outcome)
-        if action in WRITES and not isinstance(outcome, type):
-            oracle.wrote(number, depth)
-        elif action == "release" and depth > 1 and outcome == "done":
-            oracle.released(number, depth)
-        elif action == "rollback" or (action == "rollback_to" and depth > 1):
-            oracle.undone(number, undoes or 0)
+    try:
+        for number, action, name in program:
+            try:
+                outcome = await virtual[number].do(action, f"{number}{name}")
+            except SandboxConflictError:
+                assert oracle.may_conflict(number, action)
+                conflict = True
+                break
+            oracle.took(number, action, outcome)
+            outcomes.append(outcome)
+        # What is still open has not been committed, and cannot always be taken away.
+        kept = None if conflict or any(each.open for each in virtual) else await rows_of(connect())
+        assert conflict == (sandbox.failure is not None)
+    finally:
+        await sandbox.end_test()
     event("conflict" if conflict else "no conflict")
-    # What is still open has not been committed, and cannot always be taken away.
-    kept = None if conflict or any(each.open for each in virtual) else await rows_of(connect())
-    assert conflict == (sandbox.failure is not None)
-    await sandbox.end_test()
     assert await witness() == template
     if not conflict:
         expected = real()

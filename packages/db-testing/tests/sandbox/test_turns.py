@@ -504,6 +504,32 @@ async def test_a_failed_write_is_no_write(connect: Connect) -> None:
     assert await other.fetchval(NAMES) is None
 
 
+async def test_an_aborted_write_is_no_write(connect: Connect) -> None:
+    """What an aborted transaction wrote above can only be undone, so it is in nobody's way."""
+    one, other = connect(), connect()
+    await opened(one, "a")
+    await opened(other, "b")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await other.execute(INSERT, "a")
+    await end(one, keep=False)
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await other.fetchval(NAMES)
+    await end(other, keep=False)
+    assert await one.fetchval(NAMES) is None
+
+
+async def test_a_write_beneath_an_aborted_savepoint_is_one(connect: Connect) -> None:
+    """What it wrote before a savepoint is not lost with that."""
+    one, other = connect(), connect()
+    await opened(one, "a")
+    await opened(other, "b")
+    await other.execute("SAVEPOINT s")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await other.execute(INSERT, "a")
+    with pytest.raises(SandboxConflictError):
+        await end(one, keep=False)
+
+
 # ------------------------------------------------------------------ where things began
 
 
