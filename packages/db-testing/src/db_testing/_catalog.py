@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
 from . import _statements
 
@@ -17,6 +17,17 @@ _SEQUENCES: Final = """
     SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'S' AND c.relpersistence <> 't'
+"""
+_MOVED: Final = """
+    FROM pg_locks
+    WHERE pid = pg_backend_pid() AND locktype = 'relation'
+      AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock')
+"""
+"""What a sequence that was moved is among.
+
+It is locked until the end of the transaction, also when the savepoint in which it was moved has
+been rolled back. So the locks tell which sequences to restore, at a cost that does not depend on
+how many there are.
 """
 _DEFERRABLE: Final = """
     SELECT DISTINCT format('%I.%I', n.nspname, c.conname) AS name, c.condeferred AS deferred,
@@ -34,6 +45,33 @@ _ROUTINES: Final = """
       AND n.nspname NOT IN ('pg_catalog', 'information_schema')
       AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
 """
+
+
+Positions: TypeAlias = dict[int, tuple[int, bool]]
+"""Of sequences, by oid: the last value, and whether it has been handed out."""
+
+
+def restoring(positions: Positions) -> str:
+    """Return the statement that puts the sequences that this transaction has moved back."""
+    known = json.dumps({str(oid): position for oid, position in positions.items()})
+    # Digits and booleans only, so nothing needs escaping.
+    return f"""
+        SELECT count(setval(relation::regclass, (at ->> 0)::bigint, (at ->> 1)::boolean))
+        FROM (SELECT relation, '{known}'::jsonb -> relation::text AS at {_MOVED}) AS moved
+        WHERE at IS NOT NULL
+    """  # noqa: S608
+
+
+async def _positions(wire: Wire, sequences: dict[int, str]) -> Positions:
+    found: Positions = {}
+    names = list(sequences.items())
+    for start in range(0, len(names), 200):
+        union = " UNION ALL ".join(
+            f"SELECT {oid}::oid, last_value, is_called FROM {name}"  # noqa: S608  # format('%I')
+            for oid, name in names[start : start + 200]
+        )
+        found |= {oid: (last, called) for oid, last, called in await wire.fetch(union)}
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +102,15 @@ class Deferrable:
 class Catalog:
     """Facts of the template that decide how a test is undone."""
 
-    sequences: dict[int, tuple[int, bool]]
-    """By oid: the last value, and whether it has been handed out."""
+    sequences: Positions
     deferrable: Deferrable
     routines: re.Pattern[str] | None
     """Matches calls of functions that may write."""
 
-    RESET: ClassVar = (
-        "EXECUTE db_testing_reset;ROLLBACK;DISCARD SEQUENCES;SELECT pg_advisory_unlock_all()"
-    )
+    FORGET: ClassVar = "DISCARD SEQUENCES;SELECT pg_advisory_unlock_all()"
+    """Undoes what no rollback does, but for the positions of sequences."""
+
+    RESET: ClassVar = f"EXECUTE db_testing_reset;ROLLBACK;{FORGET}"
     """Undoes, with a return to the lowest savepoint before it, a test in one round trip.
 
     A rollback undoes rows, DDL, settings, roles, temporary tables and cursors. It leaves the
@@ -84,42 +122,25 @@ class Catalog:
     @classmethod
     async def read(cls, wire: Wire) -> Catalog:
         """Read the facts from a database that no test has touched yet."""
-        names = [(row["oid"], row["name"]) for row in await wire.fetch(_SEQUENCES)]
-        sequences: dict[int, tuple[int, bool]] = {}
-        for start in range(0, len(names), 200):
-            union = " UNION ALL ".join(
-                f"SELECT {oid}::oid, last_value, is_called FROM {name}"  # noqa: S608  # format('%I')
-                for oid, name in names[start : start + 200]
-            )
-            sequences |= {oid: (last, called) for oid, last, called in await wire.fetch(union)}
-
+        sequences = {row["oid"]: row["name"] for row in await wire.fetch(_SEQUENCES)}
         routines = [row["proname"] for row in await wire.fetch(_ROUTINES)]
         return cls(
-            sequences=sequences,
+            sequences=await _positions(wire, sequences),
             deferrable=await Deferrable.read(wire),
             routines=_statements.routine_calls(routines),
         )
 
     async def prepare_reset(self, wire: Wire) -> None:
-        """Prepare the statement that puts moved sequences back, for the life of the connection.
+        """Prepare the statement that puts moved sequences back, for the life of the connection."""
+        await wire.execute(f"PREPARE db_testing_reset AS {restoring(self.sequences)}")
 
-        A sequence that was moved is locked until the end of the transaction, also when the
-        savepoint in which it was moved has been rolled back. So the locks tell which sequences to
-        restore, at a cost that does not depend on how many there are.
-        """
-        positions = json.dumps({str(oid): position for oid, position in self.sequences.items()})
-        await wire.execute(
-            f"""
-            PREPARE db_testing_reset AS
-            SELECT count(setval(held.relation::regclass,
-                                (position.at ->> 0)::bigint, (position.at ->> 1)::boolean))
-            FROM pg_locks AS held,
-                 LATERAL (SELECT '{positions}'::jsonb -> held.relation::text AS at) AS position
-            WHERE held.pid = pg_backend_pid() AND held.locktype = 'relation'
-              AND held.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock')
-              AND position.at IS NOT NULL
-            """  # noqa: S608  # digits and booleans only
+    async def current_positions(self, wire: Wire) -> Positions:
+        """Return the positions as they are in this transaction."""
+        moved = await wire.fetch(
+            f"{_SEQUENCES} AND (c.oid IN (SELECT relation {_MOVED}) OR c.oid <> ALL ($1))",
+            list(self.sequences),
         )
+        return self.sequences | await _positions(wire, {row["oid"]: row["name"] for row in moved})
 
     async def restore_sequences(self, wire: Wire) -> None:
         """Put every sequence back, when nothing tells which were moved."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import traceback
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,8 @@ from .errors import FixtureError, SchemaError, SetupError
 from .schema import SchemaLike
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     import asyncpg
     from sqlalchemy.ext.asyncio import (
@@ -109,11 +111,32 @@ def db_sessionmaker(
     return async_sessionmaker(db_engine, **db_session_options)
 
 
+def db_layer(
+    _db_application: Application,
+    db_sessionmaker: async_sessionmaker[AsyncSession],
+) -> Callable[[], AbstractAsyncContextManager[AsyncSession]]:
+    """Return the context manager of data layers, to be called: `db_layer()` gives a session.
+
+    In a fixture of class, module, package or session scope that yields inside the block
+    (`async with db_layer() as session`), what the fixture commits is there for the tests of that
+    scope: each of them begins with it, and is undone to it. The session itself is committed and
+    closed when the fixture yields; its objects are detached then.
+
+    In a test, as for one example of Hypothesis, the state at the block's beginning is restored at
+    its end. Connections that are used inside must be given back inside.
+
+    Raises:
+        DataLayerError: under commit isolation, a connection is in use at the beginning or end.
+        SandboxConflictError: a transaction begun before the block was rolled back in it.
+    """
+    return functools.partial(_db_application.isolation.layer, db_sessionmaker)
+
+
 test_database_url.__test__ = False  # type: ignore[attr-defined]  # a fixture, not a test
 
 PER_SCHEMA: Final = {
     function.__name__: function
-    for function in (_db_application, test_database_url, db_engine, db_sessionmaker)
+    for function in (_db_application, test_database_url, db_engine, db_sessionmaker, db_layer)
 }
 """Session fixtures that exist once for each `db_schema`, not once for each session.
 

@@ -72,7 +72,16 @@ import asyncpg
 
 from . import _statements
 from ._catalog import Catalog
-from ._wire import Codec, Codecs, Frame, LiveWire, Transaction, Wire, ended_or_orphaned
+from ._wire import (
+    Codec,
+    Codecs,
+    Frame,
+    Ground,
+    LiveWire,
+    Transaction,
+    Wire,
+    ended_or_orphaned,
+)
 from .errors import (
     SandboxClosedError,
     SandboxConflictError,
@@ -234,6 +243,38 @@ class Sandbox:
         self._epoch += 1
         return live
 
+    async def lay(self) -> tuple[LiveWire, Ground]:
+        """Remember the state that the running test has reached.
+
+        Raises:
+            SandboxDeadlockError: a statement is running for longer than the bound.
+        """
+        live = await self.wire()
+        transaction = self.begin(implicit=True)
+        await self._take_turn(live, transaction)
+        try:
+            return live, await live.lay(transaction.origin)
+        finally:
+            live.turn.release()
+
+    async def fall_back(self, live: LiveWire, ground: Ground) -> None:
+        """Undo everything since a state was remembered. What is still open then is closed.
+
+        Raises:
+            SandboxLostError: the connection is gone, or cannot be used again.
+        """
+        if self._live is not live:
+            return  # undone with its test, or lost, which was said
+        if live.schema_changed:
+            self.generation += 1
+        if not await live.fall_back(ground, self._patience):
+            live.wire.terminate()
+            raise self._lost()
+
+    def forget_catalog(self) -> None:
+        """Read the catalog again before the next statement: the database has been changed."""
+        self._catalog = None
+
     @property
     def failure(self) -> SandboxError | None:
         """The first error of the sandbox's own in this test, which its code may have swallowed."""
@@ -244,6 +285,15 @@ class Sandbox:
         live = self._wires.pop(asyncio.get_running_loop(), None)
         if live is not None and live.guard is not None:
             await live.guard.aclose()
+
+    def cut_off(self) -> None:
+        """Cut every wire off: the database is about to be replaced."""
+        for live in self._wires.values():
+            if not live.loop.is_closed():
+                live.wire.terminate()
+        self._wires.clear()
+        self._discarded.clear()
+        self._sequences_moved = False
 
     def _discard(self, live: LiveWire) -> None:
         if self._wires.get(live.loop) is live:
@@ -283,6 +333,10 @@ class Sandbox:
         live = self._wires.get(loop)
         if live is None or live.wire.is_closed():
             live = self._wires[loop] = await self._open()
+        elif live.catalog is not self._catalog:
+            if self._catalog is None:
+                self._catalog = await Catalog.read(live.wire)
+            await live.adopt_catalog(self._catalog)
         if self._sequences_moved:
             await live.catalog.restore_sequences(live.wire)
             self._sequences_moved = False
@@ -367,7 +421,8 @@ class Sandbox:
             raise SandboxRefusedError(
                 f"{_shorten(sql)!r} at {caller()} ran while no test was running, probably in a "
                 f"fixture of class, module, package or session scope. Its effect would vanish "
-                f"with the first test. Write the rows in a function-scoped fixture."
+                f"with the first test. Write rows for many tests inside `async with db_layer() as "
+                f"session`, and others in a function-scoped fixture."
             )
         settings = _statements.local_settings(sql, args)
         if not transaction.local_settings.keys() >= settings:
@@ -569,8 +624,8 @@ class Sandbox:
     def _check_open(self, transaction: Transaction) -> None:
         if not transaction.open:
             raise SandboxClosedError(
-                f"{transaction} was still open when its test {transaction.test} ended, and was "
-                f"rolled back with it. Await or cancel what outlives the test."
+                f"{transaction} was still open when its test {transaction.test} ended, or a data "
+                f"layer in it, and was rolled back with it. Await or cancel what outlives the test."
             )
 
     def _check_usable(self, transaction: Transaction) -> None:

@@ -94,6 +94,13 @@ def begin(test: pytest.Item) -> None:
         worker.begin(test.nodeid, kind)
 
 
+def seal(config: pytest.Config) -> None:
+    """Commit the data layers that a fixture has just written."""
+    worker = config.stash.get(WORKER, None)
+    if worker is not None:
+        worker.seal()
+
+
 def end(test: pytest.Item) -> None:
     """Undo the test; fail it for what rollback isolation could not do, unless it has failed."""
     test.config.stash[TEST] = None

@@ -132,6 +132,17 @@ def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
     )
 
 
+def copy(admin: Admin, source: str, name: str) -> None:
+    """Replace a database of this process by a copy of another, and hold its lock.
+
+    Whoever is still connected to either is cut off: PostgreSQL copies no database that is in use.
+    """
+    admin.run(_lock_alive, admin.connection, name)
+    admin.run(_drop, admin.connection, name)
+    admin.run(_end_connections, admin.connection, source)
+    admin.run(_create, admin.connection, name, source)
+
+
 def drop(admin: Admin, name: str) -> None:
     """Drop a database of this process, whoever is still connected to it."""
     admin.run(_drop, admin.connection, name)
@@ -227,14 +238,18 @@ async def _strategy(connection: Connection) -> str:
 async def _complete(connection: Connection, building: str, template: str) -> None:
     # A database with a connection cannot be renamed, and nobody must ever write to a template.
     await connection.execute(f'ALTER DATABASE "{building}" WITH ALLOW_CONNECTIONS false')
-    await connection.execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-        " WHERE datname = $1 AND backend_type = 'client backend'",
-        building,
-    )
+    await _end_connections(connection, building)
     # Somebody with another maintenance database may have been faster, with the same result.
     with contextlib.suppress(asyncpg.DuplicateDatabaseError):
         await connection.execute(f'ALTER DATABASE "{building}" RENAME TO "{template}"')
+
+
+async def _end_connections(connection: Connection, name: str) -> None:
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = $1 AND backend_type = 'client backend'",
+        name,
+    )
 
 
 async def _drop(connection: Connection, name: str) -> None:

@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 import asyncpg
 
 from . import _statements
-from ._catalog import Deferrable
+from ._catalog import Catalog, Deferrable, restoring
 
 if TYPE_CHECKING:
     import re
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-
-    from ._catalog import Catalog
 
 T = TypeVar("T")
 Wire: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -91,6 +89,23 @@ class Layer:
             return False
         transaction = self.frame.transaction
         return transaction.failed and self.frame is transaction.frames[-1]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Ground:
+    """A savepoint to fall back to in the middle of a test, beneath which nothing may be undone."""
+
+    origin: str
+    layer: Layer
+    transactions: frozenset[Transaction]
+    """Those that were open when it was laid."""
+    schema_changed: bool
+    routines: re.Pattern[str] | None
+    restoring: str
+    """The statement that puts sequences back to their positions here."""
+
+    def __str__(self) -> str:
+        return f"the data layer begun at {self.origin}"
 
 
 @dataclass(eq=False, slots=True)
@@ -217,6 +232,7 @@ class LiveWire:
         self._routines: re.Pattern[str] | None = catalog.routines
         self._begun = False
         self._layers: list[Layer] = []
+        self._grounds: list[Ground] = []
         self._pending: list[str] = []
         """Returns to savepoints that are due before the next statement."""
         self._aborted = False
@@ -224,6 +240,13 @@ class LiveWire:
         self._uprooted = False
         """Whether a savepoint was gone, so that a commit and a BEGIN must have been hidden."""
         self._names = 0
+
+    async def adopt_catalog(self, catalog: Catalog) -> None:
+        """Take over what has been read anew, between two tests."""
+        await self.wire.execute("DEALLOCATE db_testing_reset")
+        await catalog.prepare_reset(self.wire)
+        self.catalog = catalog
+        self._routines = catalog.routines
 
     def reads_only(self, sql: str) -> bool:
         """Tell whether a statement can be shown to change nothing; note what it defines."""
@@ -360,7 +383,7 @@ class LiveWire:
             self.wire.terminate()
             raise
 
-    def _drop_readonly(self, transaction: Transaction) -> None:
+    def _drop_readonly(self, transaction: Transaction | None) -> None:
         """Return beneath read-only layers of others, in which nobody could write."""
         name = None
         while self._layers and self._layers[-1].readonly:
@@ -462,6 +485,9 @@ class LiveWire:
             None,
         )
         if lowest is not None:
+            for ground in self._grounds:
+                if ground.layer in self._layers[lowest:]:
+                    return f"{ground} was laid"
             for layer in self._layers[lowest:]:
                 if layer.foreign is not None:
                     return f"{layer.foreign} has written"
@@ -486,9 +512,66 @@ class LiveWire:
         transaction.ended.set()
         self.open.discard(transaction)
 
+    async def lay(self, origin: str) -> Ground:
+        """Lay a ground on what the test has done so far. Needs the turn."""
+        self._drop_readonly(None)
+        self._heal()
+        script, self._pending = self._pending, []
+        if not self._begun:
+            script += ["BEGIN", f"SAVEPOINT {BASE}"]
+            self._begun = True
+        ended, _ = self._take_ended()
+        script += [f"RELEASE {layer.name}" for layer in ended[:1]]
+        self._names += 1
+        owner = Transaction(origin, origin)
+        layer = Layer(f"{BASE}_{self._names}", owner.frames[0], readonly=False)
+        script.append(f"SAVEPOINT {layer.name}")
+        self._layers.append(layer)
+        await self._finish(self._bookkeeping(";".join(script)))
+        ground = Ground(
+            origin=origin,
+            layer=layer,
+            transactions=frozenset(self.open),
+            schema_changed=self.schema_changed,
+            routines=self._routines,
+            restoring=restoring(await self.catalog.current_positions(self.wire)),
+        )
+        self._grounds.append(ground)
+        return ground
+
+    async def fall_back(self, ground: Ground, patience: float) -> bool:
+        """Undo all that was done since a ground was laid, and the ground itself.
+
+        Returns whether the wire can be used again.
+        """
+        if ground not in self._grounds:
+            return True  # a ground beneath it is gone, or the test has ended
+        name = ground.layer.name
+        script = f"ROLLBACK TO {name};RELEASE {name};{ground.restoring};{Catalog.FORGET}"
+        if not await self._undo_all(script, ground.transactions, patience):
+            return False
+        del self._grounds[self._grounds.index(ground) :]
+        del self._layers[self._layers.index(ground.layer) :]
+        self._pending.clear()
+        self._aborted = False
+        self.schema_changed = ground.schema_changed
+        self._routines = ground.routines
+        return True
+
     async def reset(self, patience: float) -> bool:
         """Roll back, restore what a rollback does not; tell whether the wire can be used again."""
-        for transaction in list(self.open):
+        script = f"ROLLBACK TO {BASE};{self.catalog.RESET}" if self._begun else ""
+        if not await self._undo_all(script, frozenset(), patience):
+            return False
+        self._begun = self._aborted = self.schema_changed = False
+        self._grounds.clear()
+        self._layers.clear()
+        self._pending.clear()
+        self._routines = self.catalog.routines
+        return True
+
+    async def _undo_all(self, script: str, keep: frozenset[Transaction], patience: float) -> bool:
+        for transaction in self.open - keep:
             self.end(transaction)
         try:
             if self.turn.locked():
@@ -501,10 +584,8 @@ class LiveWire:
         try:
             if self.wire.is_closed() or self.escaped:
                 return False
-            if self._begun:
-                await self.wire.execute(
-                    f"ROLLBACK TO {BASE};{self.catalog.RESET}", timeout=patience
-                )
+            if script:
+                await self.wire.execute(script, timeout=patience)
             if self.schema_changed:
                 # Plans, and what asyncpg knows of types, may be of a schema that is gone.
                 await self.wire.reload_schema_state()
@@ -512,13 +593,9 @@ class LiveWire:
             self._uprooted |= isinstance(error, asyncpg.InvalidSavepointSpecificationError)
             return False
         finally:
-            for transaction in list(self.open):
+            for transaction in self.open - keep:
                 self.end(transaction)
             self.turn.release()
-        self._begun = self._aborted = self.schema_changed = False
-        self._layers.clear()
-        self._pending.clear()
-        self._routines = self.catalog.routines
         return True
 
     async def close(self) -> None:

@@ -12,18 +12,67 @@ from ._isolation import Isolation
 from .errors import ServerError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
     from ._server import Server
     from ._settings import IsolationName, Settings
     from .errors import SandboxError
     from .schema import SchemaLike
+
+    Names: TypeAlias = Callable[[int | None], str]
+    """Returns the name of the database itself, or of a copy by its depth."""
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
     """A schema, and this worker's database of it."""
 
-    database: str
+    database: Database
     isolation: Isolation
+
+
+class Database:
+    """A worker's database, and the copies of it that are needed for a while."""
+
+    def __init__(self, admin: Admin, schema: SchemaLike, fingerprint: str, names: Names) -> None:
+        """Make it.
+
+        Raises:
+            SetupError: the schema cannot be applied.
+        """
+        self._admin = admin
+        self._schema = schema
+        self._fingerprint = fingerprint
+        self._names = names
+        self._saved: set[str] = set()
+        self.name = names(None)
+        _template.clone(admin, schema, fingerprint, self.name)
+
+    def renew(self, source: str | None) -> None:
+        """Replace it by a copy of another database, or of the template."""
+        if source is None:
+            _template.renew(self._admin, self._schema, self._fingerprint, self.name)
+        else:
+            _template.copy(self._admin, source, self.name)
+
+    def save(self, depth: int) -> str:
+        """Copy it, and return the copy's name."""
+        saved = self._names(depth)
+        self._saved.add(saved)
+        _template.copy(self._admin, self.name, saved)
+        return saved
+
+    def drop(self, saved: str) -> None:
+        """Drop a copy."""
+        _template.drop(self._admin, saved)
+        self._saved.discard(saved)
+
+    def close(self) -> None:
+        """Drop it and its copies."""
+        for name in (self.name, *self._saved):
+            with contextlib.suppress(ServerError):
+                _template.drop(self._admin, name)
 
 
 class Worker:
@@ -47,6 +96,11 @@ class Worker:
         self._test = None
         failures = [application.isolation.end() for application in self._applications.values()]
         return [failure for failure in failures if failure is not None]
+
+    def seal(self) -> None:
+        """Commit the data layers that a fixture has just written."""
+        for application in self._applications.values():
+            application.isolation.seal()
 
     @property
     def applications(self) -> list[Application]:
@@ -78,20 +132,16 @@ class Worker:
         return self._admin
 
     def _create(self, admin: Admin, schema: SchemaLike, fingerprint: str) -> Application:
-        database = _naming.worker_database(
-            project=self._settings.project,
-            fingerprint=fingerprint,
-            run=self._settings.run,
-            worker=self._settings.worker,
-        )
-        _template.clone(admin, schema, fingerprint, database)
-        return Application(
-            database,
-            Isolation(
-                admin.url.set(database=database),
-                renew=lambda: _template.renew(admin, schema, fingerprint, database),
-            ),
-        )
+        def name(depth: int | None) -> str:
+            return _naming.worker_database(
+                project=self._settings.project,
+                fingerprint=fingerprint,
+                run=self._settings.run,
+                worker=self._settings.worker + ("" if depth is None else f"layer{depth}"),
+            )
+
+        database = Database(admin, schema, fingerprint, name)
+        return Application(database, Isolation(admin.url.set(database=database.name), database))
 
     def close(self) -> None:
         """Drop the databases and give the server up.
@@ -107,11 +157,5 @@ class Worker:
             if admin is not None:
                 steps.callback(admin.close)
             for application in applications.values():
-                assert admin is not None  # noqa: S101  # it made them
-                steps.callback(_drop, admin, application.database)
+                steps.callback(application.database.close)
                 steps.callback(application.isolation.close)
-
-
-def _drop(admin: Admin, database: str) -> None:
-    with contextlib.suppress(ServerError):
-        _template.drop(admin, database)

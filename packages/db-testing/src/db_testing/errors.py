@@ -21,6 +21,10 @@ class FixtureError(DBTestingError):
     """A database fixture was requested by a test that cannot use it."""
 
 
+class DataLayerError(DBTestingError):
+    """A data layer cannot be written or taken away here, or its rows are gone."""
+
+
 class SandboxError(DBTestingError):
     """Rollback isolation cannot do what the test asks of it."""
 

@@ -27,6 +27,7 @@ _db_application = pytest.fixture(scope="session")(_fixtures._db_application)  # 
 test_database_url = pytest.fixture(scope="session")(_fixtures.test_database_url)
 db_engine = pytest.fixture(scope="session")(_fixtures.db_engine)
 db_sessionmaker = pytest.fixture(scope="session")(_fixtures.db_sessionmaker)
+db_layer = pytest.fixture(scope="session")(_fixtures.db_layer)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,9 +68,18 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Put a database test's asynchronous fixtures on the same loop."""
+    """Put a database test's asynchronous fixtures on the same loop; end the data layer of one."""
     with _loops.fixture_on_session_loop(fixturedef, request):
-        return (yield)
+        result = yield
+    if fixturedef.scope != "function":
+        try:
+            _state.seal(request.config)
+        except Exception as error:
+            # Whatever a commit raises. The fixture has failed, for its other tests as well.
+            key = fixturedef.cache_key(request)
+            fixturedef.cached_result = (None, key, (error, error.__traceback__))
+            raise
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
