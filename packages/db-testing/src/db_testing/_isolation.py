@@ -145,6 +145,7 @@ class Commit:
         return wire
 
     def begin(self, test: str) -> None:
+        del test
         self._loop = None
 
     @property

@@ -29,7 +29,14 @@ def test_layers_of_class_and_module(
 def test_layers_of_many_workers(suite: Suite, databases_of: Callable[[], list[str]]) -> None:
     """Each xdist worker has layers of its own, whichever tests it runs in whichever order."""
     pytester = suite("layers", mode="auto")
-    arguments = ("-n", "2", "--dist", "worksteal", "--deselect", "test_layers.py::test_connection_is_lost")
+    arguments = (
+        "-n",
+        "2",
+        "--dist",
+        "worksteal",
+        "--deselect",
+        "test_layers.py::test_connection_is_lost",
+    )
     pytester.runpytest_subprocess(*arguments).assert_outcomes(passed=13)
     assert databases_of() == []
 
@@ -96,7 +103,9 @@ def test_connection_lost_in_a_layer(suite: Suite) -> None:
 def test_block_that_does_not_pause(suite: Suite) -> None:
     """A fixture that ends its layer before its tests begin gives them nothing, as it says."""
     pytester = suite(mode="auto")
-    pytester.makepyfile(SUITE.format(more="db_engine", step="").replace("        yield", "    yield"))
+    pytester.makepyfile(
+        SUITE.format(more="db_engine", step="").replace("        yield", "    yield")
+    )
     result = pytester.runpytest("-p", "no:randomly")
     result.assert_outcomes(failed=2, passed=1)
 

@@ -10,6 +10,7 @@ one after the other: the same ones in that order on one real connection give the
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,11 +18,13 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.engine import make_url
 
+from db_testing._binaries import Binaries
 from db_testing.errors import SandboxConflictError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from db_testing._sandbox import Sandbox
     from db_testing._virtual import VirtualConnection
@@ -102,6 +105,25 @@ async def real(
     yield lambda: [Session(connection) for connection in connections]
     for connection in connections:
         await connection.close()
+
+
+@pytest.fixture(autouse=True)
+def unchanged(test_database_url: str) -> Iterator[None]:
+    """Prove that after all programs the database is byte for byte what it was, ids included."""
+    url = make_url(test_database_url).set(drivername="postgresql")
+    command = [
+        Binaries.find().folder / "pg_dump",
+        "--restrict-key=test",  # otherwise it is random
+        "--dbname",
+        url.render_as_string(hide_password=False),
+    ]
+
+    def dump() -> bytes:
+        return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+
+    before = dump()
+    yield
+    assert dump() == before
 
 
 async def restore(sessions: list[Session], plain: Plain) -> None:

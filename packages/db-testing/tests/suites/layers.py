@@ -1,6 +1,5 @@
 """Rows written once for many tests."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -8,7 +7,7 @@ import asyncpg
 import pytest
 from models import Item
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 Layer = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 NAMES = select(Item.name).order_by(Item.id)
@@ -39,7 +38,7 @@ async def of_class(db_layer: Layer, of_module: int) -> AsyncIterator[Item]:
 class TestClass:
     @TWICE
     async def test_rows_are_there_and_come_back(self, db: AsyncSession, time: str) -> None:
-        assert list(await db.scalars(NAMES)) == ["module", "class", "also"]
+        assert list(await db.scalars(NAMES)) == ["module", "class", "also"], time
         await db.execute(update(Item).values(name=Item.name + "!"))
         await db.execute(delete(Item).where(Item.name == "also!"))
         await db.commit()
@@ -49,7 +48,7 @@ class TestClass:
         item = Item(name="x")
         db.add(item)
         await db.flush()
-        assert item.id == 4
+        assert item.id == 4, time
         await db.commit()
 
     @COMMIT
@@ -61,12 +60,12 @@ class TestClass:
             one.add(Item(name="x"))
             await one.commit()
             assert list(await other.scalars(NAMES)) == ["module", "class", "also", "x"]
-            assert (await other.scalars(select(func.max(Item.id)))).one() == 4
+            assert (await other.scalars(select(func.max(Item.id)))).one() == 4, time
 
     @pytest.mark.asyncio(loop_scope="function")
     @TWICE
     async def test_on_a_loop_of_its_own(self, db: AsyncSession, time: str) -> None:
-        assert list(await db.scalars(NAMES)) == ["module", "class", "also"]
+        assert list(await db.scalars(NAMES)) == ["module", "class", "also"], time
 
     async def test_objects_can_be_read(self, db: AsyncSession, of_class: Item) -> None:
         assert (of_class.name, of_class.id) == ("class", 2)
