@@ -76,7 +76,7 @@ def pytest_fixture_setup(
             _state.seal(request.config)
         except Exception as error:
             # Whatever a commit raises. The fixture has failed, for its other tests as well.
-            key = fixturedef.cache_key(request)
+            key = fixturedef.cache_key(request)  # type: ignore[arg-type]  # it is a SubRequest
             fixturedef.cached_result = (None, key, (error, error.__traceback__))
             raise
     return result

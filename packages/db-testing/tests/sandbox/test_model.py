@@ -112,7 +112,7 @@ def unchanged(test_database_url: str) -> Iterator[None]:
     """Prove that after all programs the database is byte for byte what it was, ids included."""
     url = make_url(test_database_url).set(drivername="postgresql")
     command = [
-        Binaries.find().folder / "pg_dump",
+        str(Binaries.find().folder / "pg_dump"),
         "--restrict-key=test",  # otherwise it is random
         "--dbname",
         url.render_as_string(hide_password=False),
