@@ -70,7 +70,9 @@ async def test_task_group(db_sessionmaker: async_sessionmaker[AsyncSession], tim
 
 
 @TWICE
-async def test_cancelled_scope(db_sessionmaker: async_sessionmaker[AsyncSession], time: str) -> None:
+async def test_cancelled_scope(
+    db_sessionmaker: async_sessionmaker[AsyncSession], time: str
+) -> None:
     async with db_sessionmaker.begin() as session:
         session.add(Item(name="kept"))
     flushed = anyio.Event()
@@ -104,7 +106,9 @@ async def test_statement_that_takes_too_long(db_engine: AsyncEngine, time: str) 
 
 
 @TWICE
-async def test_lineage(db: AsyncSession, db_sessionmaker: async_sessionmaker[AsyncSession], time: str) -> None:
+async def test_lineage(
+    db: AsyncSession, db_sessionmaker: async_sessionmaker[AsyncSession], time: str
+) -> None:
     # What a test has written and not committed, a task that it waits for may build upon.
     db.add(Item(name="open"))
     await db.flush()
