@@ -82,6 +82,11 @@ class Rollback:
     def failure(self) -> SandboxError | None:
         return self._sandbox.failure
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether only a rollback test's first statement would find the database clean."""
+        return self._sandbox.unsettled
+
     async def undo(self, closing: list[Close]) -> None:
         # In this order closing a session that holds a transaction sends nothing.
         await self._sandbox.end_test()
@@ -185,6 +190,9 @@ class Isolation:
         if chosen is not self._kind:
             self._forget_pool()
             self._kind = chosen
+            if self._rollback.unsettled and chosen is not self._rollback:
+                self._rollback.disconnect()
+                self._renew()
         chosen.begin(test)
 
     def at_end(self, close: Close) -> None:
