@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import pytest_asyncio
 
-from . import _settings, _state
+from . import _anyio, _loops, _settings, _state
 from .errors import FixtureError, SchemaError, SetupError
 from .schema import SchemaLike
 
@@ -150,14 +150,21 @@ def _db_test(request: pytest.FixtureRequest) -> Iterator[None]:
     """Undo the test when every other fixture of its own is gone."""
     test = request.node
     _state.begin(test)
-    yield
-    _state.end(test)
+    with _anyio.test_on_held_loop(request, uses_database=_loops.is_database_test(test)):
+        yield
+        _state.end(test)
 
 
 @pytest_asyncio.fixture
-async def _db_loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop that the test will run on."""
+async def _db_asyncio_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop on which pytest-asyncio will run the test."""
     return asyncio.get_running_loop()
+
+
+@pytest.fixture
+def _db_loop(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoop:
+    """Return the event loop that the test will run on."""
+    return _loops.loop_of_test(request)
 
 
 @pytest.fixture

@@ -95,6 +95,11 @@ class Rollback:
     def failure(self) -> SandboxError | None:
         return self._sandbox.failure
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether only a rollback test's first statement would find the database clean."""
+        return self._sandbox.unsettled
+
     async def undo(self, closing: list[Close]) -> None:
         # In this order closing a session that holds a transaction sends nothing.
         await self._sandbox.end_test()
@@ -110,6 +115,10 @@ class Rollback:
             if not (loop.is_closed() or _another_runs()):
                 loop.run_until_complete(self._sandbox.close())
         self._sandbox.cut_off()
+
+    async def settle(self) -> None:
+        """Put back what a lost connection has left, without waiting for the next statement."""
+        await self._sandbox.settle()
 
     async def close_here(self) -> None:
         """Close the real connection of the running loop."""
@@ -244,6 +253,10 @@ class Isolation:
         if self._states.settle():
             self._changed()
         if chosen is self._commit:
+            if self._rollback.unsettled:
+                # With a factory the runner leaves the thread's current event loop alone.
+                with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+                    runner.run(self._rollback.settle())
             self._states.save()
         self._test = test
         chosen.begin(test)
@@ -303,6 +316,8 @@ class Isolation:
     @contextlib.asynccontextmanager
     async def _beneath_tests(self, session: AsyncSession) -> AsyncIterator[None]:
         """Commit for real; the tests that follow begin with it."""
+        if self._rollback.unsettled:
+            await self._rollback.settle()
         await self._disconnect()
         self._states.push()
         self._changed()

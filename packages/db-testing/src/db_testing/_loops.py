@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import unittest
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from . import _anyio
+from .errors import FixtureError
+
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator
 
 TEST_SCOPE: Final = "asyncio_default_test_loop_scope"
@@ -48,9 +53,12 @@ def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> 
     function; there is no hook to choose it for a test.
     """
     function = getattr(fixturedef.func, "__func__", fixturedef.func)
+    if not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
+        yield
+        return
+    _anyio.prepare(request, uses_database=is_database_test(request._pyfuncitem))  # noqa: SLF001
     if (
-        not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function))
-        or getattr(function, "_loop_scope", None) is not None
+        getattr(function, "_loop_scope", None) is not None
         or not _loops_are_ours(request.config)
         or _item_loop_scope(request) != "session"
     ):
@@ -61,6 +69,38 @@ def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> 
         yield
     finally:
         function._loop_scope = None  # noqa: SLF001
+
+
+def loop_of_test(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoop:
+    """Return the event loop that a test will run on, while its fixtures are set up.
+
+    Raises:
+        FixtureError: nobody knows yet, or nobody will run the test.
+    """
+    held = _anyio.prepare(request, uses_database=True)
+    if held is not None:
+        return held.loop
+    test = request._pyfuncitem  # noqa: SLF001
+    if isinstance(request.instance, unittest.TestCase):
+        why = (
+            "belongs to a unittest.TestCase, whose event loop does not exist before its own set-up "
+            "begins. Take db_engine or db_sessionmaker instead, and connect in asyncSetUp or in "
+            "the test."
+        )
+    elif not has_pytest_asyncio(request.config):
+        why = (
+            "is run by no plugin that brings an event loop: pytest-asyncio is turned off, and the "
+            "test is not anyio's. Mark it @pytest.mark.anyio, or turn pytest-asyncio on."
+        )
+    else:
+        loop: asyncio.AbstractEventLoop = request.getfixturevalue("_db_asyncio_loop")
+        return loop
+    raise FixtureError(f"{test.nodeid} asked for an open connection, but {why}")
+
+
+def has_pytest_asyncio(config: pytest.Config) -> bool:
+    """Tell whether pytest-asyncio, which is always installed, is also active."""
+    return config.pluginmanager.has_plugin("asyncio")
 
 
 def _item_loop_scope(request: pytest.FixtureRequest) -> str | None:
@@ -81,11 +121,14 @@ def _loops_are_ours(config: pytest.Config) -> bool:
 
     pytest does not tell a default from the same value written down.
     """
-    return config.getini(TEST_SCOPE) in ("function", "session") and config.getini(
-        FIXTURE_SCOPE
-    ) in (
-        None,
-        "",
-        "fixture-scope",  # what pytest-asyncio asks people to write to silence a warning
-        "session",
+    return (
+        has_pytest_asyncio(config)
+        and config.getini(TEST_SCOPE) in ("function", "session")
+        and config.getini(FIXTURE_SCOPE)
+        in (
+            None,
+            "",
+            "fixture-scope",  # what pytest-asyncio asks people to write to silence a warning
+            "session",
+        )
     )

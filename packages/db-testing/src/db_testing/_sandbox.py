@@ -231,6 +231,15 @@ class Sandbox:
         """Whether something of this test was really committed, so that no reset can undo it."""
         return self._committed
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether the next test's first statement has yet to put back what a lost wire left."""
+        return self._sequences_moved or bool(self._discarded)
+
+    async def settle(self) -> None:
+        """Put that back now."""
+        await self._wire_of(asyncio.get_running_loop())
+
     def abandon_test(self) -> None:
         """End a test whose event loop is closed; its wire was closed with the loop."""
         live = self._leave_test()

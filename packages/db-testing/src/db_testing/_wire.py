@@ -219,6 +219,8 @@ class LiveWire:
 
     def __init__(self, wire: Wire, catalog: Catalog) -> None:
         self.wire = wire
+        # Before asyncpg 0.32 a cursor asks for a block of the driver's own, and ours is raw SQL.
+        wire._top_xact = wire.transaction()  # type: ignore[attr-defined]  # noqa: SLF001
         self.pid = wire.get_server_pid()
         self.loop = asyncio.get_running_loop()
         self.guard: AsyncGenerator[None] | None = None

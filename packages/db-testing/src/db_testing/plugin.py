@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _fixtures, _loops, _schemas, _server, _settings, _state
+from . import _anyio, _fixtures, _loops, _schemas, _server, _settings, _state
 from ._fixtures import (  # noqa: F401  # pytest finds fixtures among the plugin's names
+    _db_asyncio_loop,
     _db_loop,
     _db_test,
     db,
@@ -97,6 +98,7 @@ def pytest_runtest_makereport(
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leave nothing behind, and hand the figures to the process that prints them."""
     _state.close(session.config)
+    _anyio.release(session.config)
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         figures = _state.summary(session.config)
@@ -124,3 +126,4 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing behind, also when the session never finished."""
     if _state.SETTINGS in config.stash:
         _state.close(config)
+    _anyio.release(config)

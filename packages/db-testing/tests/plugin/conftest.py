@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+import pytest_asyncio.plugin
 from sqlalchemy.engine import make_url
 
 from db_testing import _naming
@@ -21,13 +22,28 @@ SUITES = Path(__file__).parents[1] / "suites"
 INI = """
 [pytest]
 asyncio_mode = {mode}
-asyncio_default_fixture_loop_scope = {fixture_loop_scope}
+{fixture_loop_scope}
 filterwarnings = error
+{warnings}
 pythonpath = .
 {more}
 """
 
+SCOPE_OF_FIXTURE = "fixture-scope"
+"""What pytest-asyncio does by default, and since 1.5 the way to say so; before it only warns."""
+
 Suite: TypeAlias = Callable[..., pytest.Pytester]
+
+
+def loops_of_fixtures(scope: str) -> dict[str, str]:
+    """Write down the loop scope of fixtures, as the pytest-asyncio that is installed takes it."""
+    if scope == SCOPE_OF_FIXTURE and not hasattr(pytest_asyncio.plugin, "_MATCH_FIXTURE_SCOPE"):
+        unset = "ignore:The configuration option:pytest.PytestDeprecationWarning"
+        return {"fixture_loop_scope": "", "warnings": f"  {unset}"}
+    return {
+        "fixture_loop_scope": f"asyncio_default_fixture_loop_scope = {scope}",
+        "warnings": "",
+    }
 
 
 @pytest.fixture
@@ -43,10 +59,11 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
         *names: str,
         conftest: str | None = "app_conftest",
         mode: str = "strict",
-        fixture_loop_scope: str = "fixture-scope",
+        fixture_loop_scope: str = SCOPE_OF_FIXTURE,
         more: str = "",
     ) -> pytest.Pytester:
-        pytester.makeini(INI.format(mode=mode, fixture_loop_scope=fixture_loop_scope, more=more))
+        loops = loops_of_fixtures(fixture_loop_scope)
+        pytester.makeini(INI.format(mode=mode, more=more, **loops))
         pytester.makepyfile(models=(SUITES / "models.py").read_text())
         if conftest is not None:
             pytester.makeconftest((SUITES / f"{conftest}.py").read_text())

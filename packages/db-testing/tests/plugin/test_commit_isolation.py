@@ -56,6 +56,33 @@ def test_commit_through_the_url_is_undone(suite: Suite) -> None:
     pytester.runpytest().assert_outcomes(passed=2)
 
 
+def test_after_a_test_whose_loop_is_gone(suite: Suite) -> None:
+    """A sequence that a closed loop's connection has moved is back where the next test begins."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import asyncio
+        import pytest
+        from models import Item
+
+        async def insert(sessions):
+            async with sessions.begin() as session:
+                item = Item(name="a")
+                session.add(item)
+                await session.flush()
+                assert item.id == 1
+
+        def test_rollback_on_a_loop_of_its_own(db_sessionmaker):
+            asyncio.run(insert(db_sessionmaker))
+
+        @pytest.mark.db(isolation="commit")
+        async def test_commit(db_sessionmaker):
+            await insert(db_sessionmaker)
+        """
+    )
+    pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=2)
+
+
 @pytest.mark.parametrize("marker", ["isolation='committed'", "'commit'", "", "commit=True"])
 def test_wrong_marker_is_explained(suite: Suite, marker: str) -> None:
     """A marker that means nothing is no silent rollback."""
