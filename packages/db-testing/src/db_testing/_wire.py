@@ -168,7 +168,8 @@ async def _end(wire: Wire, endings: frozenset[tuple[str, str]]) -> None:
             script.append(f'DROP TABLE IF EXISTS pg_temp."{quoted}"')
         elif name in still_open:
             script.append(f'CLOSE "{quoted}"')
-    await wire.execute(";".join(script))
+    if script:
+        await wire.execute(";".join(script))
 
 
 def _meaning(value: Any) -> Any:

@@ -67,7 +67,7 @@ async def test_cursor_that_was_closed(connect: Connect) -> None:
     async with connection.transaction():
         await connection.execute("DECLARE c CURSOR FOR SELECT 1")
         await connection.execute("CLOSE c")
-    assert await connection.fetchval("SELECT count(*) FROM pg_cursors") == 0
+    assert await connection.fetchval("SELECT count(*) FROM pg_cursors WHERE name = 'c'") == 0
 
 
 async def test_one_transactions_end_is_not_anothers(connect: Connect) -> None:
@@ -81,7 +81,7 @@ async def test_one_transactions_end_is_not_anothers(connect: Connect) -> None:
     assert await one.fetchval("FETCH c") == 1
     with pytest.raises(asyncpg.InvalidCursorNameError):
         await two.fetchval("FETCH d")
-    await transaction.rollback()
+    await transaction.commit()
 
 
 async def test_locks_of_another(connect: Connect) -> None:
