@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from . import _statements
+from . import _statements, _transaction_identity
 
 if TYPE_CHECKING:
     import re
@@ -69,6 +69,8 @@ class Catalog:
     deferrable: Deferrable
     routines: re.Pattern[str] | None
     """Matches calls of functions that may write."""
+    identity: tuple[str, ...]
+    """The objects that mention transaction identity."""
 
     RESET: ClassVar = (
         "EXECUTE db_testing_reset;ROLLBACK;DISCARD SEQUENCES;SELECT pg_advisory_unlock_all()"
@@ -98,6 +100,7 @@ class Catalog:
             sequences=sequences,
             deferrable=await Deferrable.read(wire),
             routines=_statements.routine_calls(routines),
+            identity=await _transaction_identity.read(wire),
         )
 
     async def prepare_reset(self, wire: Wire) -> None:

@@ -82,6 +82,11 @@ class Rollback:
     def failure(self) -> SandboxError | None:
         return self._sandbox.failure
 
+    @property
+    def remark(self) -> str | None:
+        """What the running test, should it fail, may owe to transaction identity."""
+        return self._sandbox.remark
+
     async def undo(self, closing: list[Close]) -> None:
         # In this order closing a session that holds a transaction sends nothing.
         await self._sandbox.end_test()
@@ -178,6 +183,11 @@ class Isolation:
             timeout=15,
             server_settings={"lock_timeout": LOCK_TIMEOUT},
         )
+
+    @property
+    def remark(self) -> str | None:
+        """What the running test, should it fail, may owe to its isolation."""
+        return self._rollback.remark if self._kind is self._rollback else None
 
     def begin(self, test: str, kind: IsolationName) -> None:
         """Let what follows belong to a test, isolated in one way or the other."""

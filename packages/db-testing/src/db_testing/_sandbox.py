@@ -70,7 +70,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 
-from . import _statements
+from . import _statements, _transaction_identity
 from ._catalog import Catalog
 from ._wire import Codec, Codecs, Frame, LiveWire, Transaction, Wire, ended_or_orphaned
 from .errors import (
@@ -179,6 +179,8 @@ class Sandbox:
         self._committed = False
         self._codecs: list[Codec] = []
         """Those that have been set before, to know them again."""
+        self._identity: list[str] = []
+        """This test's statements that mention transaction identity."""
 
     # ----------------------------------------------------------------- the life of a test
 
@@ -188,6 +190,7 @@ class Sandbox:
         self._epoch += 1
         self._failure = None
         self._broken = self._committed = False
+        self._identity = []
 
     @property
     def used(self) -> bool:
@@ -238,6 +241,13 @@ class Sandbox:
     def failure(self) -> SandboxError | None:
         """The first error of the sandbox's own in this test, which its code may have swallowed."""
         return self._failure
+
+    @property
+    def remark(self) -> str | None:
+        """What the running test, should it fail, may owe to transaction identity."""
+        catalog = self._catalog if self.used else None
+        objects = catalog.identity if catalog is not None else ()
+        return _transaction_identity.remark(objects, self._identity, MARKER)
 
     async def close(self) -> None:
         """Close the running loop's wire."""
@@ -401,6 +411,8 @@ class Sandbox:
         why = _statements.refusal(sql)
         if why is not None:
             raise self.refuse(sql, why)
+        if _transaction_identity.mentioned(sql):
+            self._identity.append(f"{_shorten(sql)!r} at {caller()}")
         if transaction.implicit and any(kind == "cursor" for kind, _ in _statements.endings(sql)):
             raise asyncpg.NoActiveSQLTransactionError(
                 "DECLARE CURSOR can only be used in transaction blocks"
