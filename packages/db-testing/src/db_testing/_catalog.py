@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
-from . import _statements
+from . import _statements, _transaction_identity
 
 if TYPE_CHECKING:
     import re
@@ -106,6 +106,8 @@ class Catalog:
     deferrable: Deferrable
     routines: re.Pattern[str] | None
     """Matches calls of functions that may write."""
+    identity: tuple[str, ...]
+    """The objects that mention transaction identity."""
 
     FORGET: ClassVar = "DISCARD SEQUENCES;SELECT pg_advisory_unlock_all()"
     """Undoes what no rollback does, but for the positions of sequences."""
@@ -128,6 +130,7 @@ class Catalog:
             sequences=await _positions(wire, sequences),
             deferrable=await Deferrable.read(wire),
             routines=_statements.routine_calls(routines),
+            identity=await _transaction_identity.read(wire),
         )
 
     async def prepare_reset(self, wire: Wire) -> None:

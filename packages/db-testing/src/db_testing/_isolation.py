@@ -100,6 +100,11 @@ class Rollback:
         """Whether only a rollback test's first statement would find the database clean."""
         return self._sandbox.unsettled
 
+    @property
+    def remark(self) -> str | None:
+        """What the running test, should it fail, may owe to transaction identity."""
+        return self._sandbox.remark
+
     async def undo(self, closing: list[Close]) -> None:
         # In this order closing a session that holds a transaction sends nothing.
         await self._sandbox.end_test()
@@ -242,6 +247,11 @@ class Isolation:
             timeout=15,
             server_settings={"lock_timeout": LOCK_TIMEOUT},
         )
+
+    @property
+    def remark(self) -> str | None:
+        """What the running test, should it fail, may owe to its isolation."""
+        return self._rollback.remark if self._kind is self._rollback else None
 
     def begin(self, test: str, kind: IsolationName) -> None:
         """Let what follows belong to a test, isolated in one way or the other."""

@@ -70,7 +70,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 
-from . import _statements
+from . import _statements, _transaction_identity
 from ._catalog import Catalog
 from ._wire import (
     Codec,
@@ -188,6 +188,8 @@ class Sandbox:
         self._committed = False
         self._codecs: list[Codec] = []
         """Those that have been set before, to know them again."""
+        self._identity: list[str] = []
+        """This test's statements that mention transaction identity."""
 
     # ----------------------------------------------------------------- the life of a test
 
@@ -197,6 +199,7 @@ class Sandbox:
         self._epoch += 1
         self._failure = None
         self._broken = self._committed = False
+        self._identity = []
 
     @property
     def used(self) -> bool:
@@ -288,6 +291,13 @@ class Sandbox:
     def failure(self) -> SandboxError | None:
         """The first error of the sandbox's own in this test, which its code may have swallowed."""
         return self._failure
+
+    @property
+    def remark(self) -> str | None:
+        """What the running test, should it fail, may owe to transaction identity."""
+        catalog = self._catalog if self.used else None
+        objects = catalog.identity if catalog is not None else ()
+        return _transaction_identity.remark(objects, self._identity, MARKER)
 
     async def close(self) -> None:
         """Close the running loop's wire."""
@@ -419,9 +429,7 @@ class Sandbox:
             SandboxRefusedError: the statement would be a lie here.
             SandboxClosedError: the transaction belongs to a test that has ended.
         """
-        why = _statements.refusal(sql)
-        if why is not None:
-            raise self.refuse(sql, why)
+        self._check_statement(transaction, sql)
         epoch = self._epoch
         live = await self.wire()
         if reads is None:
@@ -436,6 +444,7 @@ class Sandbox:
         settings = _statements.local_settings(sql, args)
         if not transaction.local_settings.keys() >= settings:
             operation = self._noting(transaction, settings, operation)
+        transaction.endings |= _statements.endings(sql)
         self._check_usable(transaction)
         await self._take_turn(live, transaction)
         try:
@@ -445,6 +454,7 @@ class Sandbox:
                     f"or cancel what outlives the test."
                 )
             self._check_usable(transaction)
+            self._check_locks(live, transaction, sql)
             try:
                 result = await live.perform(transaction, operation, reads=reads, cursor=cursor)
             except BaseException as error:
@@ -459,6 +469,23 @@ class Sandbox:
             return result
         finally:
             live.turn.release()
+
+    def _check_statement(self, transaction: Transaction, sql: str) -> None:
+        """Refuse what would be a lie here, or what the server would refuse outside a block."""
+        why = _statements.refusal(sql)
+        if why is not None:
+            raise self.refuse(sql, why)
+        if _transaction_identity.mentioned(sql):
+            self._identity.append(f"{_shorten(sql)!r} at {caller()}")
+        if transaction.implicit and any(kind == "cursor" for kind, _ in _statements.endings(sql)):
+            raise asyncpg.NoActiveSQLTransactionError(
+                "DECLARE CURSOR can only be used in transaction blocks"
+            )
+
+    def _check_locks(self, live: LiveWire, transaction: Transaction, sql: str) -> None:
+        """Refuse to tell what is locked while others may hold locks: a session sees not its own."""
+        if _statements.asks_for_locks(sql) and (others := live.writers_besides(transaction)):
+            raise self.refuse(sql, f"cannot see the locks of {others[0]}, on the same connection")
 
     def _noting(
         self,
@@ -513,6 +540,8 @@ class Sandbox:
             transaction.implicit or _statements.sets_isolation(sql)
         ):
             return self.refuse(sql, f"cannot run inside another transaction ({error})")
+        if isinstance(error, asyncpg.UnsafeNewEnumValueUsageError):
+            return self.refuse(sql, f"needs a value that is never committed ({error})")
         return None
 
     async def statement(
@@ -524,6 +553,19 @@ class Sandbox:
         codecs: Codecs | None = None,
     ) -> T:
         """Run one statement in a transaction of its own, as a server in autocommit would."""
+        try:
+            return await self._autocommit(sql, operation, args, codecs)
+        except asyncpg.InvalidCachedStatementError:
+            # It has forgotten the plan; outside a transaction the driver would prepare it anew.
+            return await self._autocommit(sql, operation, args, codecs)
+
+    async def _autocommit(
+        self,
+        sql: str,
+        operation: Callable[[Wire], Awaitable[T]],
+        args: Sequence[Any],
+        codecs: Codecs | None,
+    ) -> T:
         transaction = self.begin(implicit=True, codecs=codecs)
         try:
             result = await self.run(transaction, sql, operation, args=args)

@@ -110,6 +110,13 @@ def end(test: pytest.Item) -> None:
         pytest.fail(str(failures[0]), pytrace=False)
 
 
+def remark(test: pytest.Item, report: pytest.TestReport) -> None:
+    """Add to a failure what it may owe to the isolation of the test."""
+    worker = test.config.stash.get(WORKER, None)
+    remarks = worker.remarks() if worker is not None else []
+    report.sections += [("db-testing", remark) for remark in remarks]
+
+
 def stop(session: pytest.Session, error: SetupError) -> NoReturn:
     """End the run with one error: without a database, every test would fail for the same reason."""
     what, why = "db-testing could not set the database up", f"db-testing: {error}"

@@ -48,6 +48,9 @@ _WRITES: Final = re.compile(
     r"|set_config|pg_notify|pg_(?:try_)?advisory\w*|lo_\w+|dblink\w*|query_to_xml\w*)\b",
     re.IGNORECASE,
 )
+_ASKS_FOR_LOCKS: Final = re.compile(
+    r"\bskip\s+locked\b|\bnowait\b|\bpg_try_advisory_xact_lock\w*\s*\(", re.IGNORECASE
+)
 _DEFINES_ROUTINE: Final = re.compile(
     r"\bcreate\s+(?:or\s+replace\s+)?(?:function|procedure)\b", re.IGNORECASE
 )
@@ -55,6 +58,16 @@ _CHANGES_SCHEMA: Final = re.compile(
     r"\b(?:create|alter|drop|do|call|execute|search_path)\b", re.IGNORECASE
 )
 _LISTEN: Final = re.compile(r"listen\b", re.IGNORECASE)
+_EXPORTS: Final = re.compile(r"\bpg_export_snapshot\s*\(", re.IGNORECASE)
+_ENDS_WITH_TRANSACTION: Final = re.compile(
+    r"""\bcreate\s+(?:(?:global|local)\s+)?temp(?:orary)?\s+table\s+(?:if\s+not\s+exists\s+)?
+        (?:pg_temp\s*\.\s*)?(?P<table>"(?:[^"]|"")+"|[\w$]+)[^;]*?\bon\s+commit\s+drop\b
+      | \bdeclare\s+(?P<cursor>"(?:[^"]|"")+"|[\w$]+)\s+(?:(?!cursor\b)\w+\s+)*cursor\s+
+        (?!with\s+hold\b)(?:without\s+hold\s+)?for\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_EMPTIED_AT_COMMIT: Final = re.compile(r"\bon\s+commit\s+delete\s+rows\b", re.IGNORECASE)
 _SETS_DEFAULT: Final = re.compile(
     r"set\s+(?:(?:session|local)\s+)?(?:characteristics\b|default_transaction_\w+)(?P<to>.*)",
     re.IGNORECASE | re.DOTALL,
@@ -152,6 +165,10 @@ def refusal(sql: str) -> str | None:
     skeleton = _skeleton(sql)
     if _LISTEN.match(skeleton):
         return "is delivered at a commit, and this test's never comes"
+    if _EMPTIED_AT_COMMIT.search(skeleton):
+        return "would empty its table at the end of the outer transaction only"
+    if _EXPORTS.search(skeleton):
+        return "would show others what is never committed"
     match = _SETS_DEFAULT.match(skeleton)
     if match is not None and not _USUAL.search(sql):
         return "is about the transactions that follow, and here they are parts of one"
@@ -178,6 +195,12 @@ def changes_schema(sql: str) -> bool:
     return _CHANGES_SCHEMA.search(sql) is not None
 
 
+@functools.lru_cache(maxsize=2048)
+def asks_for_locks(sql: str) -> bool:
+    """Tell whether the result of a statement depends on what other transactions have locked."""
+    return _ASKS_FOR_LOCKS.search(_skeleton(sql)) is not None
+
+
 def defines_routine(sql: str) -> bool:
     """Tell whether a statement brings a function whose calls nobody has classified."""
     return _DEFINES_ROUTINE.search(sql) is not None
@@ -199,6 +222,16 @@ def routine_calls(names: list[str]) -> re.Pattern[str] | None:
 
 ANY_CALL = re.compile(r"\w\"?\s*\(")
 """Matches a call of any function, for when it is not known which may write."""
+
+
+@functools.lru_cache(maxsize=2048)
+def endings(sql: str) -> frozenset[tuple[str, str]]:
+    """Return what a statement makes that ends with its transaction: kinds and folded names."""
+    return frozenset(
+        (kind, _fold(match[kind]))
+        for match in _ENDS_WITH_TRANSACTION.finditer(_skeleton(sql))
+        if (kind := match.lastgroup) is not None
+    )
 
 
 def local_settings(sql: str, args: Sequence[Any]) -> frozenset[str]:

@@ -126,6 +126,8 @@ class Transaction:
     """The transactions that were open and had written when it first wrote."""
     local_settings: dict[str, str | None] = field(default_factory=dict)
     """What a commit puts back: settings made by SET LOCAL, and their values before."""
+    endings: frozenset[tuple[str, str]] = frozenset()
+    """What a commit drops or closes: temporary tables ON COMMIT DROP, and cursors without hold."""
     open: bool = True
     failed: bool = False
     """The innermost frame is aborted; only a rollback helps."""
@@ -169,6 +171,20 @@ class LastStep:
 
     run: Callable[[Wire], Awaitable[None]]
     reads: bool
+
+
+async def _end(wire: Wire, endings: frozenset[tuple[str, str]]) -> None:
+    """Drop and close what ends with a transaction, where that has not done so itself."""
+    still_open = {row["name"] for row in await wire.fetch("SELECT name FROM pg_cursors")}
+    script = []
+    for kind, name in endings:
+        quoted = name.replace('"', '""')
+        if kind == "table":
+            script.append(f'DROP TABLE IF EXISTS pg_temp."{quoted}"')
+        elif name in still_open:
+            script.append(f'CLOSE "{quoted}"')
+    if script:
+        await wire.execute(";".join(script))
 
 
 def _meaning(value: Any) -> Any:
@@ -461,17 +477,21 @@ class LiveWire:
         """Return what a real commit would do in the transaction; None if that is nothing."""
         settings = transaction.local_settings
         deferrable = self.catalog.deferrable
-        if not (settings or self.schema_changed or deferrable.check):
+        endings = transaction.endings
+        if not (settings or endings or self.schema_changed or deferrable.check):
             return None
 
         async def run(wire: Wire) -> None:
             check = (await Deferrable.read(wire) if self.schema_changed else deferrable).check
             if check is not None:
                 await wire.execute(check)
+            if endings:
+                await _end(wire, endings)
             if settings:
                 await wire.execute(_PUT_BACK, list(settings), list(settings.values()))
 
-        return LastStep(run, reads=not (settings or self.schema_changed or deferrable.writes))
+        changes = settings or endings or self.schema_changed or deferrable.writes
+        return LastStep(run, reads=not changes)
 
     def undo(self, frames: list[Frame]) -> str | None:
         """Schedule the return to the lowest layer in which frames wrote.

@@ -102,6 +102,11 @@ class Worker:
         for application in self._applications.values():
             application.isolation.seal()
 
+    def remarks(self) -> list[str]:
+        """Say what the running test, should it fail, may owe to its isolation."""
+        remarks = [application.isolation.remark for application in self._applications.values()]
+        return [remark for remark in remarks if remark is not None]
+
     @property
     def applications(self) -> list[Application]:
         """The applications whose tests this process has begun to run."""

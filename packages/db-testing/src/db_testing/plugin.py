@@ -90,6 +90,7 @@ def pytest_runtest_makereport(
     """Note a failure, so that it is not reported a second time when the test is undone."""
     report = yield
     if report.failed:
+        _state.remark(item, report)
         item.stash[_state.FAILED] = True
     return report
 
