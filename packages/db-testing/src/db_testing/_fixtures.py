@@ -16,7 +16,7 @@ from .errors import FixtureError, SchemaError, SetupError
 from .schema import SchemaLike
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     import asyncpg
@@ -61,6 +61,15 @@ def db_session_options(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     return {name: option for name, option in options.items() if name != "bind"}
 
 
+@pytest.fixture(scope="session")
+def db_bind(pytestconfig: pytest.Config) -> Sequence[object]:
+    """Return the application's own engines and sessionmakers: those of the ini key of this name.
+
+    To be overridden by applications that share a run; it may return the objects themselves.
+    """
+    return _state.settings(pytestconfig).bind
+
+
 def _schema(request: pytest.FixtureRequest) -> object:
     try:
         return request.getfixturevalue("db_schema")
@@ -75,16 +84,32 @@ def _schema(request: pytest.FixtureRequest) -> object:
         ) from error
 
 
+def _checked_schema(request: pytest.FixtureRequest) -> SchemaLike:
+    schema = _schema(request)
+    if not isinstance(schema, SchemaLike):
+        raise SchemaError(
+            f"the fixture db_schema returned {schema!r}, which is no schema: it has no "
+            f"fingerprint() and apply(). Return Schema.from_metadata(Base.metadata), "
+            f"Schema.from_alembic(...) or an object of your own with these two methods."
+        )
+    return schema
+
+
 def _db_application(request: pytest.FixtureRequest) -> Application:
     try:
-        schema = _schema(request)
-        if not isinstance(schema, SchemaLike):
-            raise SchemaError(
-                f"the fixture db_schema returned {schema!r}, which is no schema: it has no "
-                f"fingerprint() and apply(). Return Schema.from_metadata(Base.metadata), "
-                f"Schema.from_alembic(...) or an object of your own with these two methods."
-            )
-        return _state.application(request.config, schema)
+        return _state.application(request.config, _checked_schema(request))
+    except SetupError as error:
+        _state.stop(request.session, error)
+
+
+def _db_bound(request: pytest.FixtureRequest, db_bind: Sequence[object]) -> None:
+    """Lead the application's own objects to the tests' database."""
+    if not db_bind:
+        return
+    try:
+        if isinstance(db_bind, str):
+            raise SetupError(f"the fixture db_bind returned {db_bind!r}. Return a list.")
+        _state.bind(request.session, db_bind, _checked_schema(request))
     except SetupError as error:
         _state.stop(request.session, error)
 
@@ -136,7 +161,14 @@ test_database_url.__test__ = False  # type: ignore[attr-defined]  # a fixture, n
 
 PER_SCHEMA: Final = {
     function.__name__: function
-    for function in (_db_application, test_database_url, db_engine, db_sessionmaker, db_layer)
+    for function in (
+        _db_application,
+        _db_bound,
+        test_database_url,
+        db_engine,
+        db_sessionmaker,
+        db_layer,
+    )
 }
 """Session fixtures that exist once for each `db_schema`, not once for each session.
 

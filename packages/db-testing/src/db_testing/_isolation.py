@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import weakref
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import asyncpg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from ._admin import connect_options
+from ._pool import LoopPool
 from ._sandbox import Sandbox, caller
 from ._states import States
 from ._virtual import VirtualConnection
 from .errors import DataLayerError, DBTestingError, SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
-    from sqlalchemy.engine import URL
+    from sqlalchemy.engine import URL, Engine
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
     from ._sandbox import Connect, Wire
@@ -30,14 +32,8 @@ if TYPE_CHECKING:
     Sessions = async_sessionmaker[AsyncSession]
     Close = Callable[[], Coroutine[Any, Any, None]]
 
-
-def _another_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
+PATIENCE: Final = 10.0
+"""Seconds within which an event loop that runs in another thread must have undone a test."""
 
 LOCK_TIMEOUT: Final = "10s"
 """How long a statement waits for a row that another connection has locked."""
@@ -53,8 +49,12 @@ class Kind(Protocol):
         """Let the connections that follow belong to a test."""
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop from which the test has used the database; None if it has not."""
+    def used(self) -> bool:
+        """Whether the test has used the database."""
+
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The event loops, perhaps closed, on which :meth:`undo` must run."""
 
     @property
     def spoilt(self) -> bool:
@@ -65,10 +65,10 @@ class Kind(Protocol):
         """What this isolation could not do for the test."""
 
     async def undo(self, closing: list[Close]) -> None:
-        """Undo the test and close what it was given, on its event loop."""
+        """Undo what the test did on the running loop, and close what it was given there."""
 
     def abandon(self) -> None:
-        """Undo a test whose event loop is closed."""
+        """Undo a test whose event loops are closed."""
 
 
 class Rollback:
@@ -84,8 +84,12 @@ class Rollback:
         self._sandbox.begin_test(test)
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        return self._sandbox.loop
+    def used(self) -> bool:
+        return self._sandbox.used
+
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        return [self._sandbox.loop] if self._sandbox.loop else []
 
     @property
     def spoilt(self) -> bool:
@@ -117,8 +121,9 @@ class Rollback:
     def disconnect(self) -> None:
         """Close the real connections of all event loops, as far as they can still be."""
         for loop in self._sandbox.loops:
-            if not (loop.is_closed() or _another_runs()):
-                loop.run_until_complete(self._sandbox.close())
+            # Beneath a loop that runs in this thread no other one can; what is left is cut off.
+            if not loop.is_closed() and (loop.is_running() or not _a_loop_runs_here()):
+                _run(loop, self._sandbox.close())
         self._sandbox.cut_off()
 
     async def settle(self) -> None:
@@ -144,27 +149,39 @@ class Rollback:
 
 
 class Commit:
-    """Real connections; the database is thrown away."""
+    """Real connections, on any number of event loops; the database is thrown away."""
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
-        self._wires: list[tuple[asyncio.AbstractEventLoop, Wire]] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._used = False
+        self._wires: dict[asyncio.AbstractEventLoop, tuple[list[Wire], AsyncGenerator[None]]] = {}
+        """The connections of each loop, and what closes them."""
 
     async def connect(self) -> Any:
-        self._loop = asyncio.get_running_loop()
+        self._used = True
+        loop = asyncio.get_running_loop()
+        if loop not in self._wires:
+            opened: list[Wire] = []
+            guard = _close_with_loop(opened)
+            self._wires[loop] = opened, guard
+            await anext(guard)
+        wires, _ = self._wires[loop]
         wire = await self._connect()
-        self._wires = [entry for entry in self._wires if not entry[1].is_closed()]
-        self._wires.append((asyncio.get_running_loop(), wire))
+        wires[:] = [other for other in wires if not other.is_closed()]
+        wires.append(wire)
         return wire
 
     def begin(self, test: str) -> None:
         del test
-        self._loop = None
+        self._used = False
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        return self._loop
+    def used(self) -> bool:
+        return self._used
+
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        return list(self._wires)
 
     @property
     def spoilt(self) -> bool:
@@ -177,24 +194,57 @@ class Commit:
     async def undo(self, closing: list[Close]) -> None:
         for close in closing:
             await close()
-        wires, self._wires = self._wires, []
-        for loop, wire in wires:
-            if loop is not asyncio.get_running_loop():
-                continue  # the server ends the connection when the database is dropped
+        await self.close_here()
+
+    def abandon(self) -> None:
+        self._wires.clear()
+
+    async def close_here(self) -> None:
+        """Close the connections of the running loop."""
+        wires = self._wires.pop(asyncio.get_running_loop(), None)
+        if wires is not None:
+            await wires[1].aclose()
+
+    def cut_off(self) -> None:
+        """Cut off the connections of all loops, because the database is about to be replaced."""
+        for loop, (wires, _) in self._wires.items():
+            for wire in wires:
+                if not loop.is_closed():
+                    wire.terminate()
+        self._wires.clear()
+
+
+async def _close_with_loop(wires: list[Wire]) -> AsyncGenerator[None]:
+    """Close connections before their loop closes, as `Sandbox` closes its wire."""
+    try:
+        yield
+    finally:
+        for wire in wires:
             try:
                 await wire.close(timeout=2)
             except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 wire.terminate()
 
-    def abandon(self) -> None:
-        self._wires.clear()
 
-    def cut_off(self) -> None:
-        """Cut the connections off, because the database is about to be replaced."""
-        wires, self._wires = self._wires, []
-        for loop, wire in wires:
-            if not loop.is_closed():
-                wire.terminate()
+def _a_loop_runs_here() -> bool:
+    return asyncio._get_running_loop() is not None  # noqa: SLF001  # the public one raises
+
+
+def _run(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, None]) -> None:
+    """Run a step on an event loop that waits, or that runs in another thread."""
+    if not loop.is_running():
+        loop.run_until_complete(step)
+        return
+    future = asyncio.run_coroutine_threadsafe(step, loop)
+    try:
+        future.result(PATIENCE)
+    except TimeoutError:
+        future.cancel()
+        raise DBTestingError(
+            f"a test used the database on an event loop of another thread, such as that of "
+            f"Starlette's TestClient, which has not let the test be undone for {PATIENCE:g} s. "
+            f"Something blocks that loop."
+        ) from None
 
 
 class Isolation:
@@ -219,13 +269,17 @@ class Isolation:
         self._writing: tuple[AsyncSession, asyncio.AbstractEventLoop] | None = None
         """The session in which a data layer is being written, and its event loop."""
         self._closing: list[Close] = []
-        self._last_loop: asyncio.AbstractEventLoop | None = None
         self.engine: AsyncEngine = create_async_engine(
             url,
             async_creator=self.connect,
-            poolclass=AsyncAdaptedQueuePool,
-            pool_size=0,  # no limit: nobody waits for a connection that a test has lost
+            poolclass=LoopPool,
         )
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet([self.engine.sync_engine])
+        """Those whose pools hold connections of this database."""
+
+    def serve(self, engine: Engine) -> None:
+        """Note that an engine, whose pool is a `LoopPool`, holds connections of this database."""
+        self._engines.add(engine)
 
     async def connect(self) -> Any:
         """Return a new connection of the driver, virtual or real.
@@ -258,7 +312,7 @@ class Isolation:
         self.seal()
         chosen = self._kinds[kind]
         if chosen is not self._kind:
-            self._forget_pool()
+            self._forget_pools()
             self._kind = chosen
         if self._states.settle():
             self._changed()
@@ -279,26 +333,28 @@ class Isolation:
         """Undo the test, and return what its isolation could not do for it."""
         test, self._test = self._test or "", None
         closing, self._closing = self._closing, []
-        kind, loop = self._kind, self._kind.loop
-        if loop is None:
+        kind = self._kind
+        if not kind.used:
             kind.abandon()
             return kind.failure
         started = time.perf_counter()
-        if loop.is_running():
+        loops = [loop for loop in kind.loops if not loop.is_closed()]
+        if asyncio._get_running_loop() in loops:  # noqa: SLF001  # None where none runs
             message = "a database test ended while its event loop was running"
             raise DBTestingError(message)
-        if loop.is_closed():
+        # What the test was given lives on its own loop, which waits now; that of a thread may run.
+        for loop in sorted(loops, key=lambda loop: loop.is_running()):
+            _run(loop, kind.undo(closing))
+            closing = []
+        if not loops:
             kind.abandon()
             self._close_without_loop(closing)
-        else:
-            loop.run_until_complete(kind.undo(closing))
-        if loop is not self._last_loop:
-            # What the pool keeps may be bound to the loop of its last use.
-            self._forget_pool()
-            self._last_loop = loop
         if kind.spoilt:
             self._states.renew(test)
             self._changed()
+        else:
+            # What listeners do to a new connection, such as SET, has been undone with the test.
+            self._forget_pools(of_listeners=True)
         self.tests += 1
         self.seconds += time.perf_counter() - started
         return kind.failure
@@ -386,7 +442,7 @@ class Isolation:
         self._kind = self._rollback
 
     def _check_unused(self, moment: str) -> None:
-        used = self.engine.pool.checkedout()  # type: ignore[attr-defined]  # of this kind of pool
+        used = sum(cast("LoopPool", engine.pool).checkedout() for engine in self._engines)
         if used:
             raise DataLayerError(
                 f"a data layer {moment} ({caller()}) while connections are in use: {used}. Close "
@@ -395,30 +451,31 @@ class Isolation:
 
     async def _disconnect(self) -> None:
         """Close what is connected on the running loop: the database is about to be replaced."""
-        self._forget_pool()
-        await self._commit.undo([])
+        self._forget_pools()
+        await self._commit.close_here()
         await self._rollback.close_here()
 
     def _cut_off(self) -> None:
-        self._forget_pool()
+        self._forget_pools()
         self._commit.cut_off()
         self._rollback.disconnect()
 
     def _changed(self) -> None:
         self._rollback.forget()
 
-    def _forget_pool(self) -> None:
-        """Empty the pool: virtual connections need no closing, and real ones have been closed."""
-        self.engine.sync_engine.dispose(close=False)
+    def _forget_pools(self, *, of_listeners: bool = False) -> None:
+        """Empty the pools: virtual connections need no closing, and real ones have been closed."""
+        for engine in list(self._engines):
+            if not of_listeners or cast("LoopPool", engine.pool).has_listeners_of_its_own:
+                engine.pool = engine.pool.recreate()
 
     def _close_without_loop(self, closing: list[Close]) -> None:
         """Close what the test was given when its event loop is gone: nothing is sent any more."""
-        loop = asyncio.new_event_loop()
-        try:
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
             for close in closing:
-                loop.run_until_complete(close())
-        finally:
-            loop.close()
+                # A real connection was closed with its loop, so it cannot be rolled back.
+                with contextlib.suppress(DBAPIError, asyncpg.InterfaceError):
+                    runner.run(close())
 
     def close(self) -> None:
         """Close the connections whose event loops still live."""

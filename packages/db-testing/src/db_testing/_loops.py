@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from . import _anyio
+from . import _anyio, _state
 from .errors import FixtureError
 
 if TYPE_CHECKING:
@@ -26,11 +26,16 @@ TEST_SCOPE: Final = "asyncio_default_test_loop_scope"
 FIXTURE_SCOPE: Final = "asyncio_default_fixture_loop_scope"
 ENGINE: Final = "db_engine"
 """The fixture that every database fixture depends on, and so every database test."""
+BIND: Final = "db_bind"
 
 
 def is_database_test(item: pytest.Item) -> bool:
-    """Tell whether a test asks, directly or not, for the database."""
-    return ENGINE in getattr(item, "fixturenames", ())
+    """Tell whether a test asks for the database, or the application's objects lead there."""
+    if ENGINE in getattr(item, "fixturenames", ()):
+        return True
+    fixtures = getattr(item, "_fixtureinfo", None)
+    overridden = fixtures is not None and len(fixtures.name2fixturedefs.get(BIND, ())) > 1
+    return overridden or bool(_state.settings(item.config).bind)
 
 
 def share_session_loop(item: pytest.Item) -> None:

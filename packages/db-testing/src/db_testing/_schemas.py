@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -10,6 +10,9 @@ from ._fixtures import PER_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+BOUND: Final = "_db_bound"
+"""The fixture that depends on `db_bind` as well, and so exists for each definition of that too."""
 
 SEEN: pytest.StashKey[bool] = pytest.StashKey()
 
@@ -26,6 +29,8 @@ def register(collector: pytest.Collector) -> None:
                 # What the application defines itself is not defined again.
                 if not hasattr(holder, name):
                     _define(node, name, function)
+        elif holder is not None and hasattr(holder, "db_bind"):
+            _define(node, BOUND, PER_SCHEMA[BOUND])
 
 
 def _holder(node: Any) -> Any:

@@ -34,6 +34,8 @@ class Settings:
     """Where the application's schema is, as `module:attribute`."""
     session_options: str | None
     """Where the application's session options are, as `module:attribute`."""
+    bind: tuple[str, ...]
+    """Where the application's own engines and sessionmakers are, each as `module:attribute`."""
     project: str
     run: str
     """Identity of the run: the same in all of its xdist workers, and in no other run."""
@@ -64,6 +66,13 @@ def add_options(parser: pytest.Parser) -> None:
         "module:attribute of the application's session options (a mapping or a sessionmaker)",
         type="string",
         default="",
+    )
+    parser.addini(
+        "db_bind",
+        "module:attribute of each engine, sessionmaker, or function returning one, that the "
+        "application uses itself: they lead to the test's database",
+        type="linelist",
+        default=[],
     )
 
 
@@ -97,6 +106,7 @@ def read(config: pytest.Config, *, run: str) -> Settings:
         isolation=isolation,
         schema=config.getini("db_schema") or None,
         session_options=config.getini("db_session_options") or None,
+        bind=tuple(config.getini("db_bind")),
         project=config.rootpath.name,
         run=worker_input.get("testrunuid", run),
         worker=worker_input.get("workerid", "main"),

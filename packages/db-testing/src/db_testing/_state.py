@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from . import _settings
+from .errors import SetupError
 from .report import Summary
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._bind import Bindings
+    from ._isolation import Isolation
     from ._worker import Application, Worker
-    from .errors import SetupError
     from .schema import SchemaLike
 
 SETTINGS: pytest.StashKey[_settings.Settings] = pytest.StashKey()
 WORKER: pytest.StashKey[Worker] = pytest.StashKey()
+BINDINGS: pytest.StashKey[Bindings] = pytest.StashKey()
 SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
 TEST: pytest.StashKey[tuple[str, _settings.IsolationName] | None] = pytest.StashKey()
 """The test that is running, while fixtures of its own exist, and what undoes it."""
@@ -57,8 +62,36 @@ def application(config: pytest.Config, schema: SchemaLike) -> Application:
     return worker.application(schema)
 
 
+def bind(session: pytest.Session, objects: Sequence[object], schema: SchemaLike) -> None:
+    """Lead the application's objects to the database of a schema, until the end of the run.
+
+    Raises:
+        SetupError: one of them cannot be led there.
+    """
+    from ._bind import Bindings, Target
+
+    config = session.config
+
+    def make() -> Isolation:
+        try:
+            return application(config, schema).isolation
+        except SetupError as error:
+            stop(session, error)
+
+    bindings = config.stash.get(BINDINGS, None)
+    if bindings is None:
+        bindings = config.stash[BINDINGS] = Bindings()
+    target = Target(make, repr(schema))
+    for each in objects:
+        bindings.bind(each, target)
+
+
 def close(config: pytest.Config) -> None:
-    """Drop every database and give the server up."""
+    """Give the application's objects back, drop every database and give the server up."""
+    bindings = config.stash.get(BINDINGS, None)
+    if bindings is not None:
+        del config.stash[BINDINGS]
+        bindings.close()
     worker = config.stash.get(WORKER, None)
     if worker is not None:
         del config.stash[WORKER]

@@ -13,6 +13,7 @@ from ._fixtures import (  # noqa: F401  # pytest finds fixtures among the plugin
     _db_test,
     db,
     db_asyncpg,
+    db_bind,
     db_connection,
     db_schema,
     db_session_options,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 WORKER_FIGURES = "db_testing_figures"
 
 _db_application = pytest.fixture(scope="session")(_fixtures._db_application)  # noqa: SLF001
+_db_bound = pytest.fixture(scope="session", autouse=True)(_fixtures._db_bound)  # noqa: SLF001
 test_database_url = pytest.fixture(scope="session")(_fixtures.test_database_url)
 db_engine = pytest.fixture(scope="session")(_fixtures.db_engine)
 db_sessionmaker = pytest.fixture(scope="session")(_fixtures.db_sessionmaker)

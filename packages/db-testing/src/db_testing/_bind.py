@@ -1,0 +1,302 @@
+"""The application's own engines and sessionmakers, led to a test's database while tests run.
+
+They are changed in place, since other modules have imported them: an engine gets another pool, and
+a `url` that is looked up when asked for. All that SQLAlchemy builds on an engine follows: sessions,
+copies by `execution_options()`, listeners; `dispose()` makes a new pool from the one it finds. The
+original pool, which alone knows how to reach the original database, is put aside until the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import inspect
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from sqlalchemy import event
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+from . import _settings
+from ._pool import LoopPool
+from .errors import DBTestingError, SchemaError, SetupError
+
+if TYPE_CHECKING:
+    from sqlalchemy.pool import Pool
+
+    from ._isolation import Isolation
+
+Place: TypeAlias = tuple[str, str, str]
+"""Host, port and name of a database."""
+
+KINDS: Final = (
+    "an AsyncEngine, an async_sessionmaker, an async_scoped_session, or a function without "
+    "arguments that returns one of these"
+)
+
+_making: contextvars.ContextVar[bool] = contextvars.ContextVar("db_testing_making", default=False)
+
+
+class Target:
+    """The database that objects are led to: made when one of them connects."""
+
+    def __init__(self, make: Callable[[], Isolation], name: str) -> None:
+        """Make nothing yet. `name` says in errors what the database is of."""
+        self.name = name
+        self._make = make
+        self._lock = threading.Lock()
+        self._isolation: Isolation | None = None
+
+    def isolation(self) -> Isolation:
+        """Return the database's isolation.
+
+        Raises:
+            SchemaError: the schema itself is built through a bound engine.
+        """
+        if _making.get():
+            raise SchemaError(
+                "the schema's apply() connected by an engine that db_bind leads to the database "
+                "which is being made. It must connect to the URL it is given; an Alembic env.py "
+                'finds it as config.get_main_option("sqlalchemy.url").'
+            )
+        with self._lock:
+            if self._isolation is None:
+                # Alembic's env.py calls asyncio.run(), which is refused where a loop runs, as it
+                # does where the application connects.
+                with ThreadPoolExecutor(1, "db-testing") as thread:
+                    self._isolation = thread.submit(self._made).result()
+            return self._isolation
+
+    def _made(self) -> Isolation:
+        _making.set(True)
+        return self._make()
+
+
+@dataclass(frozen=True, slots=True)
+class _Original:
+    """What a bound engine had. The engine itself keeps it, so that both can go together."""
+
+    kind: type[Engine]
+    pool: Pool
+    target: Target
+
+    def restore(self, engine: Engine) -> None:
+        engine.__class__ = self.kind
+        engine.pool = self.pool
+
+
+_ORIGINAL: Final = "_db_testing_original"
+
+
+class Bindings:
+    """The objects that lead to a test's database, until :meth:`close`."""
+
+    def __init__(self) -> None:
+        """Bind nothing yet, but watch for engines that are made or connect."""
+        self._undo = contextlib.ExitStack()
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+        self._makers: dict[int, Target] = {}
+        self._places: dict[Place, Target] = {}
+        """Where bound engines led: nothing may connect there, and new engines are bound."""
+        self._watch()
+
+    def bind(self, named: object, target: Target) -> None:
+        """Lead an object, or what `module:attribute` names, to a database.
+
+        Raises:
+            SetupError: it cannot be imported, is of another type or driver, or is bound already.
+        """
+        name = named if isinstance(named, str) else repr(named)
+        value = _settings.load(named, key="db_bind") if isinstance(named, str) else named
+        kinds = (Engine, AsyncEngine, sessionmaker, async_sessionmaker)
+        scoped = (scoped_session, async_scoped_session)
+        if callable(value) and not isinstance(value, kinds + scoped):
+            value = _product(value, name)
+        if isinstance(value, scoped):
+            value = value.session_factory
+        if isinstance(value, Engine | AsyncEngine):
+            self._bind_engine(value, target, name)
+        elif isinstance(value, sessionmaker | async_sessionmaker):
+            self._bind_maker(value, target, name)
+        else:
+            raise SetupError(f"db_bind: {name} is {value!r}. It must be {KINDS}.")
+
+    def close(self) -> None:
+        """Give every object back what it had."""
+        self._undo.close()
+        for engine in self._engines:
+            original: _Original = engine.__dict__.pop(_ORIGINAL)
+            original.restore(engine)
+
+    # ----------------------------------------------------------------- engines
+
+    def _bind_engine(self, value: Engine | AsyncEngine, target: Target, name: str) -> None:
+        engine = value.sync_engine if isinstance(value, AsyncEngine) else value
+        while (copied := getattr(engine, "_proxied", None)) is not None:
+            engine = copied  # what execution_options() returned has the pool of its origin
+        self._redirect(engine, target, name)
+
+    def _redirect(self, engine: Engine, target: Target, name: str) -> None:
+        known: _Original | None = engine.__dict__.get(_ORIGINAL)
+        if known is not None:
+            _check_same(known.target, target, name)
+            return
+        _check_driver(engine, name)
+        place = _place(engine.url)
+        if place[2]:
+            self._places[place] = target
+        self._engines.add(engine)
+        engine.__dict__[_ORIGINAL] = _Original(engine.__class__, engine.pool, target)
+        engine.__class__ = _led(engine.__class__, target)
+        engine.pool = _pool(engine, target)
+
+    def _watch(self) -> None:
+        """Bind engines that are made from now on for a bound one's database, and guard that."""
+
+        def engine_created(_: type, engine: Engine) -> None:
+            target = self._places.get(_place(engine.url))
+            if target is not None:
+                self._redirect(engine, target, repr(engine))
+
+        def do_connect(_: Any, __: Any, ___: Any, options: dict[str, Any]) -> None:
+            place = _place_of(options)
+            if place in self._places and "async_creator_fn" not in options:
+                raise DBTestingError(
+                    f"an engine that is not listed in db_bind was about to connect to {place[2]!r} "
+                    f"on {place[0]}, the database of one that is. List it too, or the "
+                    f"sessionmaker that uses it."
+                )
+
+        inherited = PGDialect_asyncpg.__dict__.get("engine_created")
+        PGDialect_asyncpg.engine_created = classmethod(engine_created)  # type: ignore[assignment]
+        if inherited is None:
+            self._undo.callback(delattr, PGDialect_asyncpg, "engine_created")
+        else:
+            self._undo.callback(setattr, PGDialect_asyncpg, "engine_created", inherited)
+        event.listen(Engine, "do_connect", do_connect)
+        self._undo.callback(event.remove, Engine, "do_connect", do_connect)
+
+    # ----------------------------------------------------------------- sessionmakers
+
+    def _bind_maker(
+        self, maker: sessionmaker[Any] | async_sessionmaker[Any], target: Target, name: str
+    ) -> None:
+        known = self._makers.get(id(maker))
+        if known is not None:
+            _check_same(known, target, name)
+            return
+        self._makers[id(maker)] = target
+        self._undo.callback(maker.kw.update, dict(maker.kw))
+        if maker.kw.get("bind") is None and not maker.kw.get("binds"):
+            if isinstance(maker, sessionmaker):
+                raise _sync_refused(name, "a sessionmaker")
+            maker.kw["bind"] = create_async_engine("postgresql+asyncpg://")
+        self._bind_engines_of(maker, target, name)
+        configure = maker.configure
+
+        def configure_and_bind(**options: Any) -> None:
+            configure(**options)
+            self._bind_engines_of(maker, target, name)
+
+        # An application that makes its engine at start-up hands it to its sessionmaker then.
+        maker.configure = configure_and_bind  # type: ignore[method-assign]
+        self._undo.callback(delattr, maker, "configure")
+
+    def _bind_engines_of(
+        self, maker: sessionmaker[Any] | async_sessionmaker[Any], target: Target, name: str
+    ) -> None:
+        binds: Mapping[Any, Any] = maker.kw.get("binds") or {}
+        for bind in (maker.kw.get("bind"), *binds.values()):
+            if bind is None:
+                continue
+            if not isinstance(bind, Engine | AsyncEngine):
+                raise SetupError(
+                    f"db_bind: {name} is bound to {bind!r}, which is no engine. Bind it to an "
+                    f"engine, or list another object."
+                )
+            self._bind_engine(bind, target, f"the engine of {name}")
+
+
+def _product(function: Callable[..., object], name: str) -> object:
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise SetupError(f"db_bind: {name} is asynchronous. It must be {KINDS}.")
+    try:
+        return function()
+    except Exception as error:
+        # Code of the application, which may raise anything.
+        raise SetupError(
+            f"db_bind: {name}() raised {type(error).__name__}: {error}. It must be {KINDS}."
+        ) from error
+
+
+def _check_driver(engine: Engine, name: str) -> None:
+    what = f"an engine for {engine.dialect.name}+{engine.dialect.driver}"
+    if engine.dialect.name != "postgresql":
+        raise SetupError(f"db_bind: {name} is {what}, and db-testing tests on PostgreSQL.")
+    if not engine.dialect.is_async:
+        raise _sync_refused(name, what)
+    if engine.dialect.driver != "asyncpg":
+        raise SetupError(
+            f"db_bind: {name} is {what}. Of asynchronous drivers db-testing knows asyncpg: use "
+            f"postgresql+asyncpg:// in tests."
+        )
+
+
+def _sync_refused(name: str, what: str) -> SetupError:
+    return SetupError(f"db_bind: {name} is {what}, which is synchronous. It must be {KINDS}.")
+
+
+def _check_same(known: Target, target: Target, name: str) -> None:
+    if known is not target:
+        raise SetupError(
+            f"db_bind: {name} leads to the database of {known.name} already, and cannot lead to "
+            f"that of {target.name} in the same run. Define the fixture db_bind next to each "
+            f"db_schema, with the objects of that application; [] where it has none."
+        )
+
+
+def _pool(engine: Engine, target: Target) -> LoopPool:
+    """Return a pool for a bound engine, with the listeners of the one it has."""
+    mine = engine.pool
+
+    def connect() -> Any:
+        isolation = target.isolation()
+        isolation.serve(engine)
+        return engine.dialect.connect(async_creator_fn=isolation.connect)
+
+    return LoopPool(
+        connect,
+        echo=mine.echo,
+        logging_name=mine._orig_logging_name,  # noqa: SLF001  # as Pool.recreate() has it
+        reset_on_return=mine._reset_on_return,  # noqa: SLF001
+        _dispatch=mine.dispatch,
+        dialect=engine.dialect,
+    )
+
+
+def _led(kind: type[Engine], target: Target) -> type[Engine]:
+    """Return a class of engines whose URL is that of a database not made yet."""
+    url = property(lambda _: target.isolation().url)
+    return type(kind.__name__, (kind,), {"url": url, "__module__": kind.__module__})
+
+
+def _place(url: URL) -> Place:
+    return _place_of(PGDialect_asyncpg().create_connect_args(url)[1])
+
+
+def _place_of(options: Mapping[str, Any]) -> Place:
+    """Name the database that arguments of a driver lead to."""
+    name = options.get("database") or options.get("dbname")
+    return str(options.get("host")), str(options.get("port")), str(name or "")

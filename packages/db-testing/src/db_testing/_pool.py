@@ -1,0 +1,81 @@
+"""The pool of every engine that leads to a test's database."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.pool import Pool
+
+if TYPE_CHECKING:
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+
+class LoopPool(Pool):
+    """A pool without a limit, which keeps idle connections apart by event loop.
+
+    Without a limit nobody waits for a connection that a test has lost. A connection of asyncpg
+    works on the loop that opened it and on no other, and a test may run several: Starlette's
+    `TestClient` brings one of its own.
+    """
+
+    def __init__(self, creator: Any, **options: Any) -> None:
+        super().__init__(creator, **options)
+        self._idle: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, list[ConnectionPoolEntry]
+        ] = weakref.WeakKeyDictionary()
+        self._used = 0
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        idle = self._idle.get(asyncio.get_running_loop())
+        record = idle.pop() if idle else self._create_connection()
+        self._used += 1
+        return record
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        self._used -= 1
+        # What the garbage collector returns, on whatever thread, is empty.
+        if record.dbapi_connection is not None:
+            self._idle.setdefault(asyncio.get_running_loop(), []).append(record)
+
+    def recreate(self) -> LoopPool:
+        """Return an empty pool with the same options and listeners."""
+        return LoopPool(
+            self._creator,
+            echo=self.echo,
+            logging_name=self._orig_logging_name,
+            reset_on_return=self._reset_on_return,
+            _dispatch=self.dispatch,
+            dialect=self._dialect,
+        )
+
+    def dispose(self) -> None:
+        """Close the running loop's idle connections; those of others, only they can close."""
+        try:
+            idle = self._idle.pop(asyncio.get_running_loop(), [])
+        except RuntimeError:
+            return  # no loop runs here
+        for record in idle:
+            record.close()
+
+    def status(self) -> str:
+        """Say how many connections are idle."""
+        return f"Pool of db-testing, {self.checkedin()} idle connections"
+
+    def checkedin(self) -> int:
+        """Count the idle connections, of all loops."""
+        return sum(len(records) for records in self._idle.values())
+
+    def checkedout(self) -> int:
+        """Count the connections that have been given out."""
+        return self._used
+
+    @property
+    def has_listeners_of_its_own(self) -> bool:
+        """Whether something besides SQLAlchemy itself prepares each new connection."""
+        modules = [getattr(listener, "__module__", "") for listener in self.dispatch.connect]
+        return any(
+            not module.startswith("sqlalchemy.") or module.startswith("sqlalchemy.event.")
+            for module in modules  # sqlalchemy.event wraps the listeners of others
+        )

@@ -1,0 +1,368 @@
+"""`db_bind`: the application's own engines and sessionmakers lead to the tests' database."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .conftest import SUITES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .conftest import Suite
+
+OBJECTS = (
+    "engine",
+    "session_factory",
+    "scoped",
+    "unbound",
+    "always_autocommit",
+    "get_engine",
+    "make_engine",
+)
+INI = "db_bind =\n" + "\n".join(f"    database:{name}" for name in OBJECTS)
+
+
+@pytest.fixture(params=["host that answers"])
+def production(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Name the application's real server, to which nobody may connect."""
+    if request.param == "unknown host":
+        monkeypatch.setenv("PRODUCTION", "postgresql+asyncpg://production.invalid/production")
+        yield
+        return
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setenv("PRODUCTION", f"postgresql+asyncpg://127.0.0.1:{port}/production")
+        yield
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+@pytest.fixture
+def application(suite: Suite, production: None) -> Callable[..., pytest.Pytester]:
+    """Write a suite that tests an application with a module `database`."""
+
+    def write(*names: str, more: str = INI) -> pytest.Pytester:
+        pytester = suite(*names, mode="auto", more=more)
+        pytester.makepyfile(database=(SUITES / "bind_database.py").read_text())
+        return pytester
+
+    return write
+
+
+@pytest.mark.parametrize("production", ["unknown host", "host that answers"], indirect=True)
+@pytest.mark.parametrize("isolation", ["rollback", "commit"])
+def test_objects_lead_to_the_tests_database(
+    application: Callable[..., pytest.Pytester],
+    databases_of: Callable[[], list[str]],
+    isolation: str,
+) -> None:
+    """Objects of every kind, imported before, are isolated as the fixtures are."""
+    result = application("bind").runpytest_subprocess(f"--db-isolation={isolation}")
+    result.assert_outcomes(passed=22)
+    assert databases_of() == []
+
+
+@pytest.mark.parametrize("ending", ["pass", "raise KeyboardInterrupt"])
+def test_objects_are_given_back(application: Callable[..., pytest.Pytester], ending: str) -> None:
+    """After the run, however it ended, engines and sessionmakers are what they were."""
+    pytester = application()
+    pytester.makeconftest(
+        (SUITES / "app_conftest.py").read_text()
+        + """
+import database
+from sqlalchemy import create_engine, event
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.ext.asyncio import create_async_engine
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure():
+    made = database.make_engine()
+    print("pool", database.engine.pool is database.ORIGINAL_POOL)
+    print("url", database.engine.url.database, type(made.sync_engine) is type(database.engine.sync_engine))
+    print("unbound", database.unbound.kw["bind"], "configure" in vars(database.unbound))
+    print("copy", database.autocommit.pool is database.ORIGINAL_POOL, made.url.database)
+    print("hook", "engine_created" in vars(PGDialect_asyncpg))
+"""
+    )
+    pytester.makepyfile(
+        f"""
+        from database import COUNT, engine, make_engine, unbound
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        async def test_bound():
+            unbound.configure(bind=make_engine())
+            async with unbound() as session, engine.connect() as connection:
+                await session.execute(COUNT)
+                await connection.execute(COUNT)
+            {ending}
+        """
+    )
+    result = pytester.runpytest_subprocess("-s")
+    result.stdout.fnmatch_lines(
+        [
+            "pool True",
+            "url production True",
+            "unbound None False",
+            "copy True production",
+            "hook False",
+        ]
+    )
+
+
+def test_plain_unit_tests_make_no_database(application: Callable[..., pytest.Pytester]) -> None:
+    """Where no test connects, no server is asked for anything: not even one that is not there."""
+    pytester = application()
+    pytester.makepyfile(
+        """
+        from database import engine, session_factory
+
+        def test_plain():
+            assert session_factory.kw["bind"] is engine
+
+        async def test_session_that_is_not_used():
+            async with session_factory():
+                pass
+        """
+    )
+    result = pytester.runpytest("--db-server=postgresql://127.0.0.1:1/x")
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("db-testing: * database test*")
+
+
+def test_server_that_is_not_there_is_said_once(application: Callable[..., pytest.Pytester]) -> None:
+    """What keeps the database from being made ends the run, though the application met it."""
+    pytester = application("bind")
+    result = pytester.runpytest("--db-server=postgresql://127.0.0.1:1/x")
+    assert result.stdout.str().count("cannot connect to postgresql://127.0.0.1:1/x") == 1
+    assert result.parseoutcomes()["failed"] == 1
+
+
+def test_bound_engines_outside_of_tests(application: Callable[..., pytest.Pytester]) -> None:
+    """In a session fixture an engine reads the tests' database, and is refused what would go."""
+    pytester = application()
+    pytester.makepyfile(
+        """
+        import pytest
+        from database import COUNT, get_engine
+        from sqlalchemy import text
+
+        engine = get_engine()
+
+        @pytest.fixture(scope="session", autouse=True)
+        async def reads():
+            async with engine.connect() as connection:
+                assert (await connection.execute(COUNT)).scalar_one() == 0
+
+        @pytest.fixture(scope="session")
+        async def writes():
+            async with engine.begin() as connection:
+                await connection.execute(text("INSERT INTO item (name) VALUES ('a')"))
+
+        async def test_reads():
+            pass
+
+        async def test_writes(writes):
+            pass
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*SandboxRefusedError*ran while no test was running*"])
+
+
+def test_unlisted_engine_of_the_same_database_is_refused(
+    application: Callable[..., pytest.Pytester],
+) -> None:
+    """An engine made before the run, and not listed, does not reach the application's database."""
+    pytester = application(more="db_bind = database:make_engine")
+    pytester.makepyfile(
+        """
+        from database import engine
+
+        async def test_unlisted():
+            async with engine.connect():
+                pass
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["E*an engine that is not listed in db_bind was about to connect to 'production' on *"]
+    )
+
+
+@pytest.mark.parametrize("override", ["fixture with names", "fixture with objects"])
+def test_applications_of_one_run_have_their_own_objects(
+    suite: Suite, databases_of: Callable[[], list[str]], override: str
+) -> None:
+    """Each conftest binds its application's objects to its own database."""
+    pytester = suite(conftest=None, mode="auto", more="addopts = --import-mode=importlib")
+    for name in ("one", "two"):
+        pytester.makepyfile(
+            **{
+                f"app_{name}": f"""
+                from sqlalchemy.ext.asyncio import create_async_engine
+
+                engine = create_async_engine("postgresql+asyncpg://production.invalid/{name}")
+                """
+            }
+        )
+        bound = '"app_{}:engine"' if override == "fixture with names" else "app_{}.engine"
+        folder = pytester.mkdir(name)
+        (folder / "conftest.py").write_text(APPLICATION.format(name=name, bound=bound.format(name)))
+        (folder / "test_app.py").write_text(
+            f"""
+from app_{name} import engine
+from sqlalchemy import inspect, text
+
+async def test_tables():
+    async with engine.begin() as connection:
+        tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+        assert tables == ["{name}"]
+        assert (await connection.execute(text("INSERT INTO {name} VALUES (default) RETURNING id"))).scalar_one() == 1
+
+test_tables_again = test_tables
+"""
+        )
+    pytester.runpytest().assert_outcomes(passed=4)
+    assert databases_of() == []
+
+
+APPLICATION = """
+import app_{name}
+import pytest
+from sqlalchemy import Column, Integer, MetaData, Table
+from db_testing import Schema
+
+METADATA = MetaData()
+Table("{name}", METADATA, Column("id", Integer, primary_key=True))
+
+@pytest.fixture(scope="session")
+def db_schema():
+    return Schema.from_metadata(METADATA)
+
+@pytest.fixture(scope="session")
+def db_bind():
+    return [{bound}]
+"""
+
+
+def test_binding_of_a_module_without_a_schema(application: Callable[..., pytest.Pytester]) -> None:
+    """A fixture `db_bind` may stand in a test module, beside the conftest's schema."""
+    pytester = application(more="")
+    pytester.makepyfile(
+        """
+        import pytest
+        from database import COUNT, session_factory
+
+        @pytest.fixture(scope="session")
+        def db_bind():
+            return ["database:session_factory"]
+
+        async def test_bound(db):
+            async with session_factory() as session:
+                assert (await session.execute(COUNT)).scalar_one() == 0
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=1)
+
+
+def test_object_of_two_schemas_is_refused(application: Callable[..., pytest.Pytester]) -> None:
+    """One object leads to one database in a run; the error says what to define, which works."""
+    pytester = application()
+    module = """
+        import pytest
+        from sqlalchemy import MetaData
+        from db_testing import Schema
+
+        @pytest.fixture(scope="session")
+        def db_schema():
+            return Schema.from_metadata(MetaData())
+
+        async def test_other_schema():
+            pass
+        """
+    pytester.makepyfile(test_1="async def test_schema(): pass", test_2=module)
+    result = pytester.runpytest("-p", "no:randomly")
+    assert result.parseoutcomes() == {"passed": 1, "errors": 1}
+    result.stdout.fnmatch_lines(["*database:engine leads to the database of * already*"])
+
+    pytester.makepyfile(
+        test_2=module
+        + """
+        @pytest.fixture(scope="session")
+        def db_bind():
+            return []
+        """
+    )
+    pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("database:missing", "module 'database' has no attribute 'missing'"),
+        ("nowhere:engine", "No module named 'nowhere'"),
+        ("database:URL", "It must be an AsyncEngine, an async_sessionmaker"),
+        ("wrong:dependency", "is asynchronous. It must be an AsyncEngine"),
+        ("wrong:raises", "wrong:raises() raised KeyError: 'no settings'"),
+        ("wrong:session", "It must be an AsyncEngine"),
+        ("wrong:on_connection", "which is no engine. Bind it to an engine"),
+        ("wrong:sqlite", "is an engine for sqlite+pysqlite, and db-testing tests on PostgreSQL"),
+        ("wrong:synchronous", "is an engine for postgresql+synchronous, which is synchronous"),
+        ("wrong:other_driver", "Of asynchronous drivers db-testing knows asyncpg"),
+        ("wrong:unbound", "is a sessionmaker, which is synchronous"),
+    ],
+)
+def test_objects_that_cannot_be_bound_are_said_once(
+    application: Callable[..., pytest.Pytester], name: str, why: str
+) -> None:
+    """A wrong entry ends the run with one error, which says what can be bound."""
+    pytester = application("bind", more=f"db_bind = {name}")
+    pytester.makepyfile(wrong=WRONG)
+    result = pytester.runpytest()
+    text = result.stdout.str()
+    assert text.count(why) == 1, text
+    assert text.count(name) == 1
+    assert result.parseoutcomes()["errors"] == 1
+
+
+WRONG = """
+from types import SimpleNamespace
+
+from sqlalchemy import create_engine
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import sessionmaker
+
+async def dependency():
+    yield
+
+def raises():
+    raise KeyError("no settings")
+
+def session():
+    return AsyncSession()
+
+class Other(PGDialect_asyncpg):
+    driver = "other"
+
+class Synchronous(PGDialect):
+    driver = "synchronous"
+    import_dbapi = classmethod(lambda _: SimpleNamespace(paramstyle="pyformat"))
+
+registry.register("postgresql.other", "wrong", "Other")
+registry.register("postgresql.synchronous", "wrong", "Synchronous")
+other_driver = create_async_engine("postgresql+other://production.invalid/x")
+on_connection = async_sessionmaker(object())
+sqlite = create_engine("sqlite://")
+synchronous = create_engine("postgresql+synchronous://production.invalid/x")
+unbound = sessionmaker()
+"""
