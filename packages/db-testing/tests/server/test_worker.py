@@ -33,6 +33,7 @@ def settings(embedded: Embedded, run: str = "r") -> _settings.Settings:
         isolation="rollback",
         schema=None,
         session_options=None,
+        bind=(),
         project="p",
         run=run,
         worker="main",
