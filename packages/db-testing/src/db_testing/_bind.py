@@ -13,8 +13,6 @@ import contextvars
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -34,6 +32,8 @@ from ._pool import LoopPool
 from .errors import DBTestingError, SchemaError, SetupError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sqlalchemy.pool import Pool
 
     from ._isolation import Isolation
@@ -45,6 +45,9 @@ KINDS: Final = (
     "an AsyncEngine, an async_sessionmaker, an async_scoped_session, or a function without "
     "arguments that returns one of these"
 )
+
+PATIENCE: Final = 60.0
+"""Seconds that a thread waits for the database that another one is making."""
 
 _making: contextvars.ContextVar[bool] = contextvars.ContextVar("db_testing_making", default=False)
 
@@ -71,17 +74,21 @@ class Target:
                 "which is being made. It must connect to the URL it is given; an Alembic env.py "
                 'finds it as config.get_main_option("sqlalchemy.url").'
             )
-        with self._lock:
+        if not self._lock.acquire(timeout=PATIENCE):
+            raise DBTestingError(
+                f"an engine of db_bind waited {PATIENCE:g} s for the database of {self.name}, "
+                f"which another thread is making."
+            )
+        try:
             if self._isolation is None:
-                # Alembic's env.py calls asyncio.run(), which is refused where a loop runs, as it
-                # does where the application connects.
-                with ThreadPoolExecutor(1, "db-testing") as thread:
-                    self._isolation = thread.submit(self._made).result()
+                token = _making.set(True)
+                try:
+                    self._isolation = self._make()
+                finally:
+                    _making.reset(token)
             return self._isolation
-
-    def _made(self) -> Isolation:
-        _making.set(True)
-        return self._make()
+        finally:
+            self._lock.release()
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,8 +107,6 @@ def _db_bound(request: pytest.FixtureRequest, db_bind: Sequence[object]) -> None
     if not db_bind:
         return
     try:
-        if isinstance(db_bind, str):
-            raise SetupError(f"the fixture db_bind returned {db_bind!r}. Return a list.")
         _state.bind(request.session, db_bind, _checked_schema(request))
     except SetupError as error:
         _state.stop(request.session, error)

@@ -333,15 +333,20 @@ class Sandbox:
         if self._live is None:
             async with self._doors.setdefault(loop, asyncio.Lock()):
                 if self._live is None:
-                    self._live = await self._wire_of(loop)
+                    found = await self._wire_of(loop)
+                    if self._live is None:  # else the loop of another thread was faster
+                        self._live = found
         live = self._live
         if live.loop is not loop:
             raise self._fail(
                 SandboxLoopError(
                     f"{self._test} used the database from two event loops, the second time at "
                     f"{caller()}. Under rollback isolation a test's transaction lives on one "
-                    f"connection, and a connection on one loop. Use one loop for the test and its "
-                    f"fixtures (pytest-asyncio: loop_scope), or add {MARKER} to the test."
+                    f"connection, and a connection on one loop. Starlette's TestClient has a loop "
+                    f"of its own, each time: in an `async def` test use httpx.AsyncClient("
+                    f"transport=ASGITransport(app)), in a plain test a single `with "
+                    f"TestClient(app)` and nothing else that uses the database. Fixtures share "
+                    f"the test's loop by pytest-asyncio's loop_scope. Or add {MARKER} to the test."
                 )
             )
         if live.wire.is_closed():

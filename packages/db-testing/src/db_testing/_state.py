@@ -70,6 +70,8 @@ def bind(session: pytest.Session, objects: Sequence[object], schema: SchemaLike)
     """
     from ._bind import Bindings, Target
 
+    if isinstance(objects, str):
+        raise SetupError(f"the fixture db_bind returned {objects!r}. Return a list.")
     config = session.config
 
     def make() -> Isolation:

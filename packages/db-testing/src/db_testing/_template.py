@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import contextvars
 import hashlib
 import uuid
 from typing import TYPE_CHECKING, Final
@@ -101,7 +102,7 @@ def _application_code(schema: SchemaLike, failure: str) -> Iterator[None]:
 
 def _in_thread(work: Callable[[], None]) -> None:
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="db-testing-schema") as pool:
-        pool.submit(work).result()
+        pool.submit(contextvars.copy_context().run, work).result()
 
 
 def clone(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:

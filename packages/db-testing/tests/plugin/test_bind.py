@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+from db_testing._bind import Bindings, Target
+from db_testing.errors import SetupError
 
 from .conftest import SUITES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from db_testing._isolation import Isolation
 
     from .conftest import Suite
 
@@ -37,7 +54,7 @@ def production(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         port = server.getsockname()[1]
         monkeypatch.setenv("PRODUCTION", f"postgresql+asyncpg://127.0.0.1:{port}/production")
         yield
-        server.setblocking(False)
+        server.settimeout(0)
         with pytest.raises(BlockingIOError):
             server.accept()
 
@@ -48,7 +65,7 @@ def application(suite: Suite, production: None) -> Callable[..., pytest.Pytester
 
     def write(*names: str, more: str = INI) -> pytest.Pytester:
         pytester = suite(*names, mode="auto", more=more)
-        pytester.makepyfile(database=(SUITES / "bind_database.py").read_text())
+        pytester.makepyfile(database=(SUITES / "database.py").read_text())
         return pytester
 
     return write
@@ -83,7 +100,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 def pytest_unconfigure():
     made = database.make_engine()
     print("pool", database.engine.pool is database.ORIGINAL_POOL)
-    print("url", database.engine.url.database, type(made.sync_engine) is type(database.engine.sync_engine))
+    print("url", database.engine.url.database, type(database.engine.sync_engine).__module__)
     print("unbound", database.unbound.kw["bind"], "configure" in vars(database.unbound))
     print("copy", database.autocommit.pool is database.ORIGINAL_POOL, made.url.database)
     print("hook", "engine_created" in vars(PGDialect_asyncpg))
@@ -106,7 +123,7 @@ def pytest_unconfigure():
     result.stdout.fnmatch_lines(
         [
             "pool True",
-            "url production True",
+            "url production sqlalchemy.engine.base",
             "unbound None False",
             "copy True production",
             "hook False",
@@ -224,7 +241,8 @@ async def test_tables():
     async with engine.begin() as connection:
         tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
         assert tables == ["{name}"]
-        assert (await connection.execute(text("INSERT INTO {name} VALUES (default) RETURNING id"))).scalar_one() == 1
+        insert = text("INSERT INTO {name} VALUES (default) RETURNING id")
+        assert (await connection.execute(insert)).scalar_one() == 1
 
 test_tables_again = test_tables
 """
@@ -304,65 +322,191 @@ def test_object_of_two_schemas_is_refused(application: Callable[..., pytest.Pyte
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("entry", "why"),
     [
-        ("database:missing", "module 'database' has no attribute 'missing'"),
         ("nowhere:engine", "No module named 'nowhere'"),
         ("database:URL", "It must be an AsyncEngine, an async_sessionmaker"),
-        ("wrong:dependency", "is asynchronous. It must be an AsyncEngine"),
-        ("wrong:raises", "wrong:raises() raised KeyError: 'no settings'"),
-        ("wrong:session", "It must be an AsyncEngine"),
-        ("wrong:on_connection", "which is no engine. Bind it to an engine"),
-        ("wrong:sqlite", "is an engine for sqlite+pysqlite, and db-testing tests on PostgreSQL"),
-        ("wrong:synchronous", "is an engine for postgresql+synchronous, which is synchronous"),
-        ("wrong:other_driver", "Of asynchronous drivers db-testing knows asyncpg"),
-        ("wrong:unbound", "is a sessionmaker, which is synchronous"),
     ],
 )
-def test_objects_that_cannot_be_bound_are_said_once(
-    application: Callable[..., pytest.Pytester], name: str, why: str
+def test_entry_that_cannot_be_bound_is_said_once(
+    application: Callable[..., pytest.Pytester], entry: str, why: str
 ) -> None:
-    """A wrong entry ends the run with one error, which says what can be bound."""
-    pytester = application("bind", more=f"db_bind = {name}")
-    pytester.makepyfile(wrong=WRONG)
-    result = pytester.runpytest()
+    """A wrong entry ends the run with one error."""
+    result = application("bind", more=f"db_bind = {entry}").runpytest()
     text = result.stdout.str()
-    assert text.count(why) == 1, text
-    assert text.count(name) == 1
-    assert result.parseoutcomes()["errors"] == 1
+    assert (text.count(why), text.count(entry)) == (1, 1), text
+    assert result.parseoutcomes() == {"errors": 1}
 
 
-WRONG = """
-from types import SimpleNamespace
+def test_fixture_that_returns_no_list_is_explained(
+    application: Callable[..., pytest.Pytester],
+) -> None:
+    """A name alone is not taken for a list of letters."""
+    pytester = application(more="")
+    pytester.makepyfile(
+        """
+        import pytest
 
-from sqlalchemy import create_engine
-from sqlalchemy.dialects import registry
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
-from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import sessionmaker
+        @pytest.fixture(scope="session")
+        def db_bind():
+            return "database:engine"
 
-async def dependency():
-    yield
+        async def test_nothing():
+            pass
+        """
+    )
+    result = pytester.runpytest()
+    result.stdout.fnmatch_lines(["*the fixture db_bind returned 'database:engine'. Return a l*"])
 
-def raises():
-    raise KeyError("no settings")
 
-def session():
-    return AsyncSession()
+async def dependency() -> AsyncIterator[AsyncSession]:
+    """Yield a session, as a dependency of FastAPI does."""
+    yield AsyncSession()
 
-class Other(PGDialect_asyncpg):
+
+def settings_are_missing() -> AsyncEngine:
+    """Fail as a factory does that reads settings."""
+    raise KeyError("DATABASE_URL")
+
+
+class OtherDriver(PGDialect_asyncpg):
+    """An asynchronous driver that db-testing does not know."""
+
     driver = "other"
 
-class Synchronous(PGDialect):
-    driver = "synchronous"
-    import_dbapi = classmethod(lambda _: SimpleNamespace(paramstyle="pyformat"))
 
-registry.register("postgresql.other", "wrong", "Other")
-registry.register("postgresql.synchronous", "wrong", "Synchronous")
-other_driver = create_async_engine("postgresql+other://production.invalid/x")
-on_connection = async_sessionmaker(object())
-sqlite = create_engine("sqlite://")
-synchronous = create_engine("postgresql+synchronous://production.invalid/x")
-unbound = sessionmaker()
-"""
+class SynchronousDriver(PGDialect):
+    """A synchronous driver."""
+
+    driver = "synchronous"
+
+    @classmethod
+    def import_dbapi(cls) -> SimpleNamespace:  # type: ignore[override]
+        """Stand for the driver's module."""
+        return SimpleNamespace(paramstyle="pyformat")
+
+
+registry.register("postgresql.other", __name__, "OtherDriver")
+registry.register("postgresql.synchronous", __name__, "SynchronousDriver")
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: "no:such.attribute", "cannot be imported: ModuleNotFoundError"),
+        (lambda: 1, "db_bind: 1 is 1. It must be an AsyncEngine, an async_sessionmaker"),
+        (lambda: dependency, "is asynchronous. It must be an AsyncEngine"),
+        (
+            lambda: settings_are_missing,
+            "raised KeyError: 'DATABASE_URL'. It must be an ",
+        ),
+        (
+            lambda: AsyncSession,
+            "AsyncSession'> is <sqlalchemy.ext.asyncio.session.AsyncSession",
+        ),
+        (lambda: async_sessionmaker(cast("Any", "x")), "is bound to 'x', which is no engine"),
+        (lambda: create_engine("sqlite://"), "sqlite+pysqlite, and db-testing tests on PostgreSQL"),
+        (lambda: create_engine("postgresql+synchronous://"), "synchronous, which is synchronous. "),
+        (sessionmaker, "is a sessionmaker, which is synchronous. It must be"),
+        (lambda: scoped_session(sessionmaker()), "is a sessionmaker, which is synchronous"),
+        (
+            lambda: create_async_engine("postgresql+other://"),
+            "is an engine for postgresql+other. Of asynchronous drivers db-testing knows asyncpg",
+        ),
+    ],
+)
+def test_object_that_cannot_be_bound(make: Callable[[], object], why: str) -> None:
+    """The error says what the object is, and what can be bound."""
+    bindings = Bindings()
+    try:
+        with pytest.raises(SetupError) as caught:
+            bindings.bind(make(), Target(never, "a schema"))
+    finally:
+        bindings.close()
+    assert why in str(caught.value)
+
+
+def never() -> Isolation:
+    """Make no database."""
+    raise AssertionError
+
+
+def test_schema_that_is_built_through_a_bound_engine(
+    application: Callable[..., pytest.Pytester],
+) -> None:
+    """An `apply()` that connects by the application's engine is told to use the URL it is given."""
+    pytester = application()
+    pytester.makeconftest(
+        """
+        import asyncio
+        import pytest
+        from database import engine
+        from models import Base
+
+        class Schema:
+            def fingerprint(self):
+                return repr(self)
+
+            def apply(self, url):
+                asyncio.run(self.create())
+
+            async def create(self):
+                async with engine.begin() as connection:
+                    await connection.run_sync(Base.metadata.create_all)
+
+        @pytest.fixture(scope="session")
+        def db_schema():
+            return Schema()
+        """
+    )
+    pytester.makepyfile(
+        """
+        from database import COUNT, engine
+
+        async def test_connects():
+            async with engine.connect():
+                pass
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*apply() connected by an engine that db_bind leads to*the URL *"])
+
+
+def test_schema_that_needs_a_loop_of_its_own(application: Callable[..., pytest.Pytester]) -> None:
+    """An `apply()` may call asyncio.run(), though the application connects on a running loop."""
+    pytester = application()
+    pytester.makeconftest(
+        """
+        import asyncio
+        import pytest
+        from models import Base
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        class Schema:
+            def fingerprint(self):
+                return repr(self)
+
+            def apply(self, url):
+                asyncio.run(self.create(create_async_engine(url)))
+
+            async def create(self, engine):
+                async with engine.begin() as connection:
+                    await connection.run_sync(Base.metadata.create_all)
+                await engine.dispose()
+
+        @pytest.fixture(scope="session")
+        def db_schema():
+            return Schema()
+        """
+    )
+    pytester.makepyfile(
+        """
+        from database import COUNT, engine
+
+        async def test_connects():
+            async with engine.connect() as connection:
+                assert (await connection.execute(COUNT)).scalar_one() == 0
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=1)
