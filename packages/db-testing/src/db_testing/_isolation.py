@@ -82,11 +82,6 @@ class Rollback:
     def failure(self) -> SandboxError | None:
         return self._sandbox.failure
 
-    @property
-    def remark(self) -> str | None:
-        """What the running test, should it fail, may owe to transaction identity."""
-        return self._sandbox.remark
-
     async def undo(self, closing: list[Close]) -> None:
         # In this order closing a session that holds a transaction sends nothing.
         await self._sandbox.end_test()
@@ -101,6 +96,11 @@ class Rollback:
         for loop in self._sandbox.loops:
             if not loop.is_closed():
                 loop.run_until_complete(self._sandbox.close())
+
+    @property
+    def remark(self) -> str | None:
+        """What the running test, should it fail, may owe to transaction identity."""
+        return self._sandbox.remark
 
 
 class Commit:
