@@ -104,11 +104,6 @@ class Rollback:
         """Whether only a rollback test's first statement would find the database clean."""
         return self._sandbox.unsettled
 
-    @property
-    def remark(self) -> str | None:
-        """What the running test, should it fail, may owe to transaction identity."""
-        return self._sandbox.remark
-
     async def undo(self, closing: list[Close]) -> None:
         # In this order closing a session that holds a transaction sends nothing.
         await self._sandbox.end_test()
@@ -146,6 +141,11 @@ class Rollback:
             yield
         finally:
             await self._sandbox.fall_back(live, ground)
+
+    @property
+    def remark(self) -> str | None:
+        """What the running test, should it fail, may owe to transaction identity."""
+        return self._sandbox.remark
 
 
 class Commit:

@@ -17,56 +17,57 @@ if TYPE_CHECKING:
 
     from ._wire import Wire
 
-_PATTERN: Final = (
-    # `xmax = 0` tells an inserted row from an updated one, which is the same in a savepoint.
-    r"\y(?:xmin|xmax(?!\)*\s*=\s*'?0\y)|txid_\w+|pg_current_xact_id\w*|pg_current_snapshot"
-    r"|pg_snapshot_\w+|pg_visible_in_snapshot|pg_xact_status|pg_xact_commit_timestamp\w*"
-    r"|pg_last_committed_xact)\y"
+_FUNCTIONS: Final = (
+    r"txid_\w+|pg_current_xact_id\w*|pg_current_snapshot|pg_snapshot_\w+|pg_visible_in_snapshot"
+    r"|pg_xact_status|pg_xact_commit_timestamp\w*|pg_last_committed_xact"
 )
-_MENTION: Final = re.compile(_PATTERN.replace(r"\y", r"\b"), re.IGNORECASE)
+# `xmax = 0` tells an inserted row from an updated one, which is the same in a savepoint.
+_WORDS: Final = rf"\m(?:xmin|xmax(?!\)*\s*=\s*'?0\M)|{_FUNCTIONS})\M"
+_MENTION: Final = re.compile(_WORDS.replace(r"\m", r"\b").replace(r"\M", r"\b"), re.IGNORECASE)
 
-# Object numbers below 16384 are the server's own.
+# Expressions are searched as the server stores them, for the numbers of functions and of the
+# columns xmin (-2) and xmax (-4): putting them into words takes locks, and three times as long.
+# Objects numbered below 16384 are the server's own.
 _DEPENDENT: Final = """
-    WITH object(class, oid, name, definition) AS (
+    WITH stored(pattern) AS (
+        SELECT ':varattno -[24]\\M|:funcid (?:' || string_agg(oid::text, '|') || ')\\M'
+        FROM pg_proc WHERE oid < 16384 AND proname ~ ('^(?:' || $2 || ')$')
+    ),
+    object(class, oid, name, source, expression) AS (
         SELECT 'pg_proc'::regclass, p.oid, 'function ' || p.oid::regprocedure,
-               coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)
+               p.prosrc, p.prosqlbody::text
         FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
         WHERE l.lanname NOT IN ('c', 'internal')
       UNION ALL
-        SELECT 'pg_class'::regclass, c.oid,
+        SELECT 'pg_class'::regclass, r.ev_class,
                CASE r.rulename WHEN '_RETURN' THEN 'view ' ELSE format('rule %I on ', r.rulename)
-               END || c.oid::regclass,
-               pg_get_ruledef(r.oid)
-        FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
-        WHERE r.oid >= 16384
+               END || r.ev_class::regclass, NULL, r.ev_action::text || r.ev_qual::text
+        FROM pg_rewrite r
       UNION ALL
         SELECT 'pg_class'::regclass, t.tgrelid,
-               format('trigger %I on %s', t.tgname, t.tgrelid::regclass), pg_get_triggerdef(t.oid)
-        FROM pg_trigger t WHERE t.tgqual IS NOT NULL
+               format('trigger %I on %s', t.tgname, t.tgrelid::regclass), NULL, t.tgqual::text
+        FROM pg_trigger t
       UNION ALL
         SELECT 'pg_class'::regclass, p.polrelid,
-               format('policy %I on %s', p.polname, p.polrelid::regclass),
-               concat_ws(' ', pg_get_expr(p.polqual, p.polrelid),
-                         pg_get_expr(p.polwithcheck, p.polrelid))
+               format('policy %I on %s', p.polname, p.polrelid::regclass), NULL,
+               concat(p.polqual, p.polwithcheck)
         FROM pg_policy p
       UNION ALL
         SELECT 'pg_class'::regclass, d.adrelid,
-               format('default of %s.%I', d.adrelid::regclass, a.attname),
-               pg_get_expr(d.adbin, d.adrelid)
+               format('default of %s.%I', d.adrelid::regclass, a.attname), NULL, d.adbin::text
         FROM pg_attrdef d
         JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
       UNION ALL
-        SELECT 'pg_constraint'::regclass, c.oid, format('constraint %I', c.conname),
-               pg_get_constraintdef(c.oid)
-        FROM pg_constraint c WHERE c.contype = 'c' AND c.oid >= 16384
+        SELECT 'pg_constraint'::regclass, c.oid, format('constraint %I', c.conname), NULL,
+               c.conbin::text
+        FROM pg_constraint c
       UNION ALL
-        SELECT 'pg_class'::regclass, i.indexrelid, 'index ' || i.indexrelid::regclass,
-               pg_get_indexdef(i.indexrelid)
+        SELECT 'pg_class'::regclass, i.indexrelid, 'index ' || i.indexrelid::regclass, NULL,
+               concat(i.indexprs, i.indpred)
         FROM pg_index i
-        WHERE i.indexrelid >= 16384 AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
     )
-    SELECT DISTINCT name FROM object
-    WHERE oid >= 16384 AND definition ~* $1
+    SELECT DISTINCT name FROM object, stored
+    WHERE oid >= 16384 AND (source ~* $1 OR expression ~ pattern)
       AND NOT EXISTS (SELECT FROM pg_depend d
                       WHERE d.classid = class AND d.objid = object.oid AND d.deptype = 'e')
     ORDER BY name
@@ -78,7 +79,7 @@ async def read(wire: Wire) -> tuple[str, ...]:
 
     What belongs to an extension is left out: its authors know what they do.
     """
-    return tuple(row["name"] for row in await wire.fetch(_DEPENDENT, _PATTERN))
+    return tuple(row["name"] for row in await wire.fetch(_DEPENDENT, _WORDS, _FUNCTIONS))
 
 
 @functools.lru_cache(maxsize=2048)

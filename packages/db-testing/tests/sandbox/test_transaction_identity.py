@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from db_testing import _transaction_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import asyncpg
 
     Plain = asyncpg.Connection[asyncpg.Record]
@@ -56,8 +58,8 @@ FUNCTION = "CREATE FUNCTION f() RETURNS {0} LANGUAGE {1}"
         ),
         (
             (
-                "CREATE FUNCTION txid_of(x int) RETURNS int IMMUTABLE RETURN x;"
-                "CREATE INDEX i ON author (txid_of(id))"
+                "ALTER TABLE author ADD s pg_snapshot;"
+                "CREATE INDEX i ON author ((pg_snapshot_xmin(s)::text))"
             ),
             "index i",
         ),
@@ -79,6 +81,18 @@ async def test_nothing(plain: Plain) -> None:
     await plain.execute("CREATE VIEW v AS SELECT 1 AS axmin, now()")
     assert await _transaction_identity.read(plain) == ()
     await transaction.rollback()
+
+
+async def test_locked_table(plain: Plain, connect_plainly: Callable[[], Any]) -> None:
+    """A table that somebody has locked is not waited for."""
+    other: Plain = await connect_plainly()
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute("LOCK TABLE author IN ACCESS EXCLUSIVE MODE")
+    await plain.execute("SET lock_timeout = '50ms'")
+    assert await _transaction_identity.read(plain) == ()
+    await transaction.rollback()
+    await other.close()
 
 
 async def test_extensions(plain: Plain) -> None:
