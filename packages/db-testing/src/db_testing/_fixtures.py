@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-import pytest_asyncio
 
 from . import _anyio, _loops, _settings, _state
 from .errors import FixtureError, SchemaError, SetupError
 from .schema import SchemaLike
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator, Mapping
 
     import asyncpg
@@ -130,12 +129,6 @@ def _db_test(request: pytest.FixtureRequest) -> Iterator[None]:
     with _anyio.test_on_held_loop(request, uses_database=_loops.is_database_test(test)):
         yield
         _state.end(test)
-
-
-@pytest_asyncio.fixture
-async def _db_asyncio_loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop on which pytest-asyncio will run the test."""
-    return asyncio.get_running_loop()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from ._virtual import VirtualConnection
 from .errors import DBTestingError, SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -108,12 +108,14 @@ class Commit:
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
-        self._wires: list[tuple[asyncio.AbstractEventLoop, Wire]] = []
+        self._wires: list[tuple[asyncio.AbstractEventLoop, Wire, AsyncGenerator[None]]] = []
 
     async def connect(self) -> Any:
         wire = await self._connect()
+        guard = _close_with_loop(wire)
+        await anext(guard)
         self._wires = [entry for entry in self._wires if not entry[1].is_closed()]
-        self._wires.append((asyncio.get_running_loop(), wire))
+        self._wires.append((asyncio.get_running_loop(), wire, guard))
         return wire
 
     def begin(self, test: str) -> None:
@@ -135,16 +137,25 @@ class Commit:
         for close in closing:
             await close()
         wires, self._wires = self._wires, []
-        for loop, wire in wires:
-            if loop is not asyncio.get_running_loop():
-                continue  # the server ends the connection when the database is dropped
+        for loop, _, guard in wires:
+            if loop is asyncio.get_running_loop():
+                await guard.aclose()
+            # Others the server ends when the database is dropped.
+
+    def abandon(self) -> None:
+        self._wires.clear()
+
+
+async def _close_with_loop(wire: Wire) -> AsyncGenerator[None]:
+    """Close a connection when its loop closes, at the latest; see the sandbox's, of this name."""
+    try:
+        yield
+    finally:
+        if not wire.is_closed():
             try:
                 await wire.close(timeout=2)
             except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 wire.terminate()
-
-    def abandon(self) -> None:
-        self._wires.clear()
 
 
 class Isolation:
@@ -201,11 +212,20 @@ class Isolation:
 
     def end(self) -> SandboxError | None:
         """Undo the test, and return what its isolation could not do for it."""
+        self.tests += self._undo()
+        return self._kind.failure
+
+    def settle(self) -> None:
+        """Undo what fixtures of wider scope did as they ended, perhaps on another event loop."""
+        self._undo()
+
+    def _undo(self) -> bool:
+        """Undo what has happened since the last time; tell whether the database was used."""
         closing, self._closing = self._closing, []
         kind, loop = self._kind, self._kind.loop
         if loop is None:
             kind.abandon()
-            return kind.failure
+            return False
         started = time.perf_counter()
         if loop.is_running():
             message = "a database test ended while its event loop was running"
@@ -223,9 +243,8 @@ class Isolation:
             self._forget_pool()
             self._rollback.disconnect()
             self._renew()
-        self.tests += 1
         self.seconds += time.perf_counter() - started
-        return kind.failure
+        return True
 
     def _forget_pool(self) -> None:
         """Empty the pool: virtual connections need no closing, and real ones have been closed."""

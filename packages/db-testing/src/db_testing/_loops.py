@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import unittest
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
@@ -20,7 +20,7 @@ from .errors import FixtureError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TEST_SCOPE: Final = "asyncio_default_test_loop_scope"
 FIXTURE_SCOPE: Final = "asyncio_default_fixture_loop_scope"
@@ -56,7 +56,14 @@ def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> 
     if not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
         yield
         return
-    _anyio.prepare(request, uses_database=is_database_test(request._pyfuncitem))  # noqa: SLF001
+    try:
+        _anyio.prepare(request, uses_database=is_database_test(request._pyfuncitem))  # noqa: SLF001
+    except FixtureError as error:
+        # pytest remembers a fixture's error only when the fixture itself raises it.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fixturedef, "func", _raising(error))
+            yield
+        return
     if (
         getattr(function, "_loop_scope", None) is not None
         or not _loops_are_ours(request.config)
@@ -69,6 +76,13 @@ def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> 
         yield
     finally:
         function._loop_scope = None  # noqa: SLF001
+
+
+def _raising(error: FixtureError) -> Callable[..., NoReturn]:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    return refuse
 
 
 def loop_of_test(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoop:
@@ -93,9 +107,20 @@ def loop_of_test(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoop:
             "test is not anyio's. Mark it @pytest.mark.anyio, or turn pytest-asyncio on."
         )
     else:
-        loop: asyncio.AbstractEventLoop = request.getfixturevalue("_db_asyncio_loop")
-        return loop
+        # Not by an asynchronous fixture, which anyio's plugin may take for its own.
+        runner: asyncio.Runner = request.getfixturevalue(f"_{_loop_scope(test)}_scoped_runner")
+        return runner.get_loop()
     raise FixtureError(f"{test.nodeid} asked for an open connection, but {why}")
+
+
+def _loop_scope(test: pytest.Item) -> str:
+    """Return the scope of the loop on which pytest-asyncio runs a test."""
+    marker = test.get_closest_marker("asyncio")
+    if marker is None:
+        return "session" if _loops_are_ours(test.config) else "function"
+    chosen = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
+    scope: str = chosen or test.config.getini(TEST_SCOPE)
+    return scope
 
 
 def has_pytest_asyncio(config: pytest.Config) -> bool:

@@ -85,6 +85,13 @@ def isolation(test: pytest.Item) -> _settings.IsolationName:
     return chosen  # type: ignore[no-any-return]  # one of the names
 
 
+def settle(config: pytest.Config) -> None:
+    """Undo what fixtures of wider scope did as they ended, before those of the next test begin."""
+    worker = config.stash.get(WORKER, None)
+    if worker is not None:
+        worker.settle()
+
+
 def begin(test: pytest.Item) -> None:
     """Let the statements that follow belong to the test."""
     kind = isolation(test)

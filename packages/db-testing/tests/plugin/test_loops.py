@@ -67,3 +67,35 @@ def test_loops_that_do_not_match_are_explained(suite: Suite) -> None:
     result = pytester.runpytest("-p", "no:randomly")
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["*SandboxLoopError: *test_mismatch used the database from two*"])
+
+
+def test_wider_fixture_ends_on_another_loop(suite: Suite) -> None:
+    """A module's fixture may use the database as it ends; the next test is on a loop of its own."""
+    pytester = suite()
+    pytester.makepyfile(
+        test_a="""
+        import pytest
+        import pytest_asyncio
+        from sqlalchemy import text
+
+        @pytest_asyncio.fixture(scope="module", loop_scope="module")
+        async def engine_of_module(db_engine):
+            yield db_engine
+            async with db_engine.connect() as connection:
+                await connection.execute(text("SELECT * FROM item"))
+
+        @pytest.mark.asyncio(loop_scope="module")
+        async def test_first(engine_of_module):
+            pass
+        """,
+        test_b="""
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.asyncio(loop_scope="function")
+        async def test_next(db):
+            await db.execute(text("ALTER TABLE item ADD COLUMN more text"))
+            await db.commit()
+        """,
+    )
+    pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=2)
