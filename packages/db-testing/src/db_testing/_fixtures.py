@@ -128,7 +128,9 @@ def _db_test(request: pytest.FixtureRequest) -> Iterator[None]:
     _state.begin(test)
     with _anyio.test_on_held_loop(request, uses_database=_loops.is_database_test(test)):
         yield
-        _state.end(test)
+    if test.stash.get(_state.FAILED, False):
+        _loops.end_interrupted(test, _state.loops(test.config))
+    _state.end(test)
 
 
 @pytest.fixture

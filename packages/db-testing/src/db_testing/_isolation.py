@@ -206,6 +206,11 @@ class Isolation:
                 self._renew()
         chosen.begin(test)
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop from which the test has used the database; None if it has not."""
+        return self._kind.loop
+
     def at_end(self, close: Close) -> None:
         """Close something on the test's event loop when the test is over."""
         self._closing.append(close)

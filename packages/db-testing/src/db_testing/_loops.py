@@ -8,6 +8,7 @@ loop; where the user has, nothing is changed.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import unittest
@@ -19,11 +20,13 @@ from . import _anyio
 from .errors import FixtureError
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterator
 
 TEST_SCOPE: Final = "asyncio_default_test_loop_scope"
 FIXTURE_SCOPE: Final = "asyncio_default_fixture_loop_scope"
+INTERRUPTED_PATIENCE: Final = 5.0
+"""Seconds within which a test that was interrupted, and then cancelled, must have ended."""
+
 ENGINE: Final = "db_engine"
 """The fixture that every database fixture depends on, and so every database test."""
 
@@ -121,6 +124,22 @@ def _loop_scope(test: pytest.Item) -> str:
     chosen = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
     scope: str = chosen or test.config.getini(TEST_SCOPE)
     return scope
+
+
+def end_interrupted(test: pytest.Item, loops: list[asyncio.AbstractEventLoop]) -> None:
+    """End a test that a signal has interrupted, as pytest-timeout's does: its task still waits.
+
+    Else it would go on during the next test, on the same loop, and write into its database.
+    """
+    function: Any = getattr(test, "function", None)
+    code = getattr(inspect.unwrap(function), "__code__", None) if function else None
+    for loop in loops:
+        tasks = [] if loop.is_closed() else asyncio.all_tasks(loop)
+        waiting = [task for task in tasks if getattr(task.get_coro(), "cr_code", None) is code]
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            loop.run_until_complete(asyncio.wait(waiting, timeout=INTERRUPTED_PATIENCE))
 
 
 def has_pytest_asyncio(config: pytest.Config) -> bool:

@@ -11,6 +11,8 @@ from . import _settings
 from .report import Summary
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ._worker import Application, Worker
     from .errors import SetupError
     from .schema import SchemaLike
@@ -90,6 +92,13 @@ def settle(config: pytest.Config) -> None:
     worker = config.stash.get(WORKER, None)
     if worker is not None:
         worker.settle()
+
+
+def loops(config: pytest.Config) -> list[asyncio.AbstractEventLoop]:
+    """Return the event loops from which the test has used the database."""
+    worker = config.stash.get(WORKER, None)
+    used = [application.isolation.loop for application in worker.applications] if worker else []
+    return [loop for loop in used if loop is not None]
 
 
 def begin(test: pytest.Item) -> None:
