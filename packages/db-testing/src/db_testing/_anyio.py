@@ -37,11 +37,12 @@ class HeldLoop:
         from anyio.pytest_plugin import extract_backend_and_options, get_runner
 
         self.backend = backend
-        self._exit = contextlib.ExitStack()
-        self._runner: TestRunner = self._exit.enter_context(
-            get_runner(*extract_backend_and_options(backend))
-        )
-        self.loop: asyncio.AbstractEventLoop = self._runner.run_fixture(_running_loop, {})
+        self._runner: TestRunner
+        self.loop: asyncio.AbstractEventLoop
+        with contextlib.ExitStack() as steps:
+            self._runner = steps.enter_context(get_runner(*extract_backend_and_options(backend)))
+            self.loop = self._runner.run_fixture(_running_loop, {})
+            self._exit = steps.pop_all()
 
     def renew_context(self) -> None:
         """Let the next test begin with context variables of its own, as on a loop of its own.

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-import pytest_asyncio
 
 from . import _anyio, _loops, _settings, _state
 from .errors import FixtureError, SchemaError, SetupError
 from .schema import SchemaLike
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
@@ -182,13 +181,9 @@ def _db_test(request: pytest.FixtureRequest) -> Iterator[None]:
     _state.begin(test)
     with _anyio.test_on_held_loop(request, uses_database=_loops.is_database_test(test)):
         yield
-        _state.end(test)
-
-
-@pytest_asyncio.fixture
-async def _db_asyncio_loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop on which pytest-asyncio will run the test."""
-    return asyncio.get_running_loop()
+    if test.stash.get(_state.FAILED, False):
+        _loops.end_interrupted(test, _state.loops(test.config))
+    _state.end(test)
 
 
 @pytest.fixture

@@ -195,9 +195,11 @@ class Commit:
         for close in closing:
             await close()
         await self.close_here()
+        self._used = bool(self._wires)
 
     def abandon(self) -> None:
         self._wires.clear()
+        self._used = False
 
     async def close_here(self) -> None:
         """Close the connections of the running loop."""
@@ -325,6 +327,11 @@ class Isolation:
         self._test = test
         chosen.begin(test)
 
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The event loops, perhaps closed, from which the test has used the database."""
+        return self._kind.loops
+
     def at_end(self, close: Close) -> None:
         """Close something on the test's event loop when the test is over."""
         self._closing.append(close)
@@ -332,11 +339,20 @@ class Isolation:
     def end(self) -> SandboxError | None:
         """Undo the test, and return what its isolation could not do for it."""
         test, self._test = self._test or "", None
+        self.tests += self._undo(test)
+        return self._kind.failure
+
+    def settle(self) -> None:
+        """Undo what fixtures of wider scope did as they ended, perhaps on another event loop."""
+        self._undo("a fixture of wider scope")
+
+    def _undo(self, test: str) -> bool:
+        """Undo what has happened since the last time; tell whether the database was used."""
         closing, self._closing = self._closing, []
         kind = self._kind
         if not kind.used:
             kind.abandon()
-            return kind.failure
+            return False
         started = time.perf_counter()
         loops = [loop for loop in kind.loops if not loop.is_closed()]
         if asyncio._get_running_loop() in loops:  # noqa: SLF001  # None where none runs
@@ -355,9 +371,8 @@ class Isolation:
         else:
             # What listeners do to a new connection, such as SET, has been undone with the test.
             self._forget_pools(of_listeners=True)
-        self.tests += 1
         self.seconds += time.perf_counter() - started
-        return kind.failure
+        return True
 
     # ----------------------------------------------------------------- data layers
 

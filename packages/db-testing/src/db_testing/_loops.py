@@ -8,10 +8,11 @@ loop; where the user has, nothing is changed.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import unittest
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
@@ -19,11 +20,13 @@ from . import _anyio, _state
 from .errors import FixtureError
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TEST_SCOPE: Final = "asyncio_default_test_loop_scope"
 FIXTURE_SCOPE: Final = "asyncio_default_fixture_loop_scope"
+INTERRUPTED_PATIENCE: Final = 5.0
+"""Seconds within which a test that was interrupted, and then cancelled, must have ended."""
+
 ENGINE: Final = "db_engine"
 """The fixture that every database fixture depends on, and so every database test."""
 BIND: Final = "db_bind"
@@ -61,7 +64,14 @@ def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> 
     if not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
         yield
         return
-    _anyio.prepare(request, uses_database=is_database_test(request._pyfuncitem))  # noqa: SLF001
+    try:
+        _anyio.prepare(request, uses_database=is_database_test(request._pyfuncitem))  # noqa: SLF001
+    except FixtureError as error:
+        # pytest remembers a fixture's error only when the fixture itself raises it.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fixturedef, "func", _raising(error))
+            yield
+        return
     if (
         getattr(function, "_loop_scope", None) is not None
         or not _loops_are_ours(request.config)
@@ -74,6 +84,13 @@ def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> 
         yield
     finally:
         function._loop_scope = None  # noqa: SLF001
+
+
+def _raising(error: FixtureError) -> Callable[..., NoReturn]:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    return refuse
 
 
 def loop_of_test(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoop:
@@ -98,9 +115,36 @@ def loop_of_test(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoop:
             "test is not anyio's. Mark it @pytest.mark.anyio, or turn pytest-asyncio on."
         )
     else:
-        loop: asyncio.AbstractEventLoop = request.getfixturevalue("_db_asyncio_loop")
-        return loop
+        # Not by an asynchronous fixture, which anyio's plugin may take for its own.
+        runner: asyncio.Runner = request.getfixturevalue(f"_{_loop_scope(test)}_scoped_runner")
+        return runner.get_loop()
     raise FixtureError(f"{test.nodeid} asked for an open connection, but {why}")
+
+
+def _loop_scope(test: pytest.Item) -> str:
+    """Return the scope of the loop on which pytest-asyncio runs a test."""
+    marker = test.get_closest_marker("asyncio")
+    if marker is None:
+        return "session" if _loops_are_ours(test.config) else "function"
+    chosen = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
+    scope: str = chosen or test.config.getini(TEST_SCOPE)
+    return scope
+
+
+def end_interrupted(test: pytest.Item, loops: list[asyncio.AbstractEventLoop]) -> None:
+    """End a test that a signal has interrupted, as pytest-timeout's does: its task still waits.
+
+    Else it would go on during the next test, on the same loop, and write into its database.
+    """
+    function: Any = getattr(test, "function", None)
+    code = getattr(inspect.unwrap(function), "__code__", None) if function else None
+    for loop in loops:
+        tasks = [] if loop.is_closed() else asyncio.all_tasks(loop)
+        waiting = [task for task in tasks if getattr(task.get_coro(), "cr_code", None) is code]
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            loop.run_until_complete(asyncio.wait(waiting, timeout=INTERRUPTED_PATIENCE))
 
 
 def has_pytest_asyncio(config: pytest.Config) -> bool:

@@ -12,6 +12,7 @@ from .errors import SetupError
 from .report import Summary
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
     from ._bind import Bindings
@@ -118,6 +119,20 @@ def isolation(test: pytest.Item) -> _settings.IsolationName:
             f'as in @pytest.mark.db(isolation="commit"); it has {marker.args} {marker.kwargs}.'
         )
     return chosen  # type: ignore[no-any-return]  # one of the names
+
+
+def settle(config: pytest.Config) -> None:
+    """Undo what fixtures of wider scope did as they ended, before those of the next test begin."""
+    worker = config.stash.get(WORKER, None)
+    if worker is not None:
+        worker.settle()
+
+
+def loops(config: pytest.Config) -> list[asyncio.AbstractEventLoop]:
+    """Return the event loops from which the test has used the database."""
+    worker = config.stash.get(WORKER, None)
+    applications = worker.applications if worker is not None else []
+    return [loop for application in applications for loop in application.isolation.loops]
 
 
 def begin(test: pytest.Item) -> None:

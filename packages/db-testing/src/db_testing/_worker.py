@@ -91,6 +91,11 @@ class Worker:
         for application in self._applications.values():
             application.isolation.begin(test, kind)
 
+    def settle(self) -> None:
+        """Undo what fixtures of wider scope did as they ended."""
+        for application in self._applications.values():
+            application.isolation.settle()
+
     def end(self) -> list[SandboxError]:
         """Undo the test, and return what rollback isolation could not do for it."""
         self._test = None

@@ -8,7 +8,6 @@ import pytest
 
 from . import _anyio, _fixtures, _loops, _schemas, _server, _settings, _state
 from ._fixtures import (  # noqa: F401  # pytest finds fixtures among the plugin's names
-    _db_asyncio_loop,
     _db_loop,
     _db_test,
     db,
@@ -65,6 +64,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Put database tests on the session's event loop."""
     if _loops.is_database_test(item):
         _loops.share_session_loop(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin each test with nothing of the fixtures that ended after the last one."""
+    _state.settle(item.config)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -23,8 +23,8 @@ INI = """
 [pytest]
 asyncio_mode = {mode}
 {fixture_loop_scope}
-filterwarnings = error
-{warnings}
+filterwarnings =
+    error{warnings}
 pythonpath = .
 {more}
 """
@@ -32,14 +32,18 @@ pythonpath = .
 SCOPE_OF_FIXTURE = "fixture-scope"
 """What pytest-asyncio does by default, and since 1.5 the way to say so; before it only warns."""
 
+BEFORE_1_5 = """
+    ignore:The configuration option:pytest.PytestDeprecationWarning
+    ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"""
+"""What it warns of, and the loops it left unclosed."""
+
 Suite: TypeAlias = Callable[..., pytest.Pytester]
 
 
 def loops_of_fixtures(scope: str) -> dict[str, str]:
     """Write down the loop scope of fixtures, as the pytest-asyncio that is installed takes it."""
     if scope == SCOPE_OF_FIXTURE and not hasattr(pytest_asyncio.plugin, "_MATCH_FIXTURE_SCOPE"):
-        unset = "ignore:The configuration option:pytest.PytestDeprecationWarning"
-        return {"fixture_loop_scope": "", "warnings": f"  {unset}"}
+        return {"fixture_loop_scope": "", "warnings": BEFORE_1_5}
     return {
         "fixture_loop_scope": f"asyncio_default_fixture_loop_scope = {scope}",
         "warnings": "",

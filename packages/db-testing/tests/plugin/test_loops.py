@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,3 +68,115 @@ def test_loops_that_do_not_match_are_explained(suite: Suite) -> None:
     result = pytester.runpytest("-p", "no:randomly")
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["*SandboxLoopError: *test_mismatch used the database from two*"])
+
+
+def test_wider_fixture_ends_on_another_loop(suite: Suite) -> None:
+    """A module's fixture may use the database as it ends; the next test is on a loop of its own."""
+    pytester = suite()
+    pytester.makepyfile(
+        test_a="""
+        import pytest
+        import pytest_asyncio
+        from sqlalchemy import text
+
+        @pytest_asyncio.fixture(scope="module", loop_scope="module")
+        async def engine_of_module(db_engine):
+            yield db_engine
+            async with db_engine.connect() as connection:
+                await connection.execute(text("SELECT * FROM item"))
+
+        @pytest.mark.asyncio(loop_scope="module")
+        async def test_first(engine_of_module):
+            pass
+        """,
+        test_b="""
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.asyncio(loop_scope="function")
+        async def test_next(db):
+            await db.execute(text("ALTER TABLE item ADD COLUMN more text"))
+            await db.commit()
+        """,
+    )
+    pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=2)
+
+
+UVLOOP = """
+import asyncio
+import pytest
+import pytest_asyncio.plugin
+import uvloop
+from models import Base
+from db_testing import Schema
+
+@pytest.fixture(scope="session")
+def db_schema():
+    return Schema.from_metadata(Base.metadata)
+
+@pytest.fixture(autouse=True)
+async def on_uvloop(request):
+    assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
+
+if hasattr(pytest_asyncio.plugin, "PytestAsyncioSpecs"):
+    def pytest_asyncio_loop_factories(config, item):
+        return {"uvloop": uvloop.new_event_loop}
+else:
+    @pytest.fixture(scope="session")
+    def event_loop_policy():
+        return uvloop.EventLoopPolicy()
+"""
+
+
+@pytest.mark.parametrize("chosen", ["loops_chosen", "every_fixture"])
+def test_uvloop(suite: Suite, chosen: str) -> None:
+    """Loops may be uvloop's, by pytest-asyncio's own hook, whoever chooses their scope."""
+    pytester = suite(chosen, conftest=None, mode="auto", fixture_loop_scope="function")
+    pytester.makeconftest(UVLOOP)
+    passed = {"loops_chosen": 5, "every_fixture": 11}[chosen]
+    pytester.runpytest().assert_outcomes(passed=passed)
+
+
+@pytest.mark.parametrize("scope", ["class", "module", "package", "session"])
+def test_fixtures_of_the_loops_scope(suite: Suite, scope: str) -> None:
+    """An asynchronous fixture as wide as its loop may keep the engine, and read with it."""
+    pytester = suite(mode="auto")
+    pytester.mkpydir("package")
+    (pytester.path / "package" / "test_scope.py").write_text(
+        textwrap.dedent(
+            f"""
+            import pytest
+            import pytest_asyncio
+            from models import Item
+            from sqlalchemy import func, select
+
+            COUNT = select(func.count()).select_from(Item)
+
+            @pytest_asyncio.fixture(scope={scope!r}, loop_scope={scope!r})
+            async def sessions(db_sessionmaker):
+                async with db_sessionmaker() as session:
+                    assert (await session.execute(COUNT)).scalar_one() == 0
+                yield db_sessionmaker
+                async with db_sessionmaker() as session:
+                    assert (await session.execute(COUNT)).scalar_one() == 0
+
+            @pytest_asyncio.fixture(loop_scope={scope!r})
+            async def item(sessions, db_connection):
+                async with sessions.begin() as session:
+                    item = Item(name="fixture")
+                    session.add(item)
+                    await session.flush()
+                    return item.id
+
+            @pytest.mark.asyncio(loop_scope={scope!r})
+            class TestClass:
+                async def test_first(self, item, db, db_asyncpg):
+                    assert item == 1
+                    assert (await db.execute(COUNT)).scalar_one() == 1
+                    assert await db_asyncpg.fetchval("SELECT count(*) FROM item") == 1
+
+                test_second = test_first
+            """
+        )
+    )
+    pytester.runpytest().assert_outcomes(passed=2)

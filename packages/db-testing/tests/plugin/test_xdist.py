@@ -19,7 +19,10 @@ RECORD = """
     from models import Item
     from sqlalchemy import text
 
-    @pytest.mark.parametrize("number", range(8))
+    @pytest.mark.parametrize(
+        "number",
+        [pytest.param(n, marks=pytest.mark.xdist_group(f"group {n % 3}")) for n in range(8)],
+    )
     async def test_record(db, worker_id, number):
         item = Item(name="same name in every worker")
         db.add(item)
@@ -32,7 +35,9 @@ RECORD = """
 """
 
 
-@pytest.mark.parametrize("distribution", ["load", "worksteal", "loadfile", "each"])
+@pytest.mark.parametrize(
+    "distribution", ["load", "worksteal", "loadfile", "loadscope", "loadgroup", "each"]
+)
 def test_each_worker_has_a_database_of_its_own(
     suite: Suite, databases_of: Callable[[], list[str]], distribution: str
 ) -> None:
@@ -75,19 +80,29 @@ def test_database_of_a_killed_worker_is_gone_after_the_next_run(
     assert databases_of() == []
 
 
-def test_crashed_worker_is_replaced(suite: Suite, databases_of: Callable[[], list[str]]) -> None:
+@pytest.mark.parametrize(
+    ("distribution", "end"),
+    [("load", "os._exit(3)"), ("worksteal", "os.kill(os.getpid(), signal.SIGKILL)")],
+)
+def test_crashed_worker_is_replaced(
+    suite: Suite, databases_of: Callable[[], list[str]], distribution: str, end: str
+) -> None:
     """A worker that dies is replaced; the new one has a database too, and all are gone after."""
     pytester = suite(mode="auto")
     pytester.makepyfile(
-        test_crash="""
+        test_crash=f"""
         import os
+        import signal
+        from models import Item
 
         async def test_crash(db):
-            os._exit(3)
+            db.add(Item(name="same name in every worker"))
+            await db.commit()
+            {end}
         """,
         test_record=RECORD,
     )
-    result = pytester.runpytest_subprocess("-n", "2", "--dist", "load")
+    result = pytester.runpytest_subprocess("-n", "2", "--dist", distribution)
     result.assert_outcomes(passed=8, failed=1)
     pytester.runpytest_subprocess("-k", "record").assert_outcomes(passed=8, deselected=1)
     assert databases_of() == []

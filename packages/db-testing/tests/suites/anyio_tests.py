@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 import anyio
-import asyncpg
 import pytest
 from models import Item
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+
+if TYPE_CHECKING:
+    import asyncpg
 
 pytestmark = pytest.mark.anyio
 TWICE = pytest.mark.parametrize("time", ["first", "second"])
