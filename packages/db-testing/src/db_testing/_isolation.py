@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from ._admin import connect_options
-from ._sandbox import Sandbox
+from ._admin import PATIENCE, connect
+from ._checkouts import Checkouts
+from ._commits import Commits
+from ._sandbox import MARKER, Sandbox
+from ._template import LOCK_TIMEOUT
 from ._virtual import VirtualConnection
-from .errors import DBTestingError, SandboxError
+from .errors import DBTestingError, SandboxEscapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from ._escapes import Watch
     from ._sandbox import Connect, Wire
     from ._settings import IsolationName
+    from .errors import SandboxError
 
     Close = Callable[[], Coroutine[Any, Any, None]]
-
-LOCK_TIMEOUT: Final = "10s"
-"""How long a statement waits for a row that another connection has locked."""
 
 
 class Kind(Protocol):
@@ -61,8 +64,8 @@ class Kind(Protocol):
 class Rollback:
     """Virtual connections; the real one is rolled back."""
 
-    def __init__(self, connect: Connect) -> None:
-        self._sandbox = Sandbox(connect)
+    def __init__(self, connect: Connect, watch: Watch) -> None:
+        self._sandbox = Sandbox(connect, watch=watch)
 
     async def connect(self) -> Any:
         return VirtualConnection(self._sandbox)
@@ -90,6 +93,11 @@ class Rollback:
 
     def abandon(self) -> None:
         self._sandbox.abandon_test()
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """What the connections lead to."""
+        return self._sandbox
 
     def disconnect(self) -> None:
         """Close the real connections whose event loops still live."""
@@ -145,21 +153,28 @@ class Commit:
 class Isolation:
     """One database of a worker: its engine, and the beginning and end of each test in it."""
 
-    def __init__(self, url: URL, *, renew: Callable[[], None]) -> None:
-        """Connect to nothing yet. `renew` replaces the database by a new clone."""
+    def __init__(self, url: URL, *, renew: Callable[[], None], watch: Watch) -> None:
+        """Connect to nothing yet.
+
+        `renew` replaces the database by a new clone; `watch` sees what others do in it.
+        """
         self.url = url
         self.tests = 0
         """How many tests have used the database."""
         self.seconds = 0.0
         """How long undoing them took."""
         self._renew = renew
-        self._rollback = Rollback(self._connect)
+        self._watch = watch
+        self._rollback = Rollback(self._connect, watch)
         self._kinds: dict[IsolationName, Kind] = {
             "rollback": self._rollback,
             "commit": Commit(self._connect),
         }
         self._kind: Kind = self._rollback
         self._closing: list[Close] = []
+        self._test = "no test"
+        self._patience = PATIENCE
+        self._leaks: list[str] = []
         self._last_loop: asyncio.AbstractEventLoop | None = None
         self.engine: AsyncEngine = create_async_engine(
             url,
@@ -167,21 +182,33 @@ class Isolation:
             poolclass=AsyncAdaptedQueuePool,
             pool_size=0,  # no limit: nobody waits for a connection that a test has lost
         )
+        self._checkouts = Checkouts(self.engine.sync_engine)
+        self._commits = Commits(url.database or "")
 
     async def connect(self) -> Any:
         """Return a new connection of the driver, virtual or real."""
         return await self._kind.connect()
 
     async def _connect(self) -> Wire:
-        return await asyncpg.connect(
-            **connect_options(self.url),
-            timeout=15,
+        # A server that a test restarts comes back; but one that does not is waited for only once.
+        patience, self._patience = self._patience, 0.0
+        wire = await connect(
+            self.url,
+            patience=patience,
+            gone=True,
             server_settings={"lock_timeout": LOCK_TIMEOUT},
         )
+        self._patience = PATIENCE
+        return wire
 
     def begin(self, test: str, kind: IsolationName) -> None:
         """Let what follows belong to a test, isolated in one way or the other."""
+        self._test = test
         chosen = self._kinds[kind]
+        if chosen is self._rollback:
+            self._watch.begin()
+        self._commits.clear()
+        self._checkouts.watching = True
         if chosen is not self._kind:
             self._forget_pool()
             self._kind = chosen
@@ -191,11 +218,84 @@ class Isolation:
         """Close something on the test's event loop when the test is over."""
         self._closing.append(close)
 
-    def end(self) -> SandboxError | None:
-        """Undo the test, and return what its isolation could not do for it."""
-        closing, self._closing = self._closing, []
+    @property
+    def users(self) -> set[asyncio.Task[Any]]:
+        """The tasks that hold a transaction of the running test."""
+        return self._rollback.sandbox.users
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop from which the test has used the database; None if it has not."""
+        return self._kind.loop
+
+    @contextlib.contextmanager
+    def others(self) -> Iterator[None]:
+        """Let what is done meanwhile be a wider fixture's, and not the test's."""
+        watching, self._checkouts.watching = self._checkouts.watching, False
+        # What the test itself has committed until now stays its own.
+        spoilt = watching and self._kind is self._rollback and self._look()[0] is not None
+        try:
+            yield
+        finally:
+            self._checkouts.watching = watching
+            if not spoilt:
+                self._watch.stale = True
+                if watching and self._kind is self._rollback:
+                    self._watch.begin()
+
+    def take_leaks(self) -> list[str]:
+        """Return what the last test has left behind, once."""
+        leaks, self._leaks = self._leaks, []
+        return leaks
+
+    def end(self, *, connects: bool = False) -> SandboxError | None:
+        """Undo the test, and return what its isolation could not do for it.
+
+        `connects` says whether the test has what it needs to connect by itself.
+        """
+        failure = self._end()
+        if failure is None and self._kind is self._rollback:
+            failure = self._escaped(connects=connects)
+        return failure
+
+    def _escaped(self, *, connects: bool) -> SandboxError | None:
+        """Look whether a connection that is not the sandbox's has done what cannot be undone."""
+        sandbox, lines = self._rollback.sandbox, self._commits.seen
+        if sandbox.moved is False and not lines:
+            return None
+        if sandbox.moved is None and not (connects or lines or sandbox.lost):
+            return None
+        what, left = self._look(certain=bool(lines) or sandbox.moved is True)
+        self._leaks += left
+        if what is None:
+            return None
+        by = f"the commit at {lines[0]}" if lines else "a connection that is not the sandbox's"
+        lost = "" if self._watch.pristine else " What wider fixtures had committed is gone with it."
+        self._renew_database()
+        return SandboxEscapeError(
+            f"{self._test} has really committed {what}, by {by}: no rollback can undo that, so "
+            f"the database was replaced by a new clone.{lost} Use db_engine instead, or db_bind for "
+            f"an engine of the application's own; or add {MARKER} to the test."
+        )
+
+    def _look(self, *, certain: bool = False) -> tuple[str | None, list[str]]:
+        if not (certain or self._watch.moved()):
+            return None, []
+        sandbox = self._rollback.sandbox
+        ours = [*sandbox.discarded, *sandbox.processes]
+        return self._watch.look(ours=ours, sequences=not (sandbox.lost or sandbox.used))
+
+    async def _collect(self) -> None:
+        self._leaks += self._checkouts.end()
+
+    def _end(self) -> SandboxError | None:
+        closing = [*self._closing, self._collect]
+        self._closing = []
         kind, loop = self._kind, self._kind.loop
         if loop is None:
+            if self._checkouts.any:
+                self._close_without_loop(closing)
+            self._checkouts.watching = False
             kind.abandon()
             return kind.failure
         started = time.perf_counter()
@@ -212,12 +312,17 @@ class Isolation:
             self._forget_pool()
             self._last_loop = loop
         if kind.spoilt:
-            self._forget_pool()
-            self._rollback.disconnect()
-            self._renew()
+            self._renew_database()
         self.tests += 1
         self.seconds += time.perf_counter() - started
         return kind.failure
+
+    def _renew_database(self) -> None:
+        self._forget_pool()
+        self._rollback.disconnect()
+        self._renew()
+        self._watch.renewed()
+        self._commits.disconnected()
 
     def _forget_pool(self) -> None:
         """Empty the pool: virtual connections need no closing, and real ones have been closed."""
@@ -234,4 +339,6 @@ class Isolation:
 
     def close(self) -> None:
         """Close the connections whose event loops still live."""
+        self._commits.close()
         self._rollback.disconnect()
+        self._watch.close()

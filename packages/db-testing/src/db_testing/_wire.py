@@ -210,6 +210,8 @@ class LiveWire:
         """Closes the wire when its loop closes."""
         self.turn = asyncio.Lock()
         self.open: set[Transaction] = set()
+        self.answer: bool | None = None
+        """Whether the question of the last reset selected a row; None if there was none."""
         self.schema_changed = False
         """Whether a statement since the last reset may have changed the schema."""
         self.catalog = catalog
@@ -486,8 +488,11 @@ class LiveWire:
         transaction.ended.set()
         self.open.discard(transaction)
 
-    async def reset(self, patience: float) -> bool:
-        """Roll back, restore what a rollback does not; tell whether the wire can be used again."""
+    async def reset(self, patience: float, question: str | None = None) -> bool:
+        """Roll back, restore what a rollback does not; tell whether the wire can be used again.
+
+        `question` is asked in the same round trip: a statement that selects a row, or none.
+        """
         for transaction in list(self.open):
             self.end(transaction)
         try:
@@ -502,9 +507,12 @@ class LiveWire:
             if self.wire.is_closed() or self.escaped:
                 return False
             if self._begun:
-                await self.wire.execute(
-                    f"ROLLBACK TO {BASE};{self.catalog.RESET}", timeout=patience
-                )
+                script = f"ROLLBACK TO {BASE};{self.catalog.RESET}"
+                if question is None:
+                    await self.wire.execute(script, timeout=patience)
+                else:
+                    answer = await self.wire.execute(f"{script};{question}", timeout=patience)
+                    self.answer = answer != "SELECT 0"
             if self.schema_changed:
                 # Plans, and what asyncpg knows of types, may be of a schema that is gone.
                 await self.wire.reload_schema_state()

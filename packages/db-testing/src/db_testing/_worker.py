@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _naming, _server, _template
 from ._admin import Admin
+from ._escapes import Watch
 from ._isolation import Isolation
 from .errors import ServerError
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterator
+
     from ._server import Server
     from ._settings import IsolationName, Settings
     from .errors import SandboxError
@@ -42,11 +46,40 @@ class Worker:
         for application in self._applications.values():
             application.isolation.begin(test, kind)
 
-    def end(self) -> list[SandboxError]:
-        """Undo the test, and return what rollback isolation could not do for it."""
+    def end(self, *, connects: bool = False) -> list[SandboxError]:
+        """Undo the test, and return what rollback isolation could not do for it.
+
+        `connects` says whether the test has what it needs to connect by itself.
+        """
         self._test = None
-        failures = [application.isolation.end() for application in self._applications.values()]
+        failures = [
+            application.isolation.end(connects=connects)
+            for application in self._applications.values()
+        ]
         return [failure for failure in failures if failure is not None]
+
+    @property
+    def users(self) -> set[asyncio.Task[Any]]:
+        """The tasks that hold a transaction of the running test."""
+        return {task for used in self._applications.values() for task in used.isolation.users}
+
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The event loops from which the running test has used a database."""
+        loops = [used.isolation.loop for used in self._applications.values()]
+        return [loop for loop in loops if loop is not None]
+
+    def take_leaks(self) -> list[str]:
+        """Return what the last test has left behind, once."""
+        return [leak for used in self._applications.values() for leak in used.isolation.take_leaks()]
+
+    @contextlib.contextmanager
+    def others(self) -> Iterator[None]:
+        """Let what is done meanwhile be a wider fixture's, and not the test's."""
+        with contextlib.ExitStack() as stack:
+            for application in self._applications.values():
+                stack.enter_context(application.isolation.others())
+            yield
 
     @property
     def applications(self) -> list[Application]:
@@ -75,6 +108,10 @@ class Worker:
                 self._server = _server.acquire(self._settings.server)
             self._admin = Admin(self._server.url)
             _template.reap(self._admin)
+        elif self._admin.revive():
+            # The locks that keep others from reaping these databases were the lost session's.
+            for application in self._applications.values():
+                _template.keep(self._admin, application.database)
         return self._admin
 
     def _create(self, admin: Admin, schema: SchemaLike, fingerprint: str) -> Application:
@@ -89,7 +126,8 @@ class Worker:
             database,
             Isolation(
                 admin.url.set(database=database),
-                renew=lambda: _template.renew(admin, schema, fingerprint, database),
+                renew=lambda: _template.renew(self._connect(), schema, fingerprint, database),
+                watch=Watch(admin, admin.url.set(database=database)),
             ),
         )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 WORKER_FIGURES = "db_testing_figures"
+WORKER_LEAKS = "db_testing_leaks"
 
 _db_application = pytest.fixture(scope="session")(_fixtures._db_application)  # noqa: SLF001
 test_database_url = pytest.fixture(scope="session")(_fixtures.test_database_url)
@@ -67,9 +68,25 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Put a database test's asynchronous fixtures on the same loop."""
+    """Put a database test's asynchronous fixtures on the same loop; tell whose their work is."""
+    config = request.config
     with _loops.fixture_on_session_loop(fixturedef, request):
-        return (yield)
+        if fixturedef.scope == "function":
+            value = yield
+        else:
+            with _state.others(config):
+                value = yield
+    _state.has_loop(fixturedef, config, value)
+    return value
+
+
+def pytest_fixture_post_finalizer(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> None:
+    """Let what a wider fixture did at its end be nobody's."""
+    if fixturedef.scope != "function":
+        with _state.others(request.config):
+            pass
 
 
 @pytest.hookimpl(wrapper=True)
@@ -91,20 +108,29 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is not None:
         figures = _state.summary(session.config)
         output[WORKER_FIGURES] = (figures.tests, figures.seconds)
+        output[WORKER_LEAKS] = figures.leaks
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Add an xdist worker's figures."""
-    figures = getattr(node, "workeroutput", {}).get(WORKER_FIGURES)
+    output = getattr(node, "workeroutput", {})
+    figures = output.get(WORKER_FIGURES)
     if figures is not None:
-        _state.summary(node.config).add(*figures)
+        summary = _state.summary(node.config)
+        summary.add(*figures)
+        summary.leaks += [(test, what) for test, what in output.get(WORKER_LEAKS, ())]
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print the one line."""
+    """Print the one line, and what tests have left behind."""
+    leaks = _state.summary(config).leak_lines()
+    if leaks:
+        terminalreporter.section("left behind by tests")
+        for leak in leaks:
+            terminalreporter.write_line(leak)
     line = _state.summary(config).line()
     if line is not None:
         terminalreporter.write_line(line)
