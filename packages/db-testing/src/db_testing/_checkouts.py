@@ -6,7 +6,6 @@ the garbage collector meets them, in whichever test runs by then.
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +32,7 @@ class Checkouts:
         self.watching = False
         """Whether what is taken now is the test's own, and not a wider fixture's."""
         self._out: dict[Any, tuple[weakref.ref[Any], str]] = {}
-        self._detached: list[tuple[Any, str]] = []
+        self._detached: list[tuple[weakref.ref[Any], Any, str]] = []
         self._collected: list[str] = []
         event.listen(engine, "checkout", self._checkout)
         event.listen(engine, "checkin", self._checkin)
@@ -62,41 +61,44 @@ class Checkouts:
             # SQLAlchemy detaches what the garbage collector met, and has just warned of it.
             self._collected.append(line)
         else:
-            self._detached.append((connection, line))
+            self._detached.append((fairy, connection, line))
 
     def end(self) -> list[str]:
         """Cut loose what was not given back, and say what it was."""
         self.watching = False
         said = [f"the connection taken at {line} was lost to the garbage collector"
                 for line in self._collected]
-        said += [
-            self._say(connection.driver_connection, line, "was detached and never closed")
-            for connection, line in self._detached
-            if not connection.driver_connection.is_closed()
-        ]
         out, self._out = self._out, {}
-        self._detached, self._collected = [], []
+        detached, self._detached, self._collected = self._detached, [], []
+        for fairy_of, connection, line in detached:
+            if not connection.driver_connection.is_closed():
+                said.append(_say(connection.driver_connection, line, "was detached, never closed"))
+                _cut_loose(fairy_of())
         for fairy_of, line in out.values():
             fairy = fairy_of()
             connection = getattr(fairy, "dbapi_connection", None)
-            if fairy is None or connection is None:
-                continue
-            said.append(self._say(connection.driver_connection, line, "was never given back"))
-            if is_virtual(connection.driver_connection):
-                # What still uses it is told by the sandbox that the test has ended.
-                fairy.detach()
-            else:
-                # The real connection is closed; whoever closes this one later does nothing.
-                fairy.invalidate()
+            if connection is not None:
+                said.append(_say(connection.driver_connection, line, "was never given back"))
+                _cut_loose(fairy)
         return said
 
-    def _say(self, connection: Any, line: str, what: str) -> str:
-        begun = getattr(connection, "current_transaction", None)
-        where = ""
-        if begun is not None:
-            where = f", with the transaction begun at {begun.origin}"
-        else:
-            # A connection that is closed already does not say.
-            with contextlib.suppress(AttributeError):
-                where = ", in a transaction" if connection.is_in_transaction() else ""
-        return f"the connection taken at {line} {what}{where}"
+
+def _cut_loose(fairy: Any) -> None:
+    """Let nobody return or collect a connection into the pool any more."""
+    if fairy is None:
+        return
+    if is_virtual(fairy.dbapi_connection.driver_connection):
+        # What still uses it is told by the sandbox that the test has ended.
+        fairy.detach()
+    else:
+        # The real connection will be closed; whoever closes this one later does nothing.
+        fairy.invalidate()
+
+
+def _say(connection: Any, line: str, what: str) -> str:
+    begun = getattr(connection, "current_transaction", None)
+    if begun is not None:
+        where = f", with the transaction begun at {begun.origin}"
+    else:
+        where = ", in a transaction" if connection.is_in_transaction() else ""
+    return f"the connection taken at {line} {what}{where}"

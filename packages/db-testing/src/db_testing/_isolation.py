@@ -15,6 +15,7 @@ from ._admin import PATIENCE, connect
 from ._checkouts import Checkouts
 from ._commits import Commits
 from ._sandbox import MARKER, Sandbox
+from ._tasks import generators_closed
 from ._template import LOCK_TIMEOUT
 from ._virtual import VirtualConnection
 from .errors import DBTestingError, SandboxEscapeError
@@ -253,7 +254,7 @@ class Isolation:
 
         `connects` says whether the test has what it needs to connect by itself.
         """
-        failure = self._end()
+        failure = self._end(connects=connects)
         if failure is None and self._kind is self._rollback:
             failure = self._escaped(connects=connects)
         return failure
@@ -288,7 +289,7 @@ class Isolation:
     async def _collect(self) -> None:
         self._leaks += self._checkouts.end()
 
-    def _end(self) -> SandboxError | None:
+    def _end(self, *, connects: bool) -> SandboxError | None:
         closing = [*self._closing, self._collect]
         self._closing = []
         kind, loop = self._kind, self._kind.loop
@@ -297,6 +298,8 @@ class Isolation:
                 self._close_without_loop(closing)
             self._checkouts.watching = False
             kind.abandon()
+            if kind is not self._rollback and (connects or self._commits.seen):
+                self._renew_database()
             return kind.failure
         started = time.perf_counter()
         if loop.is_running():
@@ -306,7 +309,7 @@ class Isolation:
             kind.abandon()
             self._close_without_loop(closing)
         else:
-            loop.run_until_complete(kind.undo(closing))
+            loop.run_until_complete(self._undo(kind, closing))
         if loop is not self._last_loop:
             # What the pool keeps may be bound to the loop of its last use.
             self._forget_pool()
@@ -316,6 +319,10 @@ class Isolation:
         self.tests += 1
         self.seconds += time.perf_counter() - started
         return kind.failure
+
+    async def _undo(self, kind: Kind, closing: list[Close]) -> None:
+        await generators_closed()
+        await kind.undo(closing)
 
     def _renew_database(self) -> None:
         self._forget_pool()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import uuid
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -120,7 +121,9 @@ def end(test: pytest.Item) -> None:
         if not loop.is_closed():
             stash[TASKS].share(loop)
     failures = worker.end(connects="test_database_url" in names)
-    leaks += worker.take_leaks()
+    # Lines of the project are shown as pytest shows its tests.
+    root = f"{test.config.rootpath}{os.sep}"
+    leaks = [leak.replace(root, "") for leak in leaks + worker.take_leaks()]
     summary(test.config).leaks += [(test.nodeid, leak) for leak in leaks]
     if test.stash.get(FAILED, False):
         return

@@ -11,12 +11,19 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import AsyncGenerator, Collection, Iterator
 
     Task = asyncio.Task[Any]
 
 PATIENCE: Final = 1.0
 """Seconds in which cancelled tasks must have ended."""
+
+
+async def _generator() -> AsyncGenerator[None]:
+    yield
+
+
+_CLOSING: Final = type(_generator().aclose())
 
 
 class Tasks:
@@ -106,6 +113,16 @@ async def _cancel(left: Any, said: dict[Task, str]) -> None:
             said[task] += f" and has survived its cancellation for {PATIENCE:g} s"
         elif not task.cancelled() and (error := task.exception()) is not None:
             said[task] += f"; its cancellation made it raise {type(error).__name__}: {error}"
+
+
+async def generators_closed() -> None:
+    """Give asynchronous generators that were left half-way the moment that closes them.
+
+    The loop closes what the garbage collector finds, each in a task; they are the test's.
+    """
+    closing = [task for task in asyncio.all_tasks() if isinstance(task.get_coro(), _CLOSING)]
+    if closing:
+        await asyncio.wait(closing, timeout=PATIENCE)
 
 
 def _describe(task: Task) -> str:
