@@ -33,7 +33,6 @@ PATIENCE: Final = 30.0
 """Seconds for a server to become ready that says it is not yet."""
 
 
-_NOT_YET: Final = (asyncpg.CannotConnectNowError,)
 _GONE: Final = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
@@ -56,7 +55,9 @@ async def connect(
     while True:
         try:
             return await asyncpg.connect(**({"timeout": 15} | options | connect_options(url)))
-        except _GONE if gone else _NOT_YET:
+        except _GONE as error:
+            if not (gone or isinstance(error, asyncpg.CannotConnectNowError)):
+                raise
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(0.02)
@@ -86,13 +87,13 @@ class Admin:
         self._thread.start()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         try:
-            self._connection = self.run(self._connect, False)
+            self._connection = self.run(self._connect)
             self._check_version()
         except BaseException:
             self.close()
             raise
 
-    def revive(self) -> bool:
+    def revive(self, *, patience: float = PATIENCE) -> bool:
         """Connect again if the server has gone and come back; tell whether it had.
 
         The locks of the lost session are lost with it.
@@ -102,7 +103,7 @@ class Admin:
         """
         lost = self.run(self._is_lost)
         if lost:
-            self._connection = self.run(self._connect, True)
+            self._connection = self.run(lambda: self._connect(patience, gone=True))
         return lost
 
     async def _is_lost(self) -> bool:
@@ -112,10 +113,11 @@ class Admin:
             self.connection.terminate()
         return self.connection.is_closed()
 
-    async def _connect(self, gone: bool) -> Any:  # noqa: FBT001  # run() passes positions
+    async def _connect(self, patience: float = PATIENCE, *, gone: bool = False) -> Any:
         try:
             return await connect(
                 self.url,
+                patience=patience,
                 gone=gone,
                 server_settings={"application_name": f"db-testing process {os.getpid()}"},
             )

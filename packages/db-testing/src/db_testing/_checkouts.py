@@ -66,8 +66,10 @@ class Checkouts:
     def end(self) -> list[str]:
         """Cut loose what was not given back, and say what it was."""
         self.watching = False
-        said = [f"the connection taken at {line} was lost to the garbage collector"
-                for line in self._collected]
+        said = [
+            f"the connection taken at {line} was lost to the garbage collector"
+            for line in self._collected
+        ]
         out, self._out = self._out, {}
         detached, self._detached, self._collected = self._detached, [], []
         for fairy_of, connection, line in detached:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
     from sqlalchemy.pool import Pool
 
+
 class Commits:
     """What engines of this process have committed for real in one database, during a test."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 
+from ._admin import PATIENCE as RETURN
 from ._admin import connect
 
 if TYPE_CHECKING:
@@ -96,8 +97,11 @@ class Picture:
     sequences: dict[str, int | None]
     schema: dict[str, Rows]
 
-    def difference(self, later: Picture, *, sequences: bool = True) -> str | None:
-        """Say what another picture has that this one has not."""
+    def difference(self, later: Picture) -> str | None:
+        """Say what a later picture has that this one has not, but for positions of sequences.
+
+        Those move without a commit.
+        """
         said = [
             _difference(self.rows.get(table, Rows(0, 0)), later.rows.get(table, Rows(0, 0)), table)
             for table in sorted(self.rows.keys() | later.rows.keys())
@@ -105,11 +109,6 @@ class Picture:
         if self.schema != later.schema:
             said.append("a change of the schema (DDL)")
         changes = [change for change in said if change]
-        if not changes and sequences and self.sequences != later.sequences:
-            moved = [
-                name for name, last in later.sequences.items() if self.sequences.get(name) != last
-            ]
-            changes = [f"the position of the sequence {name}" for name in moved]
         return ", ".join(changes[:8]) + (" and more" if changes[8:] else "") if changes else None
 
 
@@ -135,12 +134,17 @@ class Watch:
     """Whether something that is not a test's may have happened since the last look."""
     pristine: bool = True
     """Whether the database is as it was cloned, and no fixture has committed anything."""
+    changed: bool = False
+    """Whether fixtures have committed something since this was last set to false."""
+    sequences_moved: bool = False
+    """Whether the last look found positions of sequences that are not those of the beginning."""
     _renewed: bool = True
     _connection: Connection | None = None
     _database: int = 0
     _last: int | None = None
     """The last transaction committed in the cluster that has been looked into."""
     _picture: Picture | None = None
+    _patience: float = RETURN
     _idle: set[tuple[int, Any]] = field(default_factory=set)
     """Transactions of wider fixtures: process and beginning."""
 
@@ -179,14 +183,12 @@ class Watch:
         """
         return self.admin.run(self._moved)
 
-    def look(
-        self, *, ours: Collection[int] = (), sequences: bool = True
-    ) -> tuple[str | None, list[str]]:
+    def look(self, *, ours: Collection[int] = ()) -> tuple[str | None, list[str]]:
         """Say what was committed in this database, and what was left open, and end the latter.
 
-        `ours` are server processes that do not count, and `sequences` tells whether positions do.
+        `ours` are server processes that do not count.
         """
-        return self.admin.run(self._look, ours, sequences)
+        return self.admin.run(self._look, ours)
 
     def close(self) -> None:
         """Disconnect."""
@@ -198,8 +200,11 @@ class Watch:
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
+            # A server that does not come back is waited for only once.
+            patience, self._patience = self._patience, 0.0
             self._connection = await connect(
                 self.url,
+                patience=patience,
                 gone=self._connection is not None,
                 command_timeout=PATIENCE,
                 server_settings={
@@ -207,6 +212,7 @@ class Watch:
                     "lock_timeout": f"{PATIENCE / 2:g}s",
                 },
             )
+            self._patience = RETURN
             self._database = await self._connection.fetchval(
                 "SELECT oid FROM pg_database WHERE datname = current_database()"
             )
@@ -220,8 +226,8 @@ class Watch:
             return
         last = await self._last_commit(connection)
         picture = await _picture(connection)
-        if not renewed and self._picture is not None and self._picture.difference(picture):
-            self.pristine = False
+        if not renewed and self._picture is not None and self._picture != picture:
+            self.pristine, self.changed = False, True
         self._last, self._picture = last, picture
         self._idle = set(await self._idle_now(connection))
 
@@ -241,11 +247,7 @@ class Watch:
         rows = await connection.fetch(_IDLE.format(database=self._database), list(ours))
         return {(row["pid"], row["xact_start"]): row for row in rows}
 
-    async def _look(
-        self,
-        ours: Collection[int],
-        sequences: bool,  # noqa: FBT001  # run() passes positions
-    ) -> tuple[str | None, list[str]]:
+    async def _look(self, ours: Collection[int]) -> tuple[str | None, list[str]]:
         connection = await self._connected()
         left = await self._end_idle(connection, ours)
         last = await self._last_commit(connection)
@@ -254,7 +256,8 @@ class Watch:
         except asyncpg.LockNotAvailableError as error:
             return f"something unknown, since it is still locked ({error}),", left
         assert self._picture is not None  # noqa: S101  # begin() has come before
-        what = self._picture.difference(picture, sequences=sequences)
+        what = self._picture.difference(picture)
+        self.sequences_moved = self._picture.sequences != picture.sequences
         if what is None:
             self._last = last
         return what, left

@@ -208,6 +208,11 @@ class Isolation:
         chosen = self._kinds[kind]
         if chosen is self._rollback:
             self._watch.begin()
+            if self._watch.changed:
+                # What is put back after a test is from now on what fixtures have committed.
+                self._rollback.disconnect()
+                self._rollback.sandbox.read_again()
+                self._watch.changed = False
         self._commits.clear()
         self._checkouts.watching = True
         if chosen is not self._kind:
@@ -244,6 +249,11 @@ class Isolation:
                 if watching and self._kind is self._rollback:
                     self._watch.begin()
 
+    @property
+    def lost(self) -> bool:
+        """Whether the last test's wire was given up, for whatever reason."""
+        return self._rollback.sandbox.lost
+
     def take_leaks(self) -> list[str]:
         """Return what the last test has left behind, once."""
         leaks, self._leaks = self._leaks, []
@@ -269,14 +279,16 @@ class Isolation:
         what, left = self._look(certain=bool(lines) or sandbox.moved is True)
         self._leaks += left
         if what is None:
+            if self._watch.sequences_moved:
+                sandbox.restore_sequences()
             return None
         by = f"the commit at {lines[0]}" if lines else "a connection that is not the sandbox's"
         lost = "" if self._watch.pristine else " What wider fixtures had committed is gone with it."
         self._renew_database()
         return SandboxEscapeError(
             f"{self._test} has really committed {what}, by {by}: no rollback can undo that, so "
-            f"the database was replaced by a new clone.{lost} Use db_engine instead, or db_bind for "
-            f"an engine of the application's own; or add {MARKER} to the test."
+            f"the database was replaced by a new clone.{lost} Use db_engine instead, or db_bind "
+            f"for an engine of the application's own; or add {MARKER} to the test."
         )
 
     def _look(self, *, certain: bool = False) -> tuple[str | None, list[str]]:
@@ -284,7 +296,7 @@ class Isolation:
             return None, []
         sandbox = self._rollback.sandbox
         ours = [*sandbox.discarded, *sandbox.processes]
-        return self._watch.look(ours=ours, sequences=not (sandbox.lost or sandbox.used))
+        return self._watch.look(ours=ours)
 
     async def _collect(self) -> None:
         self._leaks += self._checkouts.end()

@@ -69,12 +69,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import asyncpg
-import greenlet
+import greenlet  # type: ignore[import-untyped]
 
 from . import _statements
+from ._blockers import Blockers
 from ._catalog import Catalog
 from ._wire import Codec, Codecs, Frame, LiveWire, Transaction, Wire, ended_or_orphaned
 from .errors import (
+    SandboxBlockedError,
     SandboxClosedError,
     SandboxConflictError,
     SandboxDeadlockError,
@@ -271,6 +273,15 @@ class Sandbox:
         if live is not None and live.guard is not None:
             await live.guard.aclose()
 
+    def restore_sequences(self) -> None:
+        """Put every sequence back before the next statement of a test."""
+        self._sequences_moved = True
+
+    def read_again(self) -> None:
+        """Take the database as it is when the next wire is opened for what it was at first."""
+        self._catalog = None
+        self._sequences_moved = False
+
     @property
     def discarded(self) -> list[int]:
         """The server processes of wires that were given up, and may not have noticed yet."""
@@ -421,11 +432,15 @@ class Sandbox:
                     f"or cancel what outlives the test."
                 )
             self._check_usable(transaction)
+            blockers = Blockers(self._connect, live.pid)
             try:
-                result = await live.perform(transaction, operation, reads=reads, cursor=cursor)
+                with blockers.watching():
+                    result = await live.perform(transaction, operation, reads=reads, cursor=cursor)
             except BaseException as error:
                 self._inspect(live, epoch, sql)
-                better = self._explained(error, live, transaction, sql)
+                better = self._blocked(error, blockers, transaction, sql) or self._explained(
+                    error, live, transaction, sql
+                )
                 if better is not None:
                     raise better from error
                 raise
@@ -469,6 +484,21 @@ class Sandbox:
                 f"test wrote is really committed. Add {MARKER} to {self._test}."
             ),
             broken=True,
+        )
+
+    def _blocked(
+        self, error: BaseException, blockers: Blockers, transaction: Transaction, sql: str
+    ) -> SandboxBlockedError | None:
+        """Name both sides where a connection that is not the sandbox's held a lock for too long."""
+        if not isinstance(error, asyncpg.LockNotAvailableError) or not blockers.names:
+            return None
+        return self._fail(
+            SandboxBlockedError(
+                f"{_shorten(sql)!r} at {caller()}, in {transaction}, waited in vain for a lock "
+                f"({error}) that a connection which is not the sandbox's held: "
+                f"{', '.join(blockers.names)}. End its transaction first, use db_engine for both, "
+                f"or add {MARKER} to {self._test}."
+            )
         )
 
     def _explained(

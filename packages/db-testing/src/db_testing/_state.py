@@ -130,7 +130,8 @@ def end(test: pytest.Item) -> None:
     if failures:
         pytest.fail(str(failures[0]), pytrace=False)
     if leaks and settings(test.config).leaks == "error":
-        pytest.fail(f"db-testing: {test.nodeid} left behind\n  " + "\n  ".join(leaks), pytrace=False)
+        lines = [f"db-testing: {test.nodeid} left behind", *leaks]
+        pytest.fail("\n  ".join(lines), pytrace=False)
 
 
 def has_loop(fixturedef: pytest.FixtureDef[Any], config: pytest.Config, value: object) -> None:

@@ -56,6 +56,8 @@ class Worker:
             application.isolation.end(connects=connects)
             for application in self._applications.values()
         ]
+        if any(application.isolation.lost for application in self._applications.values()):
+            self._connect()
         return [failure for failure in failures if failure is not None]
 
     @property
@@ -71,7 +73,8 @@ class Worker:
 
     def take_leaks(self) -> list[str]:
         """Return what the last test has left behind, once."""
-        return [leak for used in self._applications.values() for leak in used.isolation.take_leaks()]
+        used = [application.isolation for application in self._applications.values()]
+        return [leak for isolation in used for leak in isolation.take_leaks()]
 
     @contextlib.contextmanager
     def others(self) -> Iterator[None]:
@@ -144,6 +147,8 @@ class Worker:
                 steps.callback(server.release)
             if admin is not None:
                 steps.callback(admin.close)
+                with contextlib.suppress(ServerError):
+                    admin.revive(patience=0)
             for application in applications.values():
                 assert admin is not None  # noqa: S101  # it made them
                 steps.callback(_drop, admin, application.database)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import pytest
+from db_testing import _blockers, _isolation
 
 if TYPE_CHECKING:
+    import pytest
+
     from .conftest import Suite
 
 IN_ORDER = ("-p", "no:randomly")
@@ -45,6 +47,7 @@ def test_commits_of_other_workers_are_no_escape(suite: Suite) -> None:
     result = pytester.runpytest_subprocess(*IN_ORDER, "-n", "2")
     result.assert_outcomes(passed=20 + 20, errors=len(ESCAPED))
 
+
 def test_rows_of_wider_fixtures_are_no_escape(suite: Suite) -> None:
     """What fixtures of module or session commit for real, even during a test, stays."""
     pytester = suite("escapes_wider", mode="auto")
@@ -61,11 +64,47 @@ def test_transaction_left_open_elsewhere(suite: Suite) -> None:
     started = time.monotonic()
     result = pytester.runpytest(*IN_ORDER)
     result.assert_outcomes(passed=4)
-    result.stdout.fnmatch_lines(
+    result.stdout.fnmatch_lines_random(
         [
             "*= left behind by tests =*",
-            "*::test_lock: a connection that is not the sandbox's (process *, the other one) was "
-            "left in a transaction after 'LOCK TABLE item'; its process was ended",
+            "*::test_lock: a connection that is not the sandbox's (process *, the other one) was *",
+            "*::test_lock: *was left in a transaction after 'LOCK TABLE item'; its process was *",
         ]
     )
     assert time.monotonic() - started < 10  # lock_timeout
+
+
+def test_both_sides_of_a_lock_are_named(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement that waits for another connection's row in vain says which, and what it did."""
+    monkeypatch.setattr(_isolation, "LOCK_TIMEOUT", "2s")
+    monkeypatch.setattr(_blockers, "SUSPICION", 0.2)
+    pytester = suite("blocked", mode="auto")
+    result = pytester.runpytest(*IN_ORDER)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*SandboxBlockedError: 'INSERT INTO item *' at *test_blocked.py:*, in the * begun at *"
+            "test_blocked.py:* waited in vain for a lock (* lock timeout) that a connection which "
+            "is not the sandbox's held: process * (the other one, idle in transaction, last "
+            'statement: "INSERT INTO item (name) VALUES (\'a\')"). *isolation="commit"* to *'
+        ]
+    )
+
+
+def test_other_side_of_a_lock_does_not_wait_for_ever(suite: Suite) -> None:
+    """Any connection to a worker's database has a bound on its waits for locks."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from sqlalchemy import text
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        async def test_bound(test_database_url):
+            engine = create_async_engine(test_database_url)
+            async with engine.connect() as connection:
+                assert (await connection.execute(text("SHOW lock_timeout"))).scalar_one() == "10s"
+            await engine.dispose()
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=1)

@@ -33,6 +33,7 @@ def settings(embedded: Embedded, run: str = "r") -> _settings.Settings:
         isolation="rollback",
         schema=None,
         session_options=None,
+        leaks="report",
         project="p",
         run=run,
         worker="main",

@@ -31,7 +31,7 @@ async def is_clean(engine: AsyncEngine) -> None:
 async def raw(url: str, *statements: str) -> None:
     options = dict(make_url(url).query)
     connection = await asyncpg.connect(
-        user="postgres", host=options["host"], database=make_url(url).database
+        user="postgres", host=str(options["host"]), database=make_url(url).database
     )
     try:
         for statement in statements:
@@ -96,9 +96,7 @@ async def test_after_raw(db_engine: AsyncEngine) -> None:
 
 async def test_subprocess(db: AsyncSession, test_database_url: str) -> None:
     await db.execute(COUNT)
-    program = (
-        "import asyncio, sys, test_escapes as t; asyncio.run(t.raw(sys.argv[1], t.INSERT))"
-    )
+    program = "import asyncio, sys, test_escapes as t; asyncio.run(t.raw(sys.argv[1], t.INSERT))"
     subprocess.run([sys.executable, "-c", program, test_database_url], check=True)  # noqa: ASYNC221
 
 
@@ -119,14 +117,13 @@ async def test_after_ddl(db_engine: AsyncEngine, test_database_url: str) -> None
 
 async def test_rolled_back(db: AsyncSession, test_database_url: str) -> None:
     await db.execute(COUNT)
-    await raw(test_database_url, "BEGIN", "DELETE FROM item", "ROLLBACK")
-
-
-async def test_commit_elsewhere(db: AsyncSession, test_database_url: str) -> None:
-    await db.execute(COUNT)
-    url = make_url(test_database_url).set(database="postgres")
-    elsewhere = str(url)
+    await raw(test_database_url, "BEGIN", INSERT, "ROLLBACK")
+    elsewhere = str(make_url(test_database_url).set(database="postgres"))
     await raw(elsewhere, "BEGIN", "SELECT pg_current_xact_id()", "COMMIT")
+
+
+async def test_after_rolled_back(db_engine: AsyncEngine) -> None:
+    await is_clean(db_engine)
 
 
 async def test_without_the_sandbox(test_database_url: str) -> None:

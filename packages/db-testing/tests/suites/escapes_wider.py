@@ -16,7 +16,7 @@ COUNT = select(func.count()).select_from(Item)
 async def raw(url: str, *statements: str) -> None:
     options = dict(make_url(url).query)
     connection = await asyncpg.connect(
-        user="postgres", host=options["host"], database=make_url(url).database
+        user="postgres", host=str(options["host"]), database=make_url(url).database
     )
     for statement in statements:
         await connection.execute(statement)
@@ -30,9 +30,9 @@ async def row_of_the_session(test_database_url: str) -> None:
 
 @pytest_asyncio.fixture(scope="class")
 async def row_of_the_class(test_database_url: str) -> AsyncIterator[None]:
-    await raw(test_database_url, "INSERT INTO item (id, name) VALUES (102, 'class')")
+    await raw(test_database_url, "INSERT INTO item (name) VALUES ('class')")
     yield
-    await raw(test_database_url, "DELETE FROM item WHERE id = 102")
+    await raw(test_database_url, "DELETE FROM item WHERE name = 'class'")
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -42,15 +42,23 @@ async def row_of_the_module(test_database_url: str) -> None:
 
 async def test_first(db: AsyncSession) -> None:
     assert (await db.execute(COUNT)).scalar_one() == 1
+    db.add(Item(name="a"))
+    await db.commit()
 
 
 @pytest.mark.usefixtures("row_of_the_class")
 class TestClass:
     async def test_first(self, db: AsyncSession) -> None:
         assert (await db.execute(COUNT)).scalar_one() == 2
+        db.add(Item(name="b"))
+        await db.commit()
 
     async def test_second(self, db: AsyncSession) -> None:
         assert (await db.execute(COUNT)).scalar_one() == 2
+        db.add(item := Item(name="b"))
+        await db.commit()
+        await db.refresh(item)
+        assert item.id == 2  # after the row of the class
 
 
 def test_late(request: pytest.FixtureRequest, db_engine: object) -> None:

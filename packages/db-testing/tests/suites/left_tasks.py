@@ -1,5 +1,7 @@
 """Each first test leaves a task behind; each second one is clean."""
 
+# ruff: noqa: RUF006  # only the loop knows these tasks
+
 import asyncio
 from collections.abc import AsyncIterator
 
@@ -41,7 +43,7 @@ async def test_waiting(db: AsyncSession) -> None:
         await until_ended()
 
     await db.execute(COUNT)
-    asyncio.create_task(listener(), name="waiting")
+    _ = asyncio.create_task(listener(), name="waiting")
 
 
 async def test_after_waiting(db_engine: AsyncEngine, worker: asyncio.Task[None]) -> None:
@@ -59,7 +61,7 @@ async def test_writing(db_sessionmaker: async_sessionmaker[AsyncSession]) -> Non
             while True:
                 await session.execute(COUNT)
 
-    asyncio.create_task(writer(), name="writing")
+    _ = asyncio.create_task(writer(), name="writing")
     await written.wait()
 
 
@@ -73,7 +75,7 @@ async def test_shielded(db: AsyncSession) -> None:
     async def outer() -> None:
         await asyncio.shield(asyncio.create_task(until_ended(), name="inside"))
 
-    asyncio.create_task(outer(), name="shielding")
+    _ = asyncio.create_task(outer(), name="shielding")
     await asyncio.sleep(0)
 
 
@@ -112,7 +114,7 @@ async def test_raising(db: AsyncSession) -> None:
         finally:
             raise ValueError("no")
 
-    asyncio.create_task(raising(), name="raising")
+    _ = asyncio.create_task(raising(), name="raising")
     await asyncio.sleep(0)
 
 
