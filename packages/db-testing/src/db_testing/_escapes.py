@@ -183,6 +183,10 @@ class Watch:
         """
         return self.admin.run(self._moved)
 
+    def differs(self) -> bool:
+        """Tell whether anything was committed in this database since the beginning."""
+        return self.moved() and self.admin.run(self._difference) is not None
+
     def look(self, *, ours: Collection[int] = ()) -> tuple[str | None, list[str]]:
         """Say what was committed in this database, and what was left open, and end the latter.
 
@@ -250,17 +254,21 @@ class Watch:
     async def _look(self, ours: Collection[int]) -> tuple[str | None, list[str]]:
         connection = await self._connected()
         left = await self._end_idle(connection, ours)
+        return await self._difference(), left
+
+    async def _difference(self) -> str | None:
+        connection = await self._connected()
         last = await self._last_commit(connection)
         try:
             picture = await _picture(connection)
         except asyncpg.LockNotAvailableError as error:
-            return f"something unknown, since it is still locked ({error}),", left
+            return f"something unknown, since it is still locked ({error}),"
         assert self._picture is not None  # noqa: S101  # begin() has come before
         what = self._picture.difference(picture)
         self.sequences_moved = self._picture.sequences != picture.sequences
         if what is None:
             self._last = last
-        return what, left
+        return what
 
     async def _end_idle(self, connection: Connection, ours: Collection[int]) -> list[str]:
         """End the transactions that others have left open, and say what they were."""

@@ -239,7 +239,7 @@ class Isolation:
         """Let what is done meanwhile be a wider fixture's, and not the test's."""
         watching, self._checkouts.watching = self._checkouts.watching, False
         # What the test itself has committed until now stays its own.
-        spoilt = watching and self._kind is self._rollback and self._look()[0] is not None
+        spoilt = watching and self._kind is self._rollback and self._watch.differs()
         try:
             yield
         finally:
@@ -276,7 +276,9 @@ class Isolation:
             return None
         if sandbox.moved is None and not (connects or lines or sandbox.lost):
             return None
-        what, left = self._look(certain=bool(lines) or sandbox.moved is True)
+        if not (lines or sandbox.moved or self._watch.moved()):
+            return None
+        what, left = self._watch.look(ours=[*sandbox.discarded, *sandbox.processes])
         self._leaks += left
         if what is None:
             if self._watch.sequences_moved:
@@ -290,13 +292,6 @@ class Isolation:
             f"the database was replaced by a new clone.{lost} Use db_engine instead, or db_bind "
             f"for an engine of the application's own; or add {MARKER} to the test."
         )
-
-    def _look(self, *, certain: bool = False) -> tuple[str | None, list[str]]:
-        if not (certain or self._watch.moved()):
-            return None, []
-        sandbox = self._rollback.sandbox
-        ours = [*sandbox.discarded, *sandbox.processes]
-        return self._watch.look(ours=ours)
 
     async def _collect(self) -> None:
         self._leaks += self._checkouts.end()

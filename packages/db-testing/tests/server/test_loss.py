@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _server
+from db_testing import _cluster, _server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,28 +45,43 @@ class Losses:
         return restart
 
 
+def run(
+    suite: str, embedded: Embedded, pytester: pytest.Pytester, *arguments: str
+) -> pytest.RunResult:
+    """Run a suite on a server of its own."""
+    embedded.acquire()
+    url = _server._embedded(embedded.cluster).render_as_string()
+    pytester.makeini(INI)
+    pytester.makepyfile(models=(SUITES / "models.py").read_text())
+    pytester.makeconftest((SUITES / "app_conftest.py").read_text())
+    pytester.makepyfile(**{f"test_{suite}": (SUITES / f"{suite}.py").read_text()})
+    return pytester.runpytest_inprocess(
+        f"--db-server={url}", "-p", "no:randomly", *arguments, plugins=[Losses(embedded)]
+    )
+
+
 @pytest.mark.parametrize("loss", ["terminated", "crash", "restart"])
 @pytest.mark.parametrize("isolation", ["rollback", "commit"])
 def test_loss_fails_one_test(
     embedded: Embedded, pytester: pytest.Pytester, loss: str, isolation: str
 ) -> None:
     """The tests before and after it pass, in a clean database, whatever was lost."""
-    embedded.acquire()
-    url = _server._embedded(embedded.cluster).render_as_string()
-    pytester.makeini(INI)
-    pytester.makepyfile(models=(SUITES / "models.py").read_text())
-    pytester.makeconftest((SUITES / "app_conftest.py").read_text())
-    pytester.makepyfile(test_loss=(SUITES / "loss.py").read_text())
-    result = pytester.runpytest_inprocess(
-        f"--db-server={url}",
-        f"--db-isolation={isolation}",
-        "-p",
-        "no:randomly",
-        "-k",
-        f"clean or {loss}",
-        plugins=[Losses(embedded)],
+    result = run(
+        "loss", embedded, pytester, f"--db-isolation={isolation}", "-k", f"clean or {loss}"
     )
     result.assert_outcomes(passed=4, failed=1, deselected=2)
     result.stdout.fnmatch_lines([f"FAILED test_loss.py::test_{loss} *"])
     left = embedded.query("SELECT count(*) FROM pg_database WHERE datname ~ '^dbt_.*_main$'")
     assert left == 0
+
+
+def test_server_that_does_not_tell_of_commits(
+    embedded: Embedded, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without track_commit_timestamp commits of this process's engines are blamed, no others."""
+    monkeypatch.setitem(_cluster.OPTIONS, "track_commit_timestamp", "off")
+    result = run("escapes", embedded, pytester, "-k", "second_engine or rolled_back")
+    result.assert_outcomes(passed=6, errors=2, deselected=14)
+    result.stdout.fnmatch_lines(
+        ["*::test_second_engine has really committed 1 row in item, by the commit at *"]
+    )
