@@ -33,6 +33,36 @@ PATIENCE: Final = 30.0
 """Seconds for a server to become ready that says it is not yet."""
 
 
+_GONE: Final = (
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.PostgresConnectionError,
+    ConnectionError,
+    FileNotFoundError,  # a unix socket
+)
+
+
+async def connect(
+    url: URL, *, patience: float = PATIENCE, gone: bool = False, **options: Any
+) -> asyncpg.Connection[asyncpg.Record]:
+    """Connect to a server, waiting `patience` seconds for one that says it is not ready yet.
+
+    That is a server that starts, as a container's does, or recovers from the loss of a process.
+    With `gone` one that is not there is waited for too: it was, and somebody may be restarting it.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return await asyncpg.connect(**({"timeout": 15} | options | connect_options(url)))
+        except _GONE as error:
+            if not (gone or isinstance(error, asyncpg.CannotConnectNowError)):
+                raise
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.02)
+
+
 def connect_options(url: URL) -> dict[str, Any]:
     """Translate a SQLAlchemy URL into the arguments of `asyncpg.connect`."""
     _, options = PGDialect_asyncpg().create_connect_args(url)
@@ -63,21 +93,34 @@ class Admin:
             self.close()
             raise
 
-    async def _connect(self) -> Any:
-        options: dict[str, Any] = {
-            "timeout": 15,
-            "server_settings": {"application_name": f"db-testing process {os.getpid()}"},
-        }
-        deadline = time.monotonic() + PATIENCE
+    def revive(self, *, patience: float = PATIENCE) -> bool:
+        """Connect again if the server has gone and come back; tell whether it had.
+
+        The locks of the lost session are lost with it.
+
+        Raises:
+            ServerError: it has not come back.
+        """
+        lost = self.run(self._is_lost)
+        if lost:
+            self._connection = self.run(lambda: self._connect(patience, gone=True))
+        return lost
+
+    async def _is_lost(self) -> bool:
         try:
-            while True:
-                try:
-                    return await asyncpg.connect(**(options | connect_options(self.url)))
-                except asyncpg.CannotConnectNowError:
-                    # It starts, as a container's does, or recovers from the loss of a process.
-                    if time.monotonic() > deadline:
-                        raise
-                await asyncio.sleep(0.02)
+            await self.connection.execute("SELECT", timeout=PATIENCE)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self.connection.terminate()
+        return self.connection.is_closed()
+
+    async def _connect(self, patience: float = PATIENCE, *, gone: bool = False) -> Any:
+        try:
+            return await connect(
+                self.url,
+                patience=patience,
+                gone=gone,
+                server_settings={"application_name": f"db-testing process {os.getpid()}"},
+            )
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise ServerError(
                 f"cannot connect to {self.shown_url}: {str(error) or type(error).__name__}. Is the "

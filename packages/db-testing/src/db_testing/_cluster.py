@@ -76,6 +76,8 @@ OPTIONS: Final = {
     "max_connections": "200",
     "shared_buffers": "64MB",
     "jit": "off",
+    # What a connection that is not the sandbox's has committed is noticed by it.
+    "track_commit_timestamp": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "lc_messages": "C",  # the watchdog reads the log

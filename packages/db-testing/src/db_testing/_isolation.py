@@ -12,31 +12,35 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from ._admin import connect_options
+from ._admin import PATIENCE as RETURN
+from ._admin import connect
+from ._checkouts import Checkouts
+from ._commits import Commits
 from ._pool import LoopPool
-from ._sandbox import Sandbox, caller
+from ._sandbox import MARKER, Sandbox, caller
 from ._states import States
+from ._tasks import generators_closed
+from ._template import LOCK_TIMEOUT
 from ._virtual import VirtualConnection
-from .errors import DataLayerError, DBTestingError, SandboxError
+from .errors import DataLayerError, DBTestingError, SandboxEscapeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 
     from sqlalchemy.engine import URL, Engine
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+    from ._escapes import Watch
     from ._sandbox import Connect, Wire
     from ._settings import IsolationName
     from ._states import Database
+    from .errors import SandboxError
 
     Sessions = async_sessionmaker[AsyncSession]
     Close = Callable[[], Coroutine[Any, Any, None]]
 
 PATIENCE: Final = 10.0
 """Seconds within which an event loop that runs in another thread must have undone a test."""
-
-LOCK_TIMEOUT: Final = "10s"
-"""How long a statement waits for a row that another connection has locked."""
 
 
 class Kind(Protocol):
@@ -74,8 +78,8 @@ class Kind(Protocol):
 class Rollback:
     """Virtual connections; the real one is rolled back."""
 
-    def __init__(self, connect: Connect) -> None:
-        self._sandbox = Sandbox(connect)
+    def __init__(self, connect: Connect, watch: Watch) -> None:
+        self._sandbox = Sandbox(connect, watch=watch)
 
     async def connect(self) -> Any:
         return VirtualConnection(self._sandbox)
@@ -112,6 +116,11 @@ class Rollback:
 
     def abandon(self) -> None:
         self._sandbox.abandon_test()
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """What the connections lead to."""
+        return self._sandbox
 
     def disconnect(self) -> None:
         """Close the real connections of all event loops, as far as they can still be."""
@@ -252,15 +261,16 @@ def _run(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, None]) -> No
 class Isolation:
     """One database of a worker: its engine, and the beginning and end of each test in it."""
 
-    def __init__(self, url: URL, database: Database) -> None:
-        """Connect to nothing yet."""
+    def __init__(self, url: URL, database: Database, *, watch: Watch) -> None:
+        """Connect to nothing yet. `watch` sees what others do in the database."""
         self.url = url
         self.tests = 0
         """How many tests have used the database."""
         self.seconds = 0.0
         """How long undoing them took."""
         self._states = States(database, cut_off=self._cut_off)
-        self._rollback = Rollback(self._connect)
+        self._watch = watch
+        self._rollback = Rollback(self._connect, watch)
         self._commit = Commit(self._connect)
         self._kinds: dict[IsolationName, Kind] = {
             "rollback": self._rollback,
@@ -271,6 +281,8 @@ class Isolation:
         self._writing: tuple[AsyncSession, asyncio.AbstractEventLoop] | None = None
         """The session in which a data layer is being written, and its event loop."""
         self._closing: list[Close] = []
+        self._patience = RETURN
+        self._leaks: list[str] = []
         self.engine: AsyncEngine = create_async_engine(
             url,
             async_creator=self.connect,
@@ -278,10 +290,15 @@ class Isolation:
         )
         self._engines: weakref.WeakSet[Engine] = weakref.WeakSet([self.engine.sync_engine])
         """Those whose pools hold connections of this database."""
+        self._checkouts = Checkouts()
+        self._checkouts.watch(self.engine.sync_engine)
+        self._commits = Commits(url.database or "")
 
     def serve(self, engine: Engine) -> None:
         """Note that an engine, whose pool is a `LoopPool`, holds connections of this database."""
-        self._engines.add(engine)
+        if engine not in self._engines:
+            self._engines.add(engine)
+            self._checkouts.watch(engine)
 
     async def connect(self) -> Any:
         """Return a new connection of the driver, virtual or real.
@@ -298,11 +315,16 @@ class Isolation:
         return await self._kind.connect()
 
     async def _connect(self) -> Wire:
-        return await asyncpg.connect(
-            **connect_options(self.url),
-            timeout=15,
+        # A server that a test restarts comes back; but one that does not is waited for only once.
+        patience, self._patience = self._patience, 0.0
+        wire = await connect(
+            self.url,
+            patience=patience,
+            gone=True,
             server_settings={"lock_timeout": LOCK_TIMEOUT},
         )
+        self._patience = RETURN
+        return wire
 
     @property
     def remark(self) -> str | None:
@@ -318,6 +340,14 @@ class Isolation:
             self._kind = chosen
         if self._states.settle():
             self._changed()
+        if chosen is self._rollback:
+            self._watch.begin()
+            if self._watch.changed:
+                # What is put back after a test is from now on what fixtures have committed.
+                self._rollback.forget()
+                self._watch.changed = False
+        self._commits.clear()
+        self._checkouts.watching = True
         if chosen is self._commit:
             if self._rollback.unsettled:
                 # With a factory the runner leaves the thread's current event loop alone.
@@ -336,11 +366,76 @@ class Isolation:
         """Close something on the test's event loop when the test is over."""
         self._closing.append(close)
 
-    def end(self) -> SandboxError | None:
-        """Undo the test, and return what its isolation could not do for it."""
-        test, self._test = self._test or "", None
-        self.tests += self._undo(test)
+    @property
+    def users(self) -> set[asyncio.Task[Any]]:
+        """The tasks that hold a transaction of the running test."""
+        return self._rollback.sandbox.users
+
+    @contextlib.contextmanager
+    def others(self) -> Iterator[None]:
+        """Let what is done meanwhile be a wider fixture's, and not the test's."""
+        watching, self._checkouts.watching = self._checkouts.watching, False
+        # What the test itself has committed until now stays its own.
+        spoilt = watching and self._kind is self._rollback and self._watch.differs()
+        try:
+            yield
+        finally:
+            self._checkouts.watching = watching
+            if not spoilt:
+                self._watch.stale = True
+                if watching and self._kind is self._rollback:
+                    self._watch.begin()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the last test's wire was given up, for whatever reason."""
+        return self._rollback.sandbox.lost
+
+    def take_leaks(self) -> list[str]:
+        """Return what the last test has left behind, once."""
+        leaks, self._leaks = self._leaks, []
+        return leaks
+
+    def end(self, *, connects: bool = False) -> SandboxError | None:
+        """Undo the test, and return what its isolation could not do for it.
+
+        `connects` says whether the test has what it needs to connect by itself.
+        """
+        test, self._test = self._test or "no test", None
+        used = self._undo(test)
+        self.tests += used
+        if self._kind is self._rollback:
+            return self._kind.failure or self._escaped(test, connects=connects)
+        if not used and (connects or self._commits.seen):
+            self._replace(test)
         return self._kind.failure
+
+    def _escaped(self, test: str, *, connects: bool) -> SandboxError | None:
+        """Look whether a connection that is not the sandbox's has done what cannot be undone."""
+        sandbox, lines = self._rollback.sandbox, self._commits.seen
+        if sandbox.moved is False and not lines:
+            return None
+        if sandbox.moved is None and not (connects or lines or sandbox.lost):
+            return None
+        if not (lines or sandbox.moved or self._watch.moved()):
+            return None
+        what, left = self._watch.look(ours=[*sandbox.discarded, *sandbox.processes])
+        self._leaks += left
+        if what is None:
+            if self._watch.sequences_moved:
+                sandbox.restore_sequences()
+            return None
+        by = f"the commit at {lines[0]}" if lines else "a connection that is not the sandbox's"
+        lost = "" if self._watch.pristine else " What wider fixtures had committed is gone with it."
+        self._replace(test)
+        return SandboxEscapeError(
+            f"{test} has really committed {what}, by {by}: no rollback can undo that, so "
+            f"the database was replaced by a new clone.{lost} Use db_engine instead, or db_bind "
+            f"for an engine of the application's own; or add {MARKER} to the test."
+        )
+
+    async def _collect(self) -> None:
+        self._leaks += self._checkouts.end()
 
     def settle(self) -> None:
         """Undo what fixtures of wider scope did as they ended, perhaps on another event loop."""
@@ -348,9 +443,12 @@ class Isolation:
 
     def _undo(self, test: str) -> bool:
         """Undo what has happened since the last time; tell whether the database was used."""
-        closing, self._closing = self._closing, []
+        closing, self._closing = [*self._closing, self._collect], []
         kind = self._kind
         if not kind.used:
+            if self._checkouts.any:
+                self._close_without_loop(closing)
+            self._checkouts.watching = False
             kind.abandon()
             return False
         started = time.perf_counter()
@@ -360,19 +458,27 @@ class Isolation:
             raise DBTestingError(message)
         # What the test was given lives on its own loop, which waits now; that of a thread may run.
         for loop in sorted(loops, key=lambda loop: loop.is_running()):
-            _run(loop, kind.undo(closing))
+            _run(loop, self._undo_here(kind, closing))
             closing = []
         if not loops:
             kind.abandon()
             self._close_without_loop(closing)
         if kind.spoilt:
-            self._states.renew(test)
-            self._changed()
+            self._replace(test)
         else:
             # What listeners do to a new connection, such as SET, has been undone with the test.
             self._forget_pools(of_listeners=True)
         self.seconds += time.perf_counter() - started
         return True
+
+    async def _undo_here(self, kind: Kind, closing: list[Close]) -> None:
+        await generators_closed()
+        await kind.undo(closing)
+
+    def _replace(self, test: str) -> None:
+        """Undo what a test has really committed."""
+        self._states.renew(test)
+        self._changed()
 
     # ----------------------------------------------------------------- data layers
 
@@ -471,12 +577,16 @@ class Isolation:
         await self._rollback.close_here()
 
     def _cut_off(self) -> None:
+        self._watch.close()
         self._forget_pools()
         self._commit.cut_off()
         self._rollback.disconnect()
 
     def _changed(self) -> None:
+        """Learn that the database is another, or has other rows to begin with."""
         self._rollback.forget()
+        self._watch.renewed()
+        self._commits.disconnected()
 
     def _forget_pools(self, *, of_listeners: bool = False) -> None:
         """Empty the pools: virtual connections need no closing, and real ones have been closed."""
@@ -494,4 +604,7 @@ class Isolation:
 
     def close(self) -> None:
         """Close the connections whose event loops still live."""
+        self._commits.close()
+        self._checkouts.close()
         self._rollback.disconnect()
+        self._watch.close()

@@ -69,8 +69,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import asyncpg
+import greenlet  # type: ignore[import-untyped]
 
 from . import _statements, _transaction_identity
+from ._blockers import Blockers
 from ._catalog import Catalog
 from ._wire import (
     Codec,
@@ -83,6 +85,7 @@ from ._wire import (
     ended_or_orphaned,
 )
 from .errors import (
+    SandboxBlockedError,
     SandboxClosedError,
     SandboxConflictError,
     SandboxDeadlockError,
@@ -94,6 +97,8 @@ from .errors import (
 
 if TYPE_CHECKING:
     from types import FrameType
+
+    from ._escapes import Watch
 
 __all__ = ["MARKER", "PATIENCE", "Sandbox", "Wire", "caller"]
 
@@ -126,10 +131,15 @@ def _is_library(filename: str) -> bool:
 def caller() -> str:
     """Name the line of the program that is running, outside the libraries: `file:line`."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # inspect.stack() reads sources
+    within = greenlet.getcurrent()
     while frame is not None and frame.f_code is not _TASK_STEP:
         if not _is_library(frame.f_code.co_filename):
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
+        if frame is None and within.parent is not None:
+            # SQLAlchemy's asynchronous engine runs its synchronous code, and events, in greenlets.
+            within = within.parent
+            frame = within.gr_frame
     return _waiting_line() or "an unknown line"
 
 
@@ -162,11 +172,19 @@ def _waiting_line() -> str | None:
 class Sandbox:
     """The concurrency control of one worker's database under rollback isolation."""
 
-    def __init__(self, connect: Connect, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, connect: Connect, *, patience: float = PATIENCE, watch: Watch | None = None
+    ) -> None:
         """Open nothing yet.
 
-        `connect` opens a wire on the running loop; `patience` is in seconds.
+        `connect` opens a wire on the running loop; `patience` is in seconds; `watch` knows what
+        to ask the server at the end of each test.
         """
+        self.moved: bool | None = None
+        """Whether others were seen to commit, or to leave something open; None: nobody looked."""
+        self.lost = False
+        """Whether this test's wire was given up, so that nothing was asked."""
+        self._watch = watch
         self.generation = 0
         """Counts the resets after which nothing that was prepared before may be used."""
         self._connect = connect
@@ -198,8 +216,9 @@ class Sandbox:
         self._test = name
         self._epoch += 1
         self._failure = None
-        self._broken = self._committed = False
+        self._broken = self._committed = self.lost = False
         self._identity = []
+        self.moved = None
 
     @property
     def used(self) -> bool:
@@ -216,6 +235,11 @@ class Sandbox:
         """The event loops on which a wire is open."""
         return list(self._wires)
 
+    @property
+    def processes(self) -> list[int]:
+        """The server processes of the wires."""
+        return [live.pid for live in self._wires.values()]
+
     async def end_test(self) -> None:
         """Undo everything since :meth:`begin_test`, in one round trip, or replace the wire."""
         live = self._leave_test()
@@ -223,7 +247,11 @@ class Sandbox:
             return
         if live.schema_changed:
             self.generation += 1
-        if not await live.reset(self._patience):
+        live.answer = None
+        question = self._watch.question if self._watch is not None else None
+        if await live.reset(self._patience, question):
+            self.moved = live.answer
+        else:
             self._discard(live)
             if live.guard is not None:
                 await live.guard.aclose()
@@ -314,7 +342,23 @@ class Sandbox:
         self._discarded.clear()
         self._sequences_moved = False
 
+    def restore_sequences(self) -> None:
+        """Put every sequence back before the next statement of a test."""
+        self._sequences_moved = True
+
+    @property
+    def discarded(self) -> list[int]:
+        """The server processes of wires that were given up, and may not have noticed yet."""
+        return list(self._discarded)
+
+    @property
+    def users(self) -> set[asyncio.Task[Any]]:
+        """The tasks that hold a transaction of the running test."""
+        held = self._live.open if self._live else ()
+        return {transaction.task for transaction in held if transaction.task is not None}
+
     def _discard(self, live: LiveWire) -> None:
+        self.lost = True
         if self._wires.get(live.loop) is live:
             del self._wires[live.loop]
         if self._live is live:
@@ -375,6 +419,8 @@ class Sandbox:
             if self._catalog is None:
                 self._catalog = await Catalog.read(wire)
             await self._catalog.prepare_reset(wire)
+            if self._watch is not None:
+                await self._watch.prepare(wire)
         except BaseException:
             wire.terminate()
             raise
@@ -460,11 +506,15 @@ class Sandbox:
                 )
             self._check_usable(transaction)
             self._check_locks(live, transaction, sql)
+            blockers = Blockers(self._connect, live.pid)
             try:
-                result = await live.perform(transaction, operation, reads=reads, cursor=cursor)
+                with blockers.watching():
+                    result = await live.perform(transaction, operation, reads=reads, cursor=cursor)
             except BaseException as error:
                 self._inspect(live, epoch, sql)
-                better = self._explained(error, live, transaction, sql)
+                better = self._blocked(error, blockers, transaction, sql) or self._explained(
+                    error, live, transaction, sql
+                )
                 if better is not None:
                     raise better from error
                 raise
@@ -525,6 +575,21 @@ class Sandbox:
                 f"test wrote is really committed. Add {MARKER} to {self._test}."
             ),
             broken=True,
+        )
+
+    def _blocked(
+        self, error: BaseException, blockers: Blockers, transaction: Transaction, sql: str
+    ) -> SandboxBlockedError | None:
+        """Name both sides where a connection that is not the sandbox's held a lock for too long."""
+        if not isinstance(error, asyncpg.LockNotAvailableError) or not blockers.names:
+            return None
+        return self._fail(
+            SandboxBlockedError(
+                f"{_shorten(sql)!r} at {caller()}, in {transaction}, waited in vain for a lock "
+                f"({error}) that a connection which is not the sandbox's held: "
+                f"{', '.join(blockers.names)}. End its transaction first, use db_engine for both, "
+                f"or add {MARKER} to {self._test}."
+            )
         )
 
     def _explained(

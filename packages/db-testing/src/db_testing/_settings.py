@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 IsolationName: TypeAlias = Literal["rollback", "commit"]
 ISOLATIONS: Final[tuple[IsolationName, ...]] = get_args(IsolationName)
 
+LeaksAre: TypeAlias = Literal["report", "error"]
+LEAKS_ARE: Final[tuple[LeaksAre, ...]] = get_args(LeaksAre)
+
 EMBEDDED: Final = "embedded"
 ENVIRONMENT_SERVER: Final = "DB_TESTING_SERVER"
 
@@ -36,6 +39,8 @@ class Settings:
     """Where the application's session options are, as `module:attribute`."""
     bind: tuple[str, ...]
     """Where the application's own engines and sessionmakers are, each as `module:attribute`."""
+    leaks: LeaksAre
+    """Whether a test that leaves something behind is listed only, or fails."""
     project: str
     run: str
     """Identity of the run: the same in all of its xdist workers, and in no other run."""
@@ -60,6 +65,12 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("db_isolation", "as --db-isolation", type="string", default="rollback")
     parser.addini(
         "db_schema", "module:attribute of the application's Schema", type="string", default=""
+    )
+    parser.addini(
+        "db_leaks",
+        '"report" (default) lists what tests leave behind; "error" makes such a test fail as well',
+        type="string",
+        default="report",
     )
     parser.addini(
         "db_session_options",
@@ -100,6 +111,10 @@ def read(config: pytest.Config, *, run: str) -> Settings:
     if isolation not in ISOLATIONS:
         message = f"db-testing: the ini key db_isolation = {isolation!r} is none of {ISOLATIONS}."
         raise pytest.UsageError(message)
+    leaks = config.getini("db_leaks")
+    if leaks not in LEAKS_ARE:
+        message = f"db-testing: the ini key db_leaks = {leaks!r} is none of {LEAKS_ARE}."
+        raise pytest.UsageError(message)
     worker_input: Mapping[str, Any] = getattr(config, "workerinput", {})
     return Settings(
         server=server,
@@ -107,6 +122,7 @@ def read(config: pytest.Config, *, run: str) -> Settings:
         schema=config.getini("db_schema") or None,
         session_options=config.getini("db_session_options") or None,
         bind=tuple(config.getini("db_bind")),
+        leaks=leaks,
         project=config.rootpath.name,
         run=worker_input.get("testrunuid", run),
         worker=worker_input.get("workerid", "main"),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 import uuid
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from . import _settings
+from ._tasks import Tasks, end_tasks
 from .errors import SetupError
 from .report import Summary
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ._bind import Bindings
     from ._isolation import Isolation
@@ -26,6 +29,9 @@ BINDINGS: pytest.StashKey[Bindings] = pytest.StashKey()
 SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
 TEST: pytest.StashKey[tuple[str, _settings.IsolationName] | None] = pytest.StashKey()
 """The test that is running, while fixtures of its own exist, and what undoes it."""
+TASKS: pytest.StashKey[Tasks] = pytest.StashKey()
+LEAKS: pytest.StashKey[list[str]] = pytest.StashKey()
+"""What the running test has left on an event loop of its own."""
 FAILED: pytest.StashKey[bool] = pytest.StashKey()
 
 
@@ -33,6 +39,8 @@ def configure(config: pytest.Config) -> None:
     """Read the settings, which may be wrong, before anything else happens."""
     config.stash[SETTINGS] = _settings.read(config, run=uuid.uuid4().hex[:10])
     config.stash[SUMMARY] = Summary()
+    config.stash[TASKS] = Tasks()
+    config.stash[LEAKS] = []
 
 
 def settings(config: pytest.Config) -> _settings.Settings:
@@ -131,14 +139,14 @@ def settle(config: pytest.Config) -> None:
 def loops(config: pytest.Config) -> list[asyncio.AbstractEventLoop]:
     """Return the event loops from which the test has used the database."""
     worker = config.stash.get(WORKER, None)
-    applications = worker.applications if worker is not None else []
-    return [loop for application in applications for loop in application.isolation.loops]
+    return worker.loops if worker is not None else []
 
 
 def begin(test: pytest.Item) -> None:
     """Let the statements that follow belong to the test."""
     kind = isolation(test)
     test.config.stash[TEST] = (test.nodeid, kind)
+    test.config.stash[TASKS].begin()
     worker = test.config.stash.get(WORKER, None)
     if worker is not None:
         worker.begin(test.nodeid, kind)
@@ -153,11 +161,59 @@ def seal(config: pytest.Config) -> None:
 
 def end(test: pytest.Item) -> None:
     """Undo the test; fail it for what rollback isolation could not do, unless it has failed."""
-    test.config.stash[TEST] = None
-    worker = test.config.stash.get(WORKER, None)
-    failures = worker.end() if worker is not None else []
-    if failures and not test.stash.get(FAILED, False):
+    stash = test.config.stash
+    stash[TEST] = None
+    worker = stash.get(WORKER, None)
+    if worker is None:
+        return
+    names = getattr(test, "fixturenames", ())
+    leaks, stash[LEAKS] = stash[LEAKS], []
+    if worker.loops or "db_engine" in names:
+        leaks += stash[TASKS].end(worker.users)
+    for loop in worker.loops:
+        if not loop.is_closed():
+            stash[TASKS].share(loop)
+    failures = worker.end(connects="test_database_url" in names)
+    # Lines of the project are shown as pytest shows its tests.
+    root = f"{test.config.rootpath}{os.sep}"
+    leaks = [leak.replace(root, "") for leak in leaks + worker.take_leaks()]
+    summary(test.config).leaks += [(test.nodeid, leak) for leak in leaks]
+    if test.stash.get(FAILED, False):
+        return
+    if failures:
         pytest.fail(str(failures[0]), pytrace=False)
+    if leaks and settings(test.config).leaks == "error":
+        lines = [f"db-testing: {test.nodeid} left behind", *leaks]
+        pytest.fail("\n  ".join(lines), pytrace=False)
+
+
+def has_loop(fixturedef: pytest.FixtureDef[Any], config: pytest.Config, value: object) -> None:
+    """Learn of the event loop that a fixture of pytest-asyncio's has made, if it has."""
+    loop = value.get_loop() if isinstance(value, asyncio.Runner) else value
+    if not isinstance(loop, asyncio.AbstractEventLoop):
+        return
+    if fixturedef.scope == "function":
+        # When its fixtures are gone, and before it closes.
+        fixturedef.addfinalizer(lambda: _end_loop(config, loop))
+    else:
+        config.stash[TASKS].share(loop)
+
+
+def _end_loop(config: pytest.Config, loop: asyncio.AbstractEventLoop) -> None:
+    worker = config.stash.get(WORKER, None)
+    if worker is not None and loop in worker.loops:
+        config.stash[LEAKS] += end_tasks(loop, worker.users)
+
+
+@contextlib.contextmanager
+def others(config: pytest.Config) -> Iterator[None]:
+    """Let what is done meanwhile be a wider fixture's, and not the test's."""
+    worker = config.stash.get(WORKER, None)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(config.stash[TASKS].others())
+        if worker is not None:
+            stack.enter_context(worker.others())
+        yield
 
 
 def remark(test: pytest.Item, report: pytest.TestReport) -> None:

@@ -37,6 +37,9 @@ FORMAT: Final = 1
 BUILD_TIMEOUT: Final = 600
 """Seconds that a worker waits while another builds the template."""
 
+LOCK_TIMEOUT: Final = "10s"
+"""How long a statement in a worker's database waits for what another connection has locked."""
+
 FILE_COPY_SINCE: Final = (15,)
 """The version of PostgreSQL that has more than one way to copy a database."""
 
@@ -126,6 +129,7 @@ def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
         template = ensure(admin, schema, print_of)
         with contextlib.suppress(asyncpg.InvalidCatalogNameError):
             admin.run(_create, admin.connection, name, template)
+            admin.run(_bound_waits, admin.connection, name)
             return
     raise ServerError(
         f"the template of {schema!r} was dropped {ATTEMPTS} times before it could be copied. Who "
@@ -142,6 +146,12 @@ def copy(admin: Admin, source: str, name: str) -> None:
     admin.run(_drop, admin.connection, name)
     admin.run(_end_connections, admin.connection, source)
     admin.run(_create, admin.connection, name, source)
+    admin.run(_bound_waits, admin.connection, name)
+
+
+def keep(admin: Admin, name: str) -> None:
+    """Hold again the lock that says that a worker's database is alive."""
+    admin.run(_lock_alive, admin.connection, name)
 
 
 def drop(admin: Admin, name: str) -> None:
@@ -223,6 +233,14 @@ async def _create(connection: Connection, name: str, template: str) -> None:
         raise ServerError(
             f"the database {name} could not be created: {error}. Has the server room for it?"
         ) from error
+
+
+async def _bound_waits(connection: Connection, name: str) -> None:
+    """Let no connection to a database wait for a lock for ever, whoever made it.
+
+    One that is not the sandbox's may wait for a row of the sandbox's in a test that waits for it.
+    """
+    await connection.execute(f"ALTER DATABASE \"{name}\" SET lock_timeout = '{LOCK_TIMEOUT}'")
 
 
 async def _strategy(connection: Connection) -> str:

@@ -243,6 +243,8 @@ class LiveWire:
         """Closes the wire when its loop closes."""
         self.turn = asyncio.Lock()
         self.open: set[Transaction] = set()
+        self.answer: bool | None = None
+        """Whether the question of the last reset selected a row; None if there was none."""
         self.schema_changed = False
         """Whether a statement since the last reset may have changed the schema."""
         self.catalog = catalog
@@ -570,7 +572,7 @@ class LiveWire:
             return True  # a ground beneath it is gone, or the test has ended
         name = ground.layer.name
         script = f"ROLLBACK TO {name};RELEASE {name};{ground.restoring};{Catalog.FORGET}"
-        if not await self._undo_all(script, ground.transactions, patience):
+        if await self._undo_all(script, ground.transactions, patience) is None:
             return False
         del self._grounds[self._grounds.index(ground) :]
         del self._layers[self._layers.index(ground.layer) :]
@@ -580,11 +582,17 @@ class LiveWire:
         self._routines = ground.routines
         return True
 
-    async def reset(self, patience: float) -> bool:
-        """Roll back, restore what a rollback does not; tell whether the wire can be used again."""
-        script = f"ROLLBACK TO {BASE};{self.catalog.RESET}" if self._begun else ""
-        if not await self._undo_all(script, frozenset(), patience):
+    async def reset(self, patience: float, question: str | None = None) -> bool:
+        """Roll back, restore what a rollback does not; tell whether the wire can be used again.
+
+        `question` is asked in the same round trip: a statement that selects a row, or none.
+        """
+        script = [f"ROLLBACK TO {BASE};{self.catalog.RESET}", question] if self._begun else []
+        status = await self._undo_all(";".join(filter(None, script)), frozenset(), patience)
+        if status is None:
             return False
+        if script and question:
+            self.answer = status != "SELECT 0"
         self._begun = self._aborted = self.schema_changed = False
         self._grounds.clear()
         self._layers.clear()
@@ -592,7 +600,11 @@ class LiveWire:
         self._routines = self.catalog.routines
         return True
 
-    async def _undo_all(self, script: str, keep: frozenset[Transaction], patience: float) -> bool:
+    async def _undo_all(
+        self, script: str, keep: frozenset[Transaction], patience: float
+    ) -> str | None:
+        """Run a script that undoes; return its last status, or None if the wire is of no use."""
+        status = ""
         for transaction in self.open - keep:
             self.end(transaction)
         try:
@@ -602,23 +614,23 @@ class LiveWire:
             else:
                 await self.turn.acquire()
         except TimeoutError:
-            return False
+            return None
         try:
             if self.wire.is_closed() or self.escaped:
-                return False
+                return None
             if script:
-                await self.wire.execute(script, timeout=patience)
+                status = await self.wire.execute(script, timeout=patience)
             if self.schema_changed:
                 # Plans, and what asyncpg knows of types, may be of a schema that is gone.
                 await self.wire.reload_schema_state()
         except WIRE_ERRORS as error:
             self._uprooted |= isinstance(error, asyncpg.InvalidSavepointSpecificationError)
-            return False
+            return None
         finally:
             for transaction in self.open - keep:
                 self.end(transaction)
             self.turn.release()
-        return True
+        return status
 
     async def close(self) -> None:
         """Say goodbye to the server."""

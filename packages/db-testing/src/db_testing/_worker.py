@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _naming, _server, _template
 from ._admin import Admin
+from ._escapes import Watch
 from ._isolation import Isolation
 from .errors import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import asyncio
+    from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
     from ._server import Server
@@ -35,44 +37,51 @@ class Application:
 class Database:
     """A worker's database, and the copies of it that are needed for a while."""
 
-    def __init__(self, admin: Admin, schema: SchemaLike, fingerprint: str, names: Names) -> None:
-        """Make it.
+    def __init__(
+        self, connect: Callable[[], Admin], schema: SchemaLike, fingerprint: str, names: Names
+    ) -> None:
+        """Make it. `connect` returns a connection that makes databases, to a server that lives.
 
         Raises:
             SetupError: the schema cannot be applied.
         """
-        self._admin = admin
+        self._connect = connect
         self._schema = schema
         self._fingerprint = fingerprint
         self._names = names
         self._saved: set[str] = set()
         self.name = names(None)
-        _template.clone(admin, schema, fingerprint, self.name)
+        _template.clone(connect(), schema, fingerprint, self.name)
 
     def renew(self, source: str | None) -> None:
         """Replace it by a copy of another database, or of the template."""
         if source is None:
-            _template.renew(self._admin, self._schema, self._fingerprint, self.name)
+            _template.renew(self._connect(), self._schema, self._fingerprint, self.name)
         else:
-            _template.copy(self._admin, source, self.name)
+            _template.copy(self._connect(), source, self.name)
 
     def save(self, depth: int) -> str:
         """Copy it, and return the copy's name."""
         saved = self._names(depth)
         self._saved.add(saved)
-        _template.copy(self._admin, self.name, saved)
+        _template.copy(self._connect(), self.name, saved)
         return saved
 
     def drop(self, saved: str) -> None:
         """Drop a copy."""
-        _template.drop(self._admin, saved)
+        _template.drop(self._connect(), saved)
         self._saved.discard(saved)
 
-    def close(self) -> None:
+    def keep(self, admin: Admin) -> None:
+        """Hold again the locks that keep others from reaping it: a lost session held them."""
+        for name in (self.name, *self._saved):
+            _template.keep(admin, name)
+
+    def close(self, admin: Admin) -> None:
         """Drop it and its copies."""
         for name in (self.name, *self._saved):
             with contextlib.suppress(ServerError):
-                _template.drop(self._admin, name)
+                _template.drop(admin, name)
 
 
 class Worker:
@@ -96,10 +105,18 @@ class Worker:
         for application in self._applications.values():
             application.isolation.settle()
 
-    def end(self) -> list[SandboxError]:
-        """Undo the test, and return what rollback isolation could not do for it."""
+    def end(self, *, connects: bool = False) -> list[SandboxError]:
+        """Undo the test, and return what rollback isolation could not do for it.
+
+        `connects` says whether the test has what it needs to connect by itself.
+        """
         self._test = None
-        failures = [application.isolation.end() for application in self._applications.values()]
+        failures = [
+            application.isolation.end(connects=connects)
+            for application in self._applications.values()
+        ]
+        if any(application.isolation.lost for application in self._applications.values()):
+            self._connect()
         return [failure for failure in failures if failure is not None]
 
     def seal(self) -> None:
@@ -111,6 +128,29 @@ class Worker:
         """Say what the running test, should it fail, may owe to its isolation."""
         remarks = [application.isolation.remark for application in self._applications.values()]
         return [remark for remark in remarks if remark is not None]
+
+    @property
+    def users(self) -> set[asyncio.Task[Any]]:
+        """The tasks that hold a transaction of the running test."""
+        return {task for used in self._applications.values() for task in used.isolation.users}
+
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The event loops from which the running test has used a database."""
+        return [loop for used in self._applications.values() for loop in used.isolation.loops]
+
+    def take_leaks(self) -> list[str]:
+        """Return what the last test has left behind, once."""
+        used = [application.isolation for application in self._applications.values()]
+        return [leak for isolation in used for leak in isolation.take_leaks()]
+
+    @contextlib.contextmanager
+    def others(self) -> Iterator[None]:
+        """Let what is done meanwhile be a wider fixture's, and not the test's."""
+        with contextlib.ExitStack() as stack:
+            for application in self._applications.values():
+                stack.enter_context(application.isolation.others())
+            yield
 
     @property
     def applications(self) -> list[Application]:
@@ -139,6 +179,9 @@ class Worker:
                 self._server = _server.acquire(self._settings.server)
             self._admin = Admin(self._server.url)
             _template.reap(self._admin)
+        elif self._admin.revive():
+            for application in self._applications.values():
+                application.database.keep(self._admin)
         return self._admin
 
     def _create(self, admin: Admin, schema: SchemaLike, fingerprint: str) -> Application:
@@ -150,8 +193,9 @@ class Worker:
                 worker=self._settings.worker + ("" if depth is None else f"layer{depth}"),
             )
 
-        database = Database(admin, schema, fingerprint, name)
-        return Application(database, Isolation(admin.url.set(database=database.name), database))
+        database = Database(self._connect, schema, fingerprint, name)
+        url = admin.url.set(database=database.name)
+        return Application(database, Isolation(url, database, watch=Watch(admin, url)))
 
     def close(self) -> None:
         """Drop the databases and give the server up.
@@ -166,6 +210,9 @@ class Worker:
                 steps.callback(server.release)
             if admin is not None:
                 steps.callback(admin.close)
+                with contextlib.suppress(ServerError):
+                    admin.revive(patience=0)
             for application in applications.values():
-                steps.callback(application.database.close)
+                assert admin is not None  # noqa: S101  # it made them
+                steps.callback(application.database.close, admin)
                 steps.callback(application.isolation.close)

@@ -49,5 +49,13 @@ class SandboxClosedError(SandboxError):
     """A transaction was used after the end of the test that began it."""
 
 
+class SandboxBlockedError(SandboxError):
+    """A connection that is not the sandbox's held a lock for too long. Names both sides."""
+
+
+class SandboxEscapeError(SandboxError):
+    """A connection that is not the sandbox's committed for real what no rollback can undo."""
+
+
 class SandboxLostError(SandboxError):
     """The connection that held the test's transaction is gone, and the test's data with it."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 WORKER_FIGURES = "db_testing_figures"
+WORKER_LEAKS = "db_testing_leaks"
 
 _db_application = pytest.fixture(scope="session")(_fixtures._db_application)  # noqa: SLF001
 _db_bound = pytest.fixture(scope="session", autouse=True)(_fixtures._db_bound)  # noqa: SLF001
@@ -76,18 +77,37 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Put a database test's asynchronous fixtures on the same loop; end the data layer of one."""
+    """Put a database test's asynchronous fixtures on the same loop; tell whose their work is."""
+    config = request.config
     with _loops.fixture_on_session_loop(fixturedef, request):
-        result = yield
+        if fixturedef.scope == "function":
+            value = yield
+        else:
+            with _state.others(config):
+                value = yield
+                _seal(fixturedef, request)
+    _state.has_loop(fixturedef, config, value)
+    return value
+
+
+def _seal(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    """Commit the data layer that a fixture has written, or let it fail for all its tests."""
+    try:
+        _state.seal(request.config)
+    except Exception as error:
+        # Whatever a commit raises.
+        key = fixturedef.cache_key(request)  # type: ignore[arg-type]  # it is a SubRequest
+        fixturedef.cached_result = (None, key, (error, error.__traceback__))
+        raise
+
+
+def pytest_fixture_post_finalizer(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> None:
+    """Let what a wider fixture did at its end be nobody's."""
     if fixturedef.scope != "function":
-        try:
-            _state.seal(request.config)
-        except Exception as error:
-            # Whatever a commit raises. The fixture has failed, for its other tests as well.
-            key = fixturedef.cache_key(request)  # type: ignore[arg-type]  # it is a SubRequest
-            fixturedef.cached_result = (None, key, (error, error.__traceback__))
-            raise
-    return result
+        with _state.others(request.config):
+            pass
 
 
 @pytest.hookimpl(wrapper=True)
@@ -111,20 +131,29 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is not None:
         figures = _state.summary(session.config)
         output[WORKER_FIGURES] = (figures.tests, figures.seconds)
+        output[WORKER_LEAKS] = figures.leaks
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Add an xdist worker's figures."""
-    figures = getattr(node, "workeroutput", {}).get(WORKER_FIGURES)
+    output = getattr(node, "workeroutput", {})
+    figures = output.get(WORKER_FIGURES)
     if figures is not None:
-        _state.summary(node.config).add(*figures)
+        summary = _state.summary(node.config)
+        summary.add(*figures)
+        summary.leaks += [(test, what) for test, what in output.get(WORKER_LEAKS, ())]
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print the one line."""
+    """Print the one line, and what tests have left behind."""
+    leaks = _state.summary(config).leak_lines()
+    if leaks:
+        terminalreporter.section("left behind by tests")
+        for leak in leaks:
+            terminalreporter.write_line(leak)
     line = _state.summary(config).line()
     if line is not None:
         terminalreporter.write_line(line)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+Leak: TypeAlias = tuple[str, str]
+"""A test, and what it has left behind."""
+
+LEAKS_SHOWN: Final = 10
+"""Lines of the summary that name one leak each."""
 
 
 @dataclass(slots=True)
@@ -13,6 +20,16 @@ class Summary:
     """How many tests used the database."""
     seconds: float = 0.0
     """How long isolating them took, added over processes."""
+
+    leaks: list[Leak] = field(default_factory=list)
+    """What tests have left behind, in the order of the tests."""
+
+    def leak_lines(self) -> list[str]:
+        """Say who has left what behind, one line each, up to a number of them."""
+        lines = [f"{test}: {what}" for test, what in self.leaks[:LEAKS_SHOWN]]
+        if self.leaks[LEAKS_SHOWN:]:
+            lines.append(f"... and {len(self.leaks) - LEAKS_SHOWN} more")
+        return lines
 
     def add(self, tests: int, seconds: float) -> None:
         """Add the figures of a database or of another process."""

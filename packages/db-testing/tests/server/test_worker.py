@@ -34,6 +34,7 @@ def settings(embedded: Embedded, run: str = "r") -> _settings.Settings:
         schema=None,
         session_options=None,
         bind=(),
+        leaks="report",
         project="p",
         run=run,
         worker="main",

@@ -1,0 +1,68 @@
+"""Who holds the lock for which a statement of the sandbox's waits.
+
+The server tells while the statement waits and forgets as soon as it has given up, so it is asked
+meanwhile, from a connection of its own, once a statement takes suspiciously long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import textwrap
+from typing import TYPE_CHECKING, Final
+
+from ._wire import WIRE_ERRORS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from ._wire import Wire
+
+SUSPICION: Final = 2.0
+"""Seconds after which a statement may be waiting for a lock; less than the `lock_timeout`."""
+
+_BLOCKERS: Final = """
+    SELECT blocker.pid, application_name, state, query
+    FROM unnest(pg_blocking_pids($1)) AS blocker (pid) JOIN pg_stat_activity USING (pid)
+"""
+
+
+class Blockers:
+    """What held a lock that one statement waited for."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Wire]], pid: int) -> None:
+        """`connect` opens a connection, and `pid` is the process that runs the statement."""
+        self.names: list[str] = []
+        """The processes that had the lock, when they were looked for."""
+        self._connect = connect
+        self._pid = pid
+        self._asking: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look for them should what happens meanwhile take long."""
+        timer = asyncio.get_running_loop().call_later(SUSPICION, self._begin)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if self._asking is not None:
+                self._asking.cancel()
+
+    def _begin(self) -> None:
+        self._asking = asyncio.ensure_future(self._ask())
+
+    async def _ask(self) -> None:
+        # What cannot be learnt leaves the server's own words.
+        with contextlib.suppress(*WIRE_ERRORS):
+            wire = await self._connect()
+            try:
+                rows = await wire.fetch(_BLOCKERS, self._pid, timeout=SUSPICION)
+            finally:
+                wire.terminate()
+            self.names = [
+                f"process {row['pid']} ({row['application_name'] or 'without a name'}, "
+                f"{row['state']}, last statement: "
+                f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r})"
+                for row in rows
+            ]

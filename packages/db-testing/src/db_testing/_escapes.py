@@ -1,0 +1,322 @@
+"""What connections that are not the sandbox's have committed in a worker's database.
+
+The server tells in passing, with the reset, whether anything was committed anywhere in the cluster
+(`pg_last_committed_xact()`, which needs `track_commit_timestamp`), and whether a connection is
+left in a transaction in this database. Only then is looked here: the transaction may have been
+autovacuum's, another worker's or that of a fixture. What counts is whether the database differs
+from what it was when the test began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import asyncpg
+
+from ._admin import PATIENCE as RETURN
+from ._admin import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from sqlalchemy.engine import URL
+
+    from ._admin import Admin
+
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+GRACE: Final = 0.1
+"""Seconds for which a transaction must do nothing to count as left open."""
+
+PATIENCE: Final = 5.0
+"""Seconds within which each statement of a look must have ended."""
+
+CATALOGS: Final = (
+    "pg_attrdef",
+    "pg_attribute",
+    "pg_class",
+    "pg_constraint",
+    "pg_description",
+    "pg_enum",
+    "pg_extension",
+    "pg_index",
+    "pg_largeobject_metadata",
+    "pg_namespace",
+    "pg_policy",
+    "pg_proc",
+    "pg_rewrite",
+    "pg_trigger",
+    "pg_type",
+)
+"""What DDL of an application changes."""
+
+# Files without a page hold no row, so most tables cost no more than a look at their size.
+_TABLES: Final = """
+    SELECT c.oid::regclass::text AS name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND pg_relation_size(c.oid) > 0
+      AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+    ORDER BY 1
+"""
+_SEQUENCES: Final = """
+    SELECT c.oid::regclass::text AS name, pg_sequence_last_value(c.oid) AS last
+    FROM pg_class c WHERE c.relkind = 'S' AND c.relpersistence <> 't'
+"""
+_MOVED: Final = """
+    SELECT WHERE {committed} OR EXISTS (
+        SELECT FROM pg_stat_get_activity(NULL) AS other
+        WHERE other.datid = {database} AND other.pid <> pg_backend_pid()
+          AND other.state LIKE 'idle in transaction%')
+"""
+_COMMITTED: Final = (
+    "(SELECT coalesce(xid, '0'::xid) FROM pg_last_committed_xact()) IS DISTINCT FROM $1"
+)
+_IDLE: Final = """
+    SELECT pid, application_name, xact_start, state_change, query
+    FROM pg_stat_activity
+    WHERE datid = {database} AND pid <> ALL ($1) AND state LIKE 'idle in transaction%'
+"""
+
+
+class Rows(NamedTuple):
+    """Rows of one table, as far as two moments can be told apart."""
+
+    number: int
+    newest: int
+    """The transaction that wrote the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What there was in a database at one moment."""
+
+    rows: dict[str, Rows]
+    sequences: dict[str, int | None]
+    schema: dict[str, Rows]
+
+    def difference(self, later: Picture) -> str | None:
+        """Say what a later picture has that this one has not, but for positions of sequences.
+
+        Those move without a commit.
+        """
+        said = [
+            _difference(self.rows.get(table, Rows(0, 0)), later.rows.get(table, Rows(0, 0)), table)
+            for table in sorted(self.rows.keys() | later.rows.keys())
+        ]
+        if self.schema != later.schema:
+            said.append("a change of the schema (DDL)")
+        changes = [change for change in said if change]
+        return ", ".join(changes[:8]) + (" and more" if changes[8:] else "") if changes else None
+
+
+def _difference(before: Rows, after: Rows, table: str) -> str | None:
+    if before == after:
+        return None
+    more = after.number - before.number
+    if not more:
+        return f"changed rows in {table}"
+    noun = "row" if abs(more) == 1 else "rows"
+    return f"{more} {noun} in {table}" if more > 0 else f"{-more} {noun} deleted from {table}"
+
+
+@dataclass(eq=False)
+class Watch:
+    """One worker's database, seen from a connection of its own."""
+
+    admin: Admin
+    url: URL
+    tracks: bool = False
+    """Whether the server tells of commits."""
+    stale: bool = True
+    """Whether something that is not a test's may have happened since the last look."""
+    pristine: bool = True
+    """Whether the database is as it was cloned, and no fixture has committed anything."""
+    changed: bool = False
+    """Whether fixtures have committed something since this was last set to false."""
+    sequences_moved: bool = False
+    """Whether the last look found positions of sequences that are not those of the beginning."""
+    _renewed: bool = True
+    _connection: Connection | None = None
+    _database: int = 0
+    _last: int | None = None
+    """The last transaction committed in the cluster that has been looked into."""
+    _picture: Picture | None = None
+    _patience: float = RETURN
+    _idle: set[tuple[int, Any]] = field(default_factory=set)
+    """Transactions of wider fixtures: process and beginning."""
+
+    # ----------------------------------------------------------------- for the sandbox's wire
+
+    async def prepare(self, wire: Connection) -> None:
+        """Prepare the question on a connection that will ask it with each reset."""
+        await wire.execute(f"PREPARE db_testing_moved (xid) AS {self._question}")
+
+    @property
+    def question(self) -> str:
+        """Return the statement whose status is `SELECT 0` when nothing has moved."""
+        return f"EXECUTE db_testing_moved('{self._last or 0}')"
+
+    @property
+    def _question(self) -> str:
+        committed = _COMMITTED if self.tracks else "$1 IS NULL"
+        return _MOVED.format(committed=committed, database=self._database)
+
+    # ----------------------------------------------------------------- from synchronous code
+
+    def renewed(self) -> None:
+        """Learn that the database has been replaced by a clone."""
+        self._renewed = self.stale = self.pristine = True
+
+    def begin(self) -> None:
+        """Look at the database before a test, if something else may have happened to it."""
+        if self.stale:
+            self.admin.run(self._begin)
+            self.stale = False
+
+    def moved(self) -> bool:
+        """Tell whether anything was committed anywhere in the cluster, or is left open here.
+
+        A server without `track_commit_timestamp` tells of what is left open only.
+        """
+        return self.admin.run(self._moved)
+
+    def differs(self) -> bool:
+        """Tell whether anything was committed in this database since the beginning."""
+        return self.moved() and self.admin.run(self._difference) is not None
+
+    def look(self, *, ours: Collection[int] = ()) -> tuple[str | None, list[str]]:
+        """Say what was committed in this database, and what was left open, and end the latter.
+
+        `ours` are server processes that do not count.
+        """
+        return self.admin.run(self._look, ours)
+
+    def close(self) -> None:
+        """Disconnect."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self.admin.run(_close, connection)
+
+    # ----------------------------------------------------------------- on the admin's thread
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            # A server that does not come back is waited for only once.
+            patience, self._patience = self._patience, 0.0
+            self._connection = await connect(
+                self.url,
+                patience=patience,
+                gone=self._connection is not None,
+                command_timeout=PATIENCE,
+                server_settings={
+                    "application_name": "db-testing (watch)",
+                    "lock_timeout": f"{PATIENCE / 2:g}s",
+                },
+            )
+            self._patience = RETURN
+            self._database = await self._connection.fetchval(
+                "SELECT oid FROM pg_database WHERE datname = current_database()"
+            )
+            self.tracks = await self._connection.fetchval("SHOW track_commit_timestamp") == "on"
+        return self._connection
+
+    async def _begin(self) -> None:
+        connection = await self._connected()
+        renewed, self._renewed = self._renewed, False
+        if not renewed and self.tracks and not await self._moved():
+            return
+        last = await self._last_commit(connection)
+        picture = await _picture(connection)
+        if not renewed and self._picture is not None and self._picture != picture:
+            self.pristine, self.changed = False, True
+        self._last, self._picture = last, picture
+        self._idle = set(await self._idle_now(connection))
+
+    async def _moved(self) -> bool:
+        connection = await self._connected()
+        return bool(await connection.fetch(self._question, self._last or 0))
+
+    async def _last_commit(self, connection: Connection) -> int | None:
+        if not self.tracks:
+            return None
+        last = await connection.fetchval("SELECT xid::text FROM pg_last_committed_xact()")
+        return None if last is None else int(last)
+
+    async def _idle_now(
+        self, connection: Connection, ours: Collection[int] = ()
+    ) -> dict[tuple[int, Any], asyncpg.Record]:
+        rows = await connection.fetch(_IDLE.format(database=self._database), list(ours))
+        return {(row["pid"], row["xact_start"]): row for row in rows}
+
+    async def _look(self, ours: Collection[int]) -> tuple[str | None, list[str]]:
+        connection = await self._connected()
+        left = await self._end_idle(connection, ours)
+        return await self._difference(), left
+
+    async def _difference(self) -> str | None:
+        connection = await self._connected()
+        last = await self._last_commit(connection)
+        try:
+            picture = await _picture(connection)
+        except asyncpg.LockNotAvailableError as error:
+            return f"something unknown, since it is still locked ({error}),"
+        assert self._picture is not None  # noqa: S101  # begin() has come before
+        what = self._picture.difference(picture)
+        self.sequences_moved = self._picture.sequences != picture.sequences
+        if what is None:
+            self._last = last
+        return what
+
+    async def _end_idle(self, connection: Connection, ours: Collection[int]) -> list[str]:
+        """End the transactions that others have left open, and say what they were."""
+        found = await self._idle_now(connection, ours)
+        if found.keys() <= self._idle:
+            return []
+        await asyncio.sleep(GRACE)  # one that goes on is in use by a fixture
+        said = []
+        for key, row in (await self._idle_now(connection, ours)).items():
+            if key in self._idle or row != found.get(key):
+                continue
+            try:
+                await connection.execute("SELECT pg_terminate_backend($1, 2000)", row["pid"])
+                end = "its process was ended"
+            except asyncpg.InsufficientPrivilegeError as error:
+                end = f"its process could not be ended ({error})"
+            said.append(
+                f"a connection that is not the sandbox's (process {row['pid']}, "
+                f"{row['application_name'] or 'without a name'}) was left in a transaction after "
+                f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; {end}"
+            )
+        return said
+
+
+async def _picture(connection: Connection) -> Picture:
+    tables = [row["name"] for row in await connection.fetch(_TABLES)]
+    return Picture(
+        rows=await _rows(connection, tables),
+        sequences={row["name"]: row["last"] for row in await connection.fetch(_SEQUENCES)},
+        schema=await _rows(connection, CATALOGS),
+    )
+
+
+async def _rows(connection: Connection, tables: Sequence[str]) -> dict[str, Rows]:
+    """Count the rows of tables, whose names are quoted as they must be."""
+    found: dict[str, Rows] = {}
+    for start in range(0, len(tables), 200):
+        union = " UNION ALL ".join(
+            f"SELECT {index}, count(*), coalesce(max(xmin::text::bigint), 0) FROM {tables[index]}"  # noqa: S608
+            for index in range(start, min(start + 200, len(tables)))
+        )
+        for index, number, newest in await connection.fetch(union):
+            found[tables[index]] = Rows(number, newest)
+    return found
+
+
+async def _close(connection: Connection) -> None:
+    try:
+        await connection.close(timeout=2)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()

@@ -1,0 +1,109 @@
+"""What a connection that is not the sandbox's commits fails that test, and no other."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from db_testing import _blockers, _isolation
+
+if TYPE_CHECKING:
+    import pytest
+
+    from .conftest import Suite
+
+IN_ORDER = ("-p", "no:randomly")
+
+ESCAPED = {
+    "test_second_engine": "1 row in item, by the commit at *test_escapes.py:*",
+    "test_in_a_thread": "1 row in item, by the commit at *test_escapes.py:*",
+    "test_raw": "2 rows in item, by a connection that is not the sandbox's",
+    "test_subprocess": "1 row in item, by a connection that is not the sandbox's",
+    "test_ddl": "a change of the schema (DDL), by a connection that is not the sandbox's",
+    "test_without_the_sandbox": "1 row in item, by a connection that is not the sandbox's",
+    "test_on_a_loop_of_its_own": "1 row in item, by a connection that is not the sandbox's",
+    "test_second_engine_again": "1 row in item, by the commit at *test_escapes.py:*",
+}
+
+
+def assert_escaped(result: pytest.RunResult) -> None:
+    """Every test that committed for real failed at its end, and no other did anywhere."""
+    result.assert_outcomes(passed=20, errors=len(ESCAPED))
+    for test, what in ESCAPED.items():
+        result.stdout.fnmatch_lines(
+            [f"test_escapes.py::{test} has really committed {what}: no rollback can undo that*"]
+        )
+
+
+def test_real_commits_fail_their_test(suite: Suite) -> None:
+    """The error says what was committed and where; the next test finds a clean database."""
+    pytester = suite("escapes", mode="auto")
+    assert_escaped(pytester.runpytest(*IN_ORDER))
+
+
+def test_commits_of_other_workers_are_no_escape(suite: Suite) -> None:
+    """What moves the cluster elsewhere is looked into, and blamed on nobody."""
+    pytester = suite("escapes", "commits", "every_fixture", mode="auto")
+    result = pytester.runpytest_subprocess(*IN_ORDER, "-n", "2")
+    result.assert_outcomes(passed=20 + 20, errors=len(ESCAPED))
+
+
+def test_rows_of_wider_fixtures_are_no_escape(suite: Suite) -> None:
+    """What fixtures of module or session commit for real, even during a test, stays."""
+    pytester = suite("escapes_wider", mode="auto")
+    result = pytester.runpytest(*IN_ORDER)
+    result.assert_outcomes(passed=5, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*test_escape has really committed 1 row in item*What wider fixtures had committed is*"]
+    )
+
+
+def test_transaction_left_open_elsewhere(suite: Suite) -> None:
+    """A connection that keeps a table locked is named and ended; nobody waits for it."""
+    pytester = suite("left_open_elsewhere", mode="auto")
+    started = time.monotonic()
+    result = pytester.runpytest(*IN_ORDER)
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines_random(
+        [
+            "*= left behind by tests =*",
+            "*::test_lock: a connection that is not the sandbox's (process *, the other one) was *",
+            "*::test_lock: *was left in a transaction after 'LOCK TABLE item'; its process was *",
+        ]
+    )
+    assert time.monotonic() - started < 10  # lock_timeout
+
+
+def test_both_sides_of_a_lock_are_named(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement that waits for another connection's row in vain says which, and what it did."""
+    monkeypatch.setattr(_isolation, "LOCK_TIMEOUT", "2s")
+    monkeypatch.setattr(_blockers, "SUSPICION", 0.2)
+    pytester = suite("blocked", mode="auto")
+    result = pytester.runpytest(*IN_ORDER)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines_random(
+        [
+            "*SandboxBlockedError: 'INSERT INTO item *' at *test_blocked.py:*, in the *",
+            "* waited in vain for a lock (* lock timeout) that a connection which is not the *",
+            "*: process * (the other one, idle in transaction, last statement: *INSERT INTO item *",
+        ]
+    )
+
+
+def test_other_side_of_a_lock_does_not_wait_for_ever(suite: Suite) -> None:
+    """Any connection to a worker's database has a bound on its waits for locks."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from sqlalchemy import text
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        async def test_bound(test_database_url):
+            engine = create_async_engine(test_database_url)
+            async with engine.connect() as connection:
+                assert (await connection.execute(text("SHOW lock_timeout"))).scalar_one() == "10s"
+            await engine.dispose()
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=1)
