@@ -60,3 +60,10 @@ def test_many_loops_under_rollback_isolation(
     refused = "E   *SandboxLoopError: *used the database from two event loops, the second time at*"
     result.stdout.fnmatch_lines([refused + '`with TestClient(app)`*isolation="commit"*'] * 12)
     assert databases_of() == []
+
+
+@pytest.mark.parametrize("isolation", ["rollback", "commit"])
+def test_dependency_override(suite: Suite, isolation: str) -> None:
+    """An application whose sessions come by a dependency needs no `db_bind`."""
+    result = suite("override_fastapi", mode="auto").runpytest(f"--db-isolation={isolation}")
+    result.assert_outcomes(passed=2)
