@@ -73,10 +73,11 @@ import json
 import os
 import statistics
 import time
+import uuid
 import pytest
 from models import Base
 from db_testing import Schema
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 @pytest.fixture(scope="session")
@@ -85,9 +86,20 @@ def db_schema():
 
 @pytest.fixture(scope="session")
 async def engine(test_database_url):
-    engine = create_async_engine(test_database_url)
+    # Not the worker's own database, in which a real commit fails its test.
+    url = make_url(test_database_url)
+    server = create_async_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    name = f"benchmark_{uuid.uuid4().hex}"
+    async with server.connect() as connection:
+        await connection.execute(text(f"CREATE DATABASE {name}"))
+    engine = create_async_engine(url.set(database=name))
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
     yield engine
     await engine.dispose()
+    async with server.connect() as connection:
+        await connection.execute(text(f"DROP DATABASE {name}"))
+    await server.dispose()
 
 ends = []
 
