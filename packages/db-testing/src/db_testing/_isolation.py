@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 LOCK_TIMEOUT: Final = "10s"
 """How long a statement waits for a row that another connection has locked."""
+
+CLOSE_PATIENCE: Final = 5.0
+"""Seconds that closing a session or a connection may take, perhaps in code of the application's."""
 
 
 class Kind(Protocol):
@@ -165,6 +169,8 @@ class Isolation:
         }
         self._kind: Kind = self._rollback
         self._closing: list[Close] = []
+        self._unclosed: SandboxError | None = None
+        """What of the last test could not be closed in time."""
         self._last_loop: asyncio.AbstractEventLoop | None = None
         self.engine: AsyncEngine = create_async_engine(
             url,
@@ -199,11 +205,22 @@ class Isolation:
 
     def at_end(self, close: Close) -> None:
         """Close something on the test's event loop when the test is over."""
-        self._closing.append(close)
+        self._closing.append(functools.partial(self._close_in_time, close))
+
+    async def _close_in_time(self, close: Close) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_PATIENCE):
+                await close()
+        except TimeoutError:
+            self._unclosed = SandboxError(
+                f"{close.__qualname__}() was called when the test was over and had not returned "
+                f"after {CLOSE_PATIENCE:g} s, so it was cancelled. What does it wait for?"
+            )
 
     def end(self) -> SandboxError | None:
         """Undo the test, and return what its isolation could not do for it."""
         closing, self._closing = self._closing, []
+        self._unclosed = None
         kind, loop = self._kind, self._kind.loop
         if loop is None:
             kind.abandon()
@@ -227,7 +244,7 @@ class Isolation:
             self._renew()
         self.tests += 1
         self.seconds += time.perf_counter() - started
-        return kind.failure
+        return kind.failure or self._unclosed
 
     def _forget_pool(self) -> None:
         """Empty the pool: virtual connections need no closing, and real ones have been closed."""
