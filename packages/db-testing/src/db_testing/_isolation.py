@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -22,7 +23,7 @@ from ._states import States
 from ._tasks import generators_closed
 from ._template import LOCK_TIMEOUT
 from ._virtual import VirtualConnection
-from .errors import DataLayerError, DBTestingError, SandboxEscapeError
+from .errors import DataLayerError, DBTestingError, SandboxError, SandboxEscapeError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
@@ -34,13 +35,15 @@ if TYPE_CHECKING:
     from ._sandbox import Connect, Wire
     from ._settings import IsolationName
     from ._states import Database
-    from .errors import SandboxError
 
     Sessions = async_sessionmaker[AsyncSession]
     Close = Callable[[], Coroutine[Any, Any, None]]
 
 PATIENCE: Final = 10.0
 """Seconds within which an event loop that runs in another thread must have undone a test."""
+
+CLOSE_PATIENCE: Final = 5.0
+"""Seconds that closing a session or a connection may take, perhaps in code of the application's."""
 
 
 class Kind(Protocol):
@@ -283,6 +286,8 @@ class Isolation:
         self._closing: list[Close] = []
         self._patience = RETURN
         self._leaks: list[str] = []
+        self._unclosed: SandboxError | None = None
+        """What of the last test could not be closed in time."""
         self.engine: AsyncEngine = create_async_engine(
             url,
             async_creator=self.connect,
@@ -364,7 +369,17 @@ class Isolation:
 
     def at_end(self, close: Close) -> None:
         """Close something on the test's event loop when the test is over."""
-        self._closing.append(close)
+        self._closing.append(functools.partial(self._close_in_time, close))
+
+    async def _close_in_time(self, close: Close) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_PATIENCE):
+                await close()
+        except TimeoutError:
+            self._unclosed = SandboxError(
+                f"{close.__qualname__}() was called when the test was over and had not returned "
+                f"after {CLOSE_PATIENCE:g} s, so it was cancelled. What does it wait for?"
+            )
 
     @property
     def users(self) -> set[asyncio.Task[Any]]:
@@ -402,13 +417,15 @@ class Isolation:
         `connects` says whether the test has what it needs to connect by itself.
         """
         test, self._test = self._test or "no test", None
+        self._unclosed = None
         used = self._undo(test)
         self.tests += used
+        failure = self._kind.failure or self._unclosed
         if self._kind is self._rollback:
-            return self._kind.failure or self._escaped(test, connects=connects)
+            return failure or self._escaped(test, connects=connects)
         if not used and (connects or self._commits.seen):
             self._replace(test)
-        return self._kind.failure
+        return failure
 
     def _escaped(self, test: str, *, connects: bool) -> SandboxError | None:
         """Look whether a connection that is not the sandbox's has done what cannot be undone."""

@@ -354,7 +354,10 @@ async def test_terminate(w: World) -> object:
     """pg_terminate_backend() of another connection."""
     one, two = await w.connect(), await w.connect()
     pid = await one.fetchval("SELECT pg_backend_pid()")
-    await attempt(two.execute("SELECT pg_terminate_backend($1, 5000)", pid))
+    closed = asyncio.Event()
+    one.add_termination_listener(lambda _: closed.set())
+    if await attempt(two.execute("SELECT pg_terminate_backend($1, 5000)", pid)) == "SELECT 1":
+        await closed.wait()
     return [
         str(await attempt(one.fetchval("SELECT 1"))).endswith("Error"),
         await two.fetchval("SELECT count(*) FROM item"),

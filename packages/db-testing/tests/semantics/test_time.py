@@ -3,7 +3,10 @@
 # ruff: noqa: ANN401  # what a driver takes and returns is whatever it is
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
+
+import asyncpg
 
 from .table import attempt, different, refused, same
 
@@ -84,11 +87,15 @@ async def test_idle_in_transaction_session_timeout(w: World) -> object:
     one, outside = await w.connect(), await w.outside()
     transaction = one.transaction()
     await transaction.start()
+    closed = asyncio.Event()
+    one.add_termination_listener(lambda _: closed.set())
     await one.execute("SET idle_in_transaction_session_timeout = '10ms'")
     pid = await one.fetchval("SELECT pg_backend_pid()")
     # The server says so to a client that does not listen; the next statement finds it.
     while await outside.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid):
         await outside.execute("SELECT pg_sleep(0.01)")
+    if type(one) is asyncpg.Connection:  # which notices by itself, a little later
+        await closed.wait()
     return await attempt(one.fetchval("SELECT 1"))
 
 

@@ -1,0 +1,324 @@
+"""Break each invariant of the design in a copy of the source, and see a test fail.
+
+As a program: run every mutation, or those whose number is given, and fail if one survives or no
+longer applies; with `--table`, write `README.md`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+TESTS: Final = Path(__file__).parents[1]
+SOURCE: Final = TESTS.parent / "src" / "db_testing"
+README: Final = TESTS / "README.md"
+BOUND: Final = 180.0
+"""Seconds within which the named tests have failed or passed."""
+
+TEST_BOUND: Final = 30
+"""Seconds for one test: some mutations let it wait for ever."""
+
+INTRODUCTION: Final = """\
+# Tests of db-testing
+
+`sandbox/` tests rollback isolation without pytest's machinery, `semantics/` compares it with
+production row by row (and writes `docs/semantics.md`), `schema/` and `server/` test what stands
+beneath, `plugin/` and `cli/` run small suites (`suites/`) as a user does.
+
+## Mutations
+
+Each invariant of the design, and how to break it. `moon run db-testing:mutations` does so, one at a
+time in a copy of the source, and fails when the named tests do not notice, or the source has moved.
+This table is written by `uv run python packages/db-testing/tests/mutations/mutations.py --table`.
+
+| invariant | what is broken | file | caught by |
+|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One way of breaking an invariant."""
+
+    invariant: int
+    breaks: str
+    file: str
+    original: str
+    replacement: str
+    caught_by: str
+
+
+MUTATIONS: Final = (
+    Mutation(
+        0,
+        "a failure does not say that the schema depends on transaction identity",
+        "_transaction_identity.py",
+        "    if not found:",
+        "    if found:",
+        "plugin/test_transaction_identity.py",
+    ),
+    Mutation(
+        0,
+        "columns of rows' transactions are not found in expressions",
+        "_transaction_identity.py",
+        ":varattno -[24]",
+        ":varattno -99",
+        "sandbox/test_transaction_identity.py",
+    ),
+    Mutation(
+        1,
+        "nobody waits for a transaction that has written",
+        "_wire.py",
+        "                return other\n",
+        "                return None\n",
+        "sandbox/test_turns.py",
+    ),
+    Mutation(
+        1,
+        "a wait has no bound",
+        "_sandbox.py",
+        "asyncio.timeout(self._patience)",
+        "asyncio.timeout(None)",
+        "sandbox/test_turns.py::test_deadlock_names_both_sides",
+    ),
+    Mutation(
+        1,
+        "a rollback takes another transaction's committed rows with it",
+        "_wire.py",
+        '                    return f"{layer.foreign} has written"',
+        "                    continue",
+        "sandbox/test_turns.py",
+    ),
+    Mutation(
+        2,
+        "a commit checks no deferred constraint",
+        "_wire.py",
+        "            if check is not None:",
+        "            if check is None:",
+        "sandbox/test_commit.py",
+    ),
+    Mutation(
+        2,
+        "constraints do not return to their initial modes",
+        "_catalog.py",
+        "SET CONSTRAINTS ALL IMMEDIATE;SET CONSTRAINTS ALL DEFERRED",
+        "SET CONSTRAINTS ALL IMMEDIATE",
+        "sandbox/test_commit.py",
+    ),
+    Mutation(
+        2,
+        "a commit keeps what ends with its transaction",
+        "_wire.py",
+        "            if endings:",
+        "            if not endings:",
+        "sandbox/test_endings.py",
+    ),
+    Mutation(
+        3,
+        "another transaction builds on an aborted layer",
+        "_wire.py",
+        "            self._aborted = True",
+        "            self._aborted = False",
+        "sandbox/test_errors.py",
+    ),
+    Mutation(
+        3,
+        "a statement runs in a layer that is not its transaction's",
+        "_wire.py",
+        "            and top.frame is transaction.frames[-1]\n",
+        "",
+        "sandbox/test_errors.py",
+    ),
+    Mutation(
+        4,
+        "sequences keep their positions",
+        "_catalog.py",
+        "EXECUTE db_testing_reset;ROLLBACK;",
+        "ROLLBACK;",
+        "sandbox/test_reset.py::test_rows_and_ids",
+    ),
+    Mutation(
+        4,
+        "currval() is defined in the next test",
+        "_catalog.py",
+        "DISCARD SEQUENCES;",
+        "",
+        "sandbox/test_reset.py::test_currval_and_lastval",
+    ),
+    Mutation(
+        4,
+        "advisory locks of the session stay",
+        "_catalog.py",
+        "SELECT pg_advisory_unlock_all()",
+        "SELECT",
+        "sandbox/test_reset.py::test_advisory_locks",
+    ),
+    Mutation(
+        4,
+        "what a transaction set for itself stays after it",
+        "_wire.py",
+        "                await wire.execute(_PUT_BACK",
+        "                await wire.fetch(_PUT_BACK[:0] + 'SELECT $1::text[], $2::text[]'",
+        "semantics/test_session.py",
+    ),
+    Mutation(
+        5,
+        "LISTEN is believed",
+        "_statements.py",
+        "    if _LISTEN.match(skeleton):",
+        "    if False:",
+        "sandbox/test_refusals.py",
+    ),
+    Mutation(
+        5,
+        "COMMIT in raw SQL is no error",
+        "_virtual.py",
+        'if control.kind == "boundary":',
+        'if control.kind == "boundary" and control.name == "BEGIN":',
+        "sandbox/test_refusals.py",
+    ),
+    Mutation(
+        5,
+        "isolation levels are believed",
+        "_virtual.py",
+        "        if isolation not in _LEVELS:",
+        "        if False:",
+        "sandbox/test_refusals.py::test_levels",
+    ),
+    Mutation(
+        5,
+        "SKIP LOCKED does not see who holds locks",
+        "_sandbox.py",
+        "        if _statements.asks_for_locks(sql) and",
+        "        if False and",
+        "semantics/test_concurrency.py",
+    ),
+    Mutation(
+        6,
+        "a commit that escaped is not noticed",
+        "_wire.py",
+        "not self.wire.is_in_transaction()",
+        "False",
+        "sandbox/test_refusals.py",
+    ),
+    Mutation(
+        6,
+        "a statement that outlives its test keeps its locks",
+        "_sandbox.py",
+        "        self._discarded.append(live.pid)",
+        "        self._discarded.clear()",
+        "sandbox/test_reset.py::test_a_statement_that_outlives_its_test",
+    ),
+    Mutation(
+        6,
+        "a statement that waited for its turn runs in the next test",
+        "_sandbox.py",
+        "            if epoch != self._epoch:\n                raise SandboxClosedError(",
+        "            if epoch is None:\n                raise SandboxClosedError(",
+        "sandbox/test_reset.py",
+    ),
+    Mutation(
+        7,
+        "one test may use two event loops",
+        "_sandbox.py",
+        "        if live.loop is not loop:",
+        "        if live.loop is None:",
+        "sandbox/test_loops.py::test_two_loops_in_one_test",
+    ),
+    Mutation(
+        7,
+        "a wire is not closed with its event loop",
+        "_sandbox.py",
+        "        await anext(live.guard)\n",
+        "        live.guard = None\n",
+        "sandbox/test_loops.py",
+    ),
+    Mutation(
+        7,
+        "tests are left on event loops of their own",
+        "_loops.py",
+        '"loop_scope": "session"}',
+        "}",
+        "plugin/test_loops.py::test_nothing_configured",
+    ),
+)
+
+
+def table() -> str:
+    """Write the README."""
+    rows = (
+        f"| {mutation.invariant} | {mutation.breaks} | `{mutation.file}` "
+        f"| `{mutation.caught_by}` |\n"
+        for mutation in MUTATIONS
+    )
+    return INTRODUCTION + "".join(rows)
+
+
+def survivor(mutation: Mutation) -> str | None:
+    """Run the named tests against a broken copy; say what is wrong if they do not fail."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, SOURCE.name)
+        shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        text = (copy / mutation.file).read_text(encoding="utf-8")
+        if text.count(mutation.original) != 1:
+            return f"applies {text.count(mutation.original)} times"
+        changed = text.replace(mutation.original, mutation.replacement)
+        (copy / mutation.file).write_text(changed, encoding="utf-8")
+        code, last = _run(folder, mutation.caught_by)
+    # 1: tests were run, and failed. Anything else proves nothing.
+    return None if code == 1 else f"survived ({code}): {last}"
+
+
+def control() -> str | None:
+    """Run all named tests against a copy that is whole; say what is wrong if they do not pass."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(SOURCE, Path(folder, SOURCE.name))
+        code, last = _run(folder, *sorted({mutation.caught_by for mutation in MUTATIONS}))
+    return None if code == 0 else f"failed ({code}): {last}"
+
+
+def _run(folder: str, *tests: str) -> tuple[int, str]:
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", *(str(TESTS / test) for test in tests)),
+            *("--maxfail=1", "-q", "--tb=line", "-p", "no:cacheprovider"),
+            *("-o", f"timeout={TEST_BOUND}"),
+        ],
+        # Before site-packages, where the package is installed from its own folder.
+        env=os.environ | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=BOUND * len(tests),
+        check=False,
+    )
+    return result.returncode, (result.stdout.strip().splitlines() or [result.stderr])[-1]
+
+
+def main(*numbers: str) -> int:
+    """Run mutations, and return how many were not caught."""
+    failures = 0
+    if not numbers:
+        why = control()
+        failures += why is not None
+        sys.stdout.write(f"   nothing is broken: {why or 'passed'}\n")
+    for number, mutation in enumerate(MUTATIONS):
+        if not numbers or str(number) in numbers:
+            why = survivor(mutation)
+            failures += why is not None
+            outcome = why or "caught"
+            sys.stdout.write(f"{number:2} [{mutation.invariant}] {mutation.breaks}: {outcome}\n")
+            sys.stdout.flush()
+    return failures
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--table"]:
+        README.write_text(table(), encoding="utf-8")
+    else:
+        sys.exit(min(main(*sys.argv[1:]), 1))
