@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from ._admin import connect_options
-from ._sandbox import Sandbox
+from ._sandbox import DatabaseState, Sandbox
 from ._virtual import VirtualConnection
 from .errors import DBTestingError, SandboxError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ._sandbox import Connect, Wire
     from ._settings import IsolationName
+    from ._synchronous import Synchronous
 
     Close = Callable[[], Coroutine[Any, Any, None]]
 
@@ -61,8 +62,10 @@ class Kind(Protocol):
 class Rollback:
     """Virtual connections; the real one is rolled back."""
 
-    def __init__(self, connect: Connect) -> None:
-        self._sandbox = Sandbox(connect)
+    def __init__(
+        self, connect: Connect, state: DatabaseState, admit: Callable[[], str | None]
+    ) -> None:
+        self._sandbox = Sandbox(connect, state=state, admit=admit)
 
     async def connect(self) -> Any:
         return VirtualConnection(self._sandbox)
@@ -153,7 +156,14 @@ class Isolation:
         self.seconds = 0.0
         """How long undoing them took."""
         self._renew = renew
-        self._rollback = Rollback(self._connect)
+        self._database = DatabaseState()
+        self._family: str | None = None
+        """The driver that the test has used, under rollback isolation."""
+        self._test: tuple[str, IsolationName] | None = None
+        self._synchronous: Synchronous | None = None
+        self._rollback = Rollback(
+            self._connect, self._database, lambda: self._admit("asyncpg (db, db_engine)")
+        )
         self._kinds: dict[IsolationName, Kind] = {
             "rollback": self._rollback,
             "commit": Commit(self._connect),
@@ -166,6 +176,33 @@ class Isolation:
             async_creator=self.connect,
             poolclass=AsyncAdaptedQueuePool,
             pool_size=0,  # no limit: nobody waits for a connection that a test has lost
+        )
+
+    def synchronous(self) -> Synchronous:
+        """Return what synchronous code uses, made on first use.
+
+        Raises:
+            FixtureError: psycopg is not installed.
+        """
+        if self._synchronous is None:
+            from ._synchronous import Synchronous
+
+            self._synchronous = Synchronous(
+                self.url, self._database, lambda: self._admit("psycopg (db_sync, db_sync_engine)")
+            )
+            if self._test is not None:
+                self._synchronous.begin(*self._test)
+        return self._synchronous
+
+    def _admit(self, family: str) -> str | None:
+        """Say why a family may not be used by this test; None if it may."""
+        self._family = self._family or family
+        if family == self._family:
+            return None
+        return (
+            f"goes through {family}, and the test has used {self._family} before: under rollback "
+            f"isolation each has a connection with a transaction of its own, and neither can see "
+            f"the other's rows"
         )
 
     async def connect(self) -> Any:
@@ -186,6 +223,10 @@ class Isolation:
             self._forget_pool()
             self._kind = chosen
         chosen.begin(test)
+        self._family = None
+        self._test = (test, kind)
+        if self._synchronous is not None:
+            self._synchronous.begin(test, kind)
 
     def at_end(self, close: Close) -> None:
         """Close something on the test's event loop when the test is over."""
@@ -193,10 +234,25 @@ class Isolation:
 
     def end(self) -> SandboxError | None:
         """Undo the test, and return what its isolation could not do for it."""
+        self._test = None
+        if self._synchronous is None:
+            return self._end(spoilt=False)
+        before, started = self.tests, time.perf_counter()
+        used, spoilt = self._synchronous.end()
+        self.seconds += time.perf_counter() - started
+        failure = self._end(spoilt=spoilt)
+        if used and self.tests == before:
+            self.tests += 1
+        return failure or self._synchronous.failure
+
+    def _end(self, *, spoilt: bool) -> SandboxError | None:
+        """Undo what asynchronous code did; replace the database if synchronous code spoilt it."""
         closing, self._closing = self._closing, []
         kind, loop = self._kind, self._kind.loop
         if loop is None:
             kind.abandon()
+            if spoilt:
+                self._replace()
             return kind.failure
         started = time.perf_counter()
         if loop.is_running():
@@ -211,13 +267,17 @@ class Isolation:
             # What the pool keeps may be bound to the loop of its last use.
             self._forget_pool()
             self._last_loop = loop
-        if kind.spoilt:
-            self._forget_pool()
-            self._rollback.disconnect()
-            self._renew()
+        if kind.spoilt or spoilt:
+            self._replace()
         self.tests += 1
         self.seconds += time.perf_counter() - started
         return kind.failure
+
+    def _replace(self) -> None:
+        """Replace the database, on which nothing may be connected."""
+        self._forget_pool()
+        self.close()
+        self._renew()
 
     def _forget_pool(self) -> None:
         """Empty the pool: virtual connections need no closing, and real ones have been closed."""
@@ -235,3 +295,5 @@ class Isolation:
     def close(self) -> None:
         """Close the connections whose event loops still live."""
         self._rollback.disconnect()
+        if self._synchronous is not None:
+            self._synchronous.disconnect()

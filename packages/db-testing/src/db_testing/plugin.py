@@ -15,6 +15,7 @@ from ._fixtures import (  # noqa: F401  # pytest finds fixtures among the plugin
     db_connection,
     db_schema,
     db_session_options,
+    db_sync,
 )
 from .errors import SetupError
 
@@ -27,6 +28,7 @@ _db_application = pytest.fixture(scope="session")(_fixtures._db_application)  # 
 test_database_url = pytest.fixture(scope="session")(_fixtures.test_database_url)
 db_engine = pytest.fixture(scope="session")(_fixtures.db_engine)
 db_sessionmaker = pytest.fixture(scope="session")(_fixtures.db_sessionmaker)
+db_sync_engine = pytest.fixture(scope="session")(_fixtures.db_sync_engine)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
