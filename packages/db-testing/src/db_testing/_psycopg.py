@@ -56,6 +56,7 @@ class VirtualConnection(psycopg.Connection[Any]):
         """Connect to nothing yet. `context` says how values are adapted, as in `connect()`."""
         stand_in: Any = SimpleNamespace()
         super().__init__(stand_in)
+        psycopg.Connection.prepare_threshold.__set__(self, None)  # type: ignore[attr-defined]
         self.sandbox = sandbox
         self.threads = threads
         self.options: dict[str, Any] = {
@@ -189,16 +190,21 @@ class VirtualConnection(psycopg.Connection[Any]):
             self.threads.turnstile.finalize(lambda: self.sandbox.rollback(transaction))
 
     def commit(self) -> None:
-        self._check_unmanaged("commit")
+        self._check_unmanaged(
+            "Explicit commit() forbidden within a Transaction context. (Transaction will be "
+            "automatically committed on successful exit from context.)"
+        )
         self.end(keep=True)
 
     def rollback(self) -> None:
-        self._check_unmanaged("rollback")
+        self._check_unmanaged(
+            "Explicit rollback() forbidden within a Transaction context. (Either raise Rollback() "
+            "or allow an exception to propagate out of the context.)"
+        )
         self.end(keep=False)
 
-    def _check_unmanaged(self, verb: str) -> None:
+    def _check_unmanaged(self, message: str) -> None:
         if self.blocks:
-            message = f"Explicit {verb}() forbidden within a Transaction context."
             raise psycopg.ProgrammingError(message)
 
     @contextlib.contextmanager

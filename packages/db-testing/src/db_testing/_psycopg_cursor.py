@@ -161,7 +161,7 @@ class _ServerCursor(psycopg.ServerCursor[Any]):
 
     def _make_room(self, wire: PsycopgWire) -> None:
         """Close a cursor of this name whose transaction has ended, which its rows may survive."""
-        other = wire.cursors.pop(self.name, None)
+        other = wire.cursors.get(self.name)
         if other is None or other is self._virtual.current:
             return
         if other.open:
@@ -220,5 +220,8 @@ class _ServerCursor(psycopg.ServerCursor[Any]):
         if connection.closed or self._gone or idle or (current is not None and current.failed):
             psycopg.Cursor.close(self)
             return
-        with connection.operation("FETCH", reads=True, begins=False):
-            super().close()
+        with connection.operation("CLOSE", reads=True, begins=False) as wire:
+            if wire.cursors.get(self.name, current) is current or self.withhold:
+                super().close()
+            else:
+                psycopg.Cursor.close(self)  # the name is another connection's

@@ -29,7 +29,7 @@ class VirtualTransaction(psycopg.Transaction):
     ) -> None:
         super().__init__(connection, savepoint_name, force_rollback)
         self._virtual = connection
-        self._name = savepoint_name
+        self._name = savepoint_name or ""
         self._transaction: Transaction | None = None
         self._outermost = False
         self._depth = 0
@@ -39,7 +39,7 @@ class VirtualTransaction(psycopg.Transaction):
         return self._name
 
     def __repr__(self) -> str:
-        return f"<VirtualTransaction {self._name or ''!r} ({self.status.value}) {id(self):#x}>"
+        return f"<VirtualTransaction {self._name!r} ({self.status.value}) {id(self):#x}>"
 
     def __enter__(self) -> Self:
         if self.status != self.Status.NOT_STARTED:

@@ -58,6 +58,15 @@ class Body:
         return (yield self)
 
 
+class Ended:
+    """A coroutine's end."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 class Turnstile:
     """Lets one thread at a time run the sandbox's code."""
 
@@ -103,7 +112,7 @@ class Threads:
     def drive(self, coroutine: Coroutine[Step, Any, T]) -> T:
         """Run a coroutine to its end."""
         end = self._advance(coroutine, None)
-        assert isinstance(end, StopIteration)  # noqa: S101  # has no body to let its caller into
+        assert isinstance(end, Ended)  # noqa: S101  # has no body to let its caller into
         value: T = end.value
         return value
 
@@ -128,7 +137,7 @@ class Threads:
 
     def _advance(
         self, coroutine: Coroutine[Any, Any, Any], error: BaseException | None
-    ) -> Body | StopIteration:
+    ) -> Body | Ended:
         value: Any = None
         try:
             while True:
@@ -136,7 +145,8 @@ class Threads:
                     try:
                         step = coroutine.send(value) if error is None else coroutine.throw(error)
                     except StopIteration as end:
-                        return end
+                        # Not the exception, whose traceback would keep every frame up to here.
+                        return Ended(end.value)
                 if isinstance(step, Body):
                     return step
                 value = error = None
