@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from db_testing import _wire
@@ -31,6 +31,7 @@ STATEMENTS = {
     action: statement.replace("$1", "%(row)s") for action, statement in MODEL["STATEMENTS"].items()
 }
 ROWS = MODEL["ROWS"]
+ordinary: settings = MODEL["ordinary"]
 
 
 class Session:
@@ -101,7 +102,7 @@ def restore(sessions: list[Session], plain: psycopg.Connection[Any]) -> None:
     plain.execute("DELETE FROM author; ALTER SEQUENCE author_id_seq RESTART")
 
 
-@MODEL["ordinary"]
+@ordinary
 @given(program=MODEL["overlapping"])
 def test_sessions_of_one_thread(
     program: list[tuple[int, str, str]],
@@ -147,7 +148,7 @@ def test_sessions_of_one_thread(
             restore(expected, plain)
 
 
-@MODEL["ordinary"]
+@ordinary
 @given(programs=st.lists(MODEL["transactions"], min_size=2, max_size=SESSIONS))
 def test_sessions_of_many_threads(
     programs: list[list[tuple[list[tuple[str, str]], str]]],

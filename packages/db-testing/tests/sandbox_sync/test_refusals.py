@@ -1,9 +1,7 @@
 """What rollback isolation cannot honour is refused, never faked (invariant 5)."""
 
-# ruff: noqa: ANN401  # what a driver takes and returns is whatever it is
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -13,6 +11,8 @@ from psycopg import IsolationLevel
 from db_testing.errors import SandboxRefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from db_testing._psycopg import VirtualConnection
 
     from .conftest import World

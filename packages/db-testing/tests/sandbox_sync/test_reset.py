@@ -167,7 +167,11 @@ def test_the_session(world: World, leave: str, look: str, expected: object) -> N
     ],
 )
 def test_local_settings(
-    connect: Callable[[], VirtualConnection], query: str, params: object, *, keep: bool
+    connect: Callable[[], VirtualConnection],
+    query: str,
+    params: list[object] | dict[str, object] | None,
+    *,
+    keep: bool,
 ) -> None:
     """What a transaction sets for itself ends with it, however the name is given."""
     connection = connect()

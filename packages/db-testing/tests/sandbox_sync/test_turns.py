@@ -141,7 +141,7 @@ def test_the_work_of_the_writer_is_done(world: World, pool: ThreadPoolExecutor) 
 
 def test_deadlock(options: dict[str, Any], pool: ThreadPoolExecutor) -> None:
     """A wait that cannot end is an error that names both threads and where they began."""
-    from .conftest import World  # noqa: PLC0415, TID252  # a world of less patience
+    from .conftest import World  # noqa: PLC0415  # a world of less patience
 
     world = World(options)
     world.sandbox._patience = 0.2
