@@ -137,6 +137,12 @@ class Runtime(Protocol):
         """Build the error that the driver raises when it is not connected."""
 
 
+class Turn(asyncio.Lock):
+    """A lock that knows whether somebody waits for it, for whom it may be free already."""
+
+    waiting = 0
+
+
 class AsyncioRuntime:
     """Tasks of an event loop, and asyncpg."""
 
@@ -150,15 +156,23 @@ class AsyncioRuntime:
     def current(self) -> asyncio.Task[Any] | None:
         return asyncio.current_task()
 
-    def lock(self) -> asyncio.Lock:
-        return asyncio.Lock()
+    def lock(self) -> Turn:
+        return Turn()
 
     def event(self) -> asyncio.Event:
         return asyncio.Event()
 
     async def acquire(self, lock: Lock, seconds: float) -> None:
-        async with asyncio.timeout(seconds):
-            await lock.acquire()
+        assert isinstance(lock, Turn)  # noqa: S101  # this runtime's own
+        if not (lock.waiting or lock.locked()):
+            await lock.acquire()  # at once; a timeout would cost more than all the rest
+            return
+        lock.waiting += 1
+        try:
+            async with asyncio.timeout(seconds):
+                await lock.acquire()
+        finally:
+            lock.waiting -= 1
 
     async def ended_or_orphaned(self, ended: Event, worker: Worker | None, seconds: float) -> None:
         assert isinstance(ended, asyncio.Event)  # noqa: S101  # this runtime's own
