@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     import asyncpg
+    from sqlalchemy.engine import Engine
     from sqlalchemy.ext.asyncio import (
         AsyncConnection,
         AsyncEngine,
         AsyncSession,
         async_sessionmaker,
     )
+    from sqlalchemy.orm import Session
 
     from ._worker import Application
 
@@ -154,6 +156,11 @@ def db_layer(
     return functools.partial(_db_application.isolation.layer, db_sessionmaker)
 
 
+def db_sync_engine(_db_application: Application) -> Engine:
+    """Return the engine of this worker's database for synchronous code, on psycopg 3."""
+    return _db_application.isolation.synchronous().engine
+
+
 test_database_url.__test__ = False  # type: ignore[attr-defined]  # a fixture, not a test
 
 PER_SCHEMA: Final = {
@@ -165,6 +172,7 @@ PER_SCHEMA: Final = {
         db_engine,
         db_sessionmaker,
         db_layer,
+        db_sync_engine,
     )
 }
 """Session fixtures that exist once for each `db_schema`, not once for each session.
@@ -235,6 +243,24 @@ def db_asyncpg(
     return connection
 
 
+@pytest.fixture
+def db_sync(
+    db_sync_engine: Engine, db_session_options: Mapping[str, Any], _db_application: Application
+) -> Session:
+    """Return a synchronous session. It is closed after the test, and what it did is undone."""
+    from sqlalchemy.orm import Session
+
+    options = {
+        name: option
+        for name, option in db_session_options.items()
+        if name not in ("class_", "sync_session_class")
+    }
+    kind: type[Session] = db_session_options.get("sync_session_class", Session)
+    session = kind(db_sync_engine, **options)
+    _db_application.isolation.synchronous().at_end(session.close)
+    return session
+
+
 def _needs_async(request: pytest.FixtureRequest) -> None:
     """Refuse to hand an asynchronous object to a test that cannot await."""
     name = request.fixturename
@@ -245,6 +271,6 @@ def _needs_async(request: pytest.FixtureRequest) -> None:
     raise FixtureError(
         f"{request.node.name} is a plain function and asked for the fixture {name!r}, whose "
         f"methods must be awaited. Make it `async def` (with @pytest.mark.asyncio in "
-        f"pytest-asyncio's strict mode), or take `test_database_url` and connect with a "
-        f"synchronous driver."
+        f"pytest-asyncio's strict mode), or take `db_sync` or `db_sync_engine`, which are "
+        f"synchronous."
     )

@@ -18,7 +18,7 @@ from ._admin import connect
 from ._checkouts import Checkouts
 from ._commits import Commits
 from ._pool import LoopPool
-from ._sandbox import MARKER, Sandbox, caller
+from ._sandbox import MARKER, DatabaseState, Sandbox, caller
 from ._states import States
 from ._tasks import generators_closed
 from ._template import LOCK_TIMEOUT
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ._sandbox import Connect, Wire
     from ._settings import IsolationName
     from ._states import Database
+    from ._synchronous import Synchronous
 
     Sessions = async_sessionmaker[AsyncSession]
     Close = Callable[[], Coroutine[Any, Any, None]]
@@ -81,8 +82,14 @@ class Kind(Protocol):
 class Rollback:
     """Virtual connections; the real one is rolled back."""
 
-    def __init__(self, connect: Connect, watch: Watch) -> None:
-        self._sandbox = Sandbox(connect, watch=watch)
+    def __init__(
+        self,
+        connect: Connect,
+        state: DatabaseState,
+        watch: Watch,
+        admit: Callable[[], str | None],
+    ) -> None:
+        self._sandbox = Sandbox(connect, state=state, watch=watch, admit=admit)
 
     async def connect(self) -> Any:
         return VirtualConnection(self._sandbox)
@@ -273,14 +280,20 @@ class Isolation:
         """How long undoing them took."""
         self._states = States(database, cut_off=self._cut_off)
         self._watch = watch
-        self._rollback = Rollback(self._connect, watch)
+        self._database = DatabaseState()
+        self._family: str | None = None
+        """The driver that the test has used, under rollback isolation."""
+        self._synchronous: Synchronous | None = None
+        self._rollback = Rollback(
+            self._connect, self._database, watch, lambda: self._admit("asyncpg (db, db_engine)")
+        )
         self._commit = Commit(self._connect)
         self._kinds: dict[IsolationName, Kind] = {
             "rollback": self._rollback,
             "commit": self._commit,
         }
         self._kind: Kind = self._rollback
-        self._test: str | None = None
+        self._test: tuple[str, IsolationName] | None = None
         self._writing: tuple[AsyncSession, asyncio.AbstractEventLoop] | None = None
         """The session in which a data layer is being written, and its event loop."""
         self._closing: list[Close] = []
@@ -304,6 +317,33 @@ class Isolation:
         if engine not in self._engines:
             self._engines.add(engine)
             self._checkouts.watch(engine)
+
+    def synchronous(self) -> Synchronous:
+        """Return what synchronous code uses, made on first use.
+
+        Raises:
+            FixtureError: psycopg is not installed.
+        """
+        if self._synchronous is None:
+            from ._synchronous import Synchronous
+
+            self._synchronous = Synchronous(
+                self.url, self._database, lambda: self._admit("psycopg (db_sync, db_sync_engine)")
+            )
+            if self._test is not None:
+                self._synchronous.begin(*self._test)
+        return self._synchronous
+
+    def _admit(self, family: str) -> str | None:
+        """Say why a family may not be used by this test; None if it may."""
+        self._family = self._family or family
+        if family == self._family:
+            return None
+        return (
+            f"goes through {family}, and the test has used {self._family} before: under rollback "
+            f"isolation each has a connection with a transaction of its own, and neither can see "
+            f"the other's rows"
+        )
 
     async def connect(self) -> Any:
         """Return a new connection of the driver, virtual or real.
@@ -359,8 +399,11 @@ class Isolation:
                 with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
                     runner.run(self._rollback.settle())
             self._states.save()
-        self._test = test
+        self._family = None
+        self._test = (test, kind)
         chosen.begin(test)
+        if self._synchronous is not None:
+            self._synchronous.begin(test, kind)
 
     @property
     def loops(self) -> list[asyncio.AbstractEventLoop]:
@@ -416,16 +459,26 @@ class Isolation:
 
         `connects` says whether the test has what it needs to connect by itself.
         """
-        test, self._test = self._test or "no test", None
-        self._unclosed = None
-        used = self._undo(test)
+        test = self._test[0] if self._test is not None else "no test"
+        self._test = self._unclosed = None
+        used, spoilt, failure = self._end_synchronous()
+        used |= self._undo(test, spoilt=spoilt)
         self.tests += used
-        failure = self._kind.failure or self._unclosed
+        failure = failure or self._kind.failure or self._unclosed
         if self._kind is self._rollback:
             return failure or self._escaped(test, connects=connects)
         if not used and (connects or self._commits.seen):
             self._replace(test)
         return failure
+
+    def _end_synchronous(self) -> tuple[bool, bool, SandboxError | None]:
+        """Undo what synchronous code did: whether it did anything, spoilt the database, failed."""
+        if self._synchronous is None:
+            return False, False, None
+        started = time.perf_counter()
+        used, spoilt = self._synchronous.end()
+        self.seconds += time.perf_counter() - started
+        return used, spoilt, self._synchronous.failure
 
     def _escaped(self, test: str, *, connects: bool) -> SandboxError | None:
         """Look whether a connection that is not the sandbox's has done what cannot be undone."""
@@ -458,7 +511,7 @@ class Isolation:
         """Undo what fixtures of wider scope did as they ended, perhaps on another event loop."""
         self._undo("a fixture of wider scope")
 
-    def _undo(self, test: str) -> bool:
+    def _undo(self, test: str, *, spoilt: bool = False) -> bool:
         """Undo what has happened since the last time; tell whether the database was used."""
         closing, self._closing = [*self._closing, self._collect], []
         kind = self._kind
@@ -467,6 +520,8 @@ class Isolation:
                 self._close_without_loop(closing)
             self._checkouts.watching = False
             kind.abandon()
+            if spoilt:
+                self._replace(test)
             return False
         started = time.perf_counter()
         loops = [loop for loop in kind.loops if not loop.is_closed()]
@@ -480,7 +535,7 @@ class Isolation:
         if not loops:
             kind.abandon()
             self._close_without_loop(closing)
-        if kind.spoilt:
+        if kind.spoilt or spoilt:
             self._replace(test)
         else:
             # What listeners do to a new connection, such as SET, has been undone with the test.
@@ -598,6 +653,8 @@ class Isolation:
         self._forget_pools()
         self._commit.cut_off()
         self._rollback.disconnect()
+        if self._synchronous is not None:
+            self._synchronous.disconnect()
 
     def _changed(self) -> None:
         """Learn that the database is another, or has other rows to begin with."""
@@ -624,4 +681,6 @@ class Isolation:
         self._commits.close()
         self._checkouts.close()
         self._rollback.disconnect()
+        if self._synchronous is not None:
+            self._synchronous.disconnect()
         self._watch.close()

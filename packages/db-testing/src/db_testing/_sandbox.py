@@ -60,11 +60,13 @@ the next test's first statement, since it may hold locks.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import sys
 import textwrap
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -74,16 +76,22 @@ import greenlet  # type: ignore[import-untyped]
 from . import _statements, _transaction_identity
 from ._blockers import Blockers
 from ._catalog import Catalog
-from ._wire import (
-    Codec,
-    Codecs,
-    Frame,
-    Ground,
-    LiveWire,
-    Transaction,
-    Wire,
-    ended_or_orphaned,
+from ._runtime import (
+    ASYNCIO,
+    BROKEN_BLOCK,
+    CONSTRAINT_VIOLATION,
+    INSIDE_TRANSACTION,
+    LOCK_NOT_AVAILABLE,
+    NO_SAVEPOINT,
+    NO_TRANSACTION,
+    READ_ONLY,
+    UNSAFE_NEW_ENUM_VALUE,
+    Lock,
+    Loop,
+    Runtime,
+    sqlstate,
 )
+from ._wire import Codec, Codecs, Frame, Ground, LiveWire, Transaction, Wire
 from .errors import (
     SandboxBlockedError,
     SandboxClosedError,
@@ -169,16 +177,36 @@ def _waiting_line() -> str | None:
     return None
 
 
+@dataclass(eq=False, slots=True)
+class DatabaseState:
+    """What is to be known of a database by every sandbox on it."""
+
+    catalog: Catalog | None = None
+    sequences_moved: bool = False
+    """Whether the position of some sequence is not the template's."""
+    discarded: list[int] = field(default_factory=list)
+    """Server processes of wires that were cut off, which may still hold locks."""
+
+
 class Sandbox:
     """The concurrency control of one worker's database under rollback isolation."""
 
     def __init__(
-        self, connect: Connect, *, patience: float = PATIENCE, watch: Watch | None = None
+        self,
+        connect: Connect,
+        *,
+        patience: float = PATIENCE,
+        runtime: Runtime = ASYNCIO,
+        state: DatabaseState | None = None,
+        watch: Watch | None = None,
+        admit: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Open nothing yet.
 
-        `connect` opens a wire on the running loop; `patience` is in seconds; `watch` knows what
-        to ask the server at the end of each test.
+        `connect` opens a wire on the running loop; `patience` is in seconds. `state` is shared with
+        another sandbox on the same database; `watch` knows what to ask the server at the end of
+        each test. `admit` is asked at a test's first statement, and says why the test must not use
+        this sandbox.
         """
         self.moved: bool | None = None
         """Whether others were seen to commit, or to leave something open; None: nobody looked."""
@@ -192,15 +220,14 @@ class Sandbox:
         self._test: str | None = None
         self._epoch = 0
         """Counts the beginnings and ends of tests: what waits across one belongs to neither."""
-        self._catalog: Catalog | None = None
-        self._wires: dict[asyncio.AbstractEventLoop, LiveWire] = {}
-        self._doors: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._runtime = runtime
+        self._state = DatabaseState() if state is None else state
+        self._admit = admit
+        self._admitted = 0
+        """The epoch of the test whose first statement has been let through."""
+        self._wires: dict[Loop, LiveWire] = {}
+        self._doors: weakref.WeakKeyDictionary[Loop, Lock] = weakref.WeakKeyDictionary()
         self._live: LiveWire | None = None
-        self._sequences_moved = False
-        self._discarded: list[int] = []
-        """Server processes of wires that were cut off, which may still hold locks."""
         self._failure: SandboxError | None = None
         self._broken = False
         self._committed = False
@@ -231,7 +258,7 @@ class Sandbox:
         return self._live.loop if self._live else None
 
     @property
-    def loops(self) -> list[asyncio.AbstractEventLoop]:
+    def loops(self) -> list[Any]:
         """The event loops on which a wire is open."""
         return list(self._wires)
 
@@ -265,11 +292,11 @@ class Sandbox:
     @property
     def unsettled(self) -> bool:
         """Whether the next test's first statement has yet to put back what a lost wire left."""
-        return self._sequences_moved or bool(self._discarded)
+        return self._state.sequences_moved or bool(self._state.discarded)
 
     async def settle(self) -> None:
         """Put that back now."""
-        await self._wire_of(asyncio.get_running_loop())
+        await self._wire_of(self._runtime.loop())
 
     def abandon_test(self) -> None:
         """End a test whose event loop is closed; its wire was closed with the loop."""
@@ -290,6 +317,8 @@ class Sandbox:
             SandboxDeadlockError: a statement is running for longer than the bound.
         """
         live = await self.wire()
+        if self._admitted != self._epoch:
+            self._check_admitted("a data layer", self._epoch)
         transaction = self.begin(implicit=True)
         await self._take_turn(live, transaction)
         try:
@@ -313,7 +342,7 @@ class Sandbox:
 
     def forget_catalog(self) -> None:
         """Read the catalog again before the next statement: the database has been changed."""
-        self._catalog = None
+        self._state.catalog = None
 
     @property
     def failure(self) -> SandboxError | None:
@@ -323,15 +352,17 @@ class Sandbox:
     @property
     def remark(self) -> str | None:
         """What the running test, should it fail, may owe to transaction identity."""
-        catalog = self._catalog if self.used else None
+        catalog = self._state.catalog if self.used else None
         objects = catalog.identity if catalog is not None else ()
         return _transaction_identity.remark(objects, self._identity, MARKER)
 
     async def close(self) -> None:
         """Close the running loop's wire."""
-        live = self._wires.pop(asyncio.get_running_loop(), None)
+        live = self._wires.pop(self._runtime.loop(), None)
         if live is not None and live.guard is not None:
             await live.guard.aclose()
+        elif live is not None:
+            await live.close()
 
     def cut_off(self) -> None:
         """Cut every wire off: the database is about to be replaced."""
@@ -339,23 +370,23 @@ class Sandbox:
             if not live.loop.is_closed():
                 live.wire.terminate()
         self._wires.clear()
-        self._discarded.clear()
-        self._sequences_moved = False
+        self._state.discarded.clear()
+        self._state.sequences_moved = False
 
     def restore_sequences(self) -> None:
         """Put every sequence back before the next statement of a test."""
-        self._sequences_moved = True
+        self._state.sequences_moved = True
 
     @property
     def discarded(self) -> list[int]:
         """The server processes of wires that were given up, and may not have noticed yet."""
-        return list(self._discarded)
+        return list(self._state.discarded)
 
     @property
     def users(self) -> set[asyncio.Task[Any]]:
         """The tasks that hold a transaction of the running test."""
-        held = self._live.open if self._live else ()
-        return {transaction.task for transaction in held if transaction.task is not None}
+        held = {transaction.task for transaction in self._live.open} if self._live else set()
+        return {task for task in held if isinstance(task, asyncio.Task)}
 
     def _discard(self, live: LiveWire) -> None:
         self.lost = True
@@ -363,19 +394,19 @@ class Sandbox:
             del self._wires[live.loop]
         if self._live is live:
             self._live = None
-        self._discarded.append(live.pid)
+        self._state.discarded.append(live.pid)
         if not live.loop.is_closed():
             live.wire.terminate()
         # Positions of sequences survive the connection that moved them.
-        self._sequences_moved = True
+        self._state.sequences_moved = True
 
     async def wire(self) -> LiveWire:
         """Return the running loop's wire, connecting on first use."""
         if self._broken and self._failure is not None:
             raise self._failure
-        loop = asyncio.get_running_loop()
+        loop = self._runtime.loop()
         if self._live is None:
-            async with self._doors.setdefault(loop, asyncio.Lock()):
+            async with self._doors.setdefault(loop, self._runtime.lock()):
                 if self._live is None:
                     found = await self._wire_of(loop)
                     if self._live is None:  # else the loop of another thread was faster
@@ -397,37 +428,43 @@ class Sandbox:
             raise self._lost()
         return live
 
-    async def _wire_of(self, loop: asyncio.AbstractEventLoop) -> LiveWire:
+    async def _wire_of(self, loop: Loop) -> LiveWire:
         live = self._wires.get(loop)
         if live is None or live.wire.is_closed():
             live = self._wires[loop] = await self._open()
-        elif live.catalog is not self._catalog:
-            if self._catalog is None:
-                self._catalog = await Catalog.read(live.wire)
-            await live.adopt_catalog(self._catalog)
-        if self._sequences_moved:
+        elif live.catalog is not self._state.catalog:
+            if self._state.catalog is None:
+                self._state.catalog = await Catalog.read(live.wire)
+            await live.adopt_catalog(self._state.catalog)
+        if self._state.discarded:
+            await self._end_discarded(live.wire)
+        if self._state.sequences_moved:
             await live.catalog.restore_sequences(live.wire)
-            self._sequences_moved = False
+            self._state.sequences_moved = False
         return live
 
     async def _open(self) -> LiveWire:
         wire = await self._connect()
         try:
-            if self._discarded:
-                await wire.execute(_END_PROCESSES, self._discarded)
-                self._discarded = []
-            if self._catalog is None:
-                self._catalog = await Catalog.read(wire)
-            await self._catalog.prepare_reset(wire)
+            if self._state.discarded:
+                await self._end_discarded(wire)
+            if self._state.catalog is None:
+                self._state.catalog = await Catalog.read(wire)
+            await self._state.catalog.prepare_reset(wire)
             if self._watch is not None:
                 await self._watch.prepare(wire)
         except BaseException:
             wire.terminate()
             raise
-        live = LiveWire(wire, self._catalog)
-        live.guard = self._close_with_loop(live)
-        await anext(live.guard)
+        live = LiveWire(wire, self._state.catalog, self._runtime)
+        if self._runtime.loops_end:
+            live.guard = self._close_with_loop(live)
+            await anext(live.guard)
         return live
+
+    async def _end_discarded(self, wire: Wire) -> None:
+        await wire.execute(_END_PROCESSES, self._state.discarded)
+        self._state.discarded = []
 
     async def _close_with_loop(self, live: LiveWire) -> AsyncGenerator[None]:
         """Close the wire before its loop closes.
@@ -442,7 +479,7 @@ class Sandbox:
             if self._wires.get(live.loop) is live:
                 del self._wires[live.loop]
             if self._live is live:
-                self._sequences_moved = True
+                self._state.sequences_moved = True
             await live.close()
 
     # ----------------------------------------------------------------- transactions
@@ -459,6 +496,8 @@ class Sandbox:
             implicit=implicit,
             readonly=readonly,
             codecs={} if codecs is None else codecs,
+            ended=self._runtime.event(),
+            worker=self._runtime.worker,
         )
 
     async def run(
@@ -483,6 +522,8 @@ class Sandbox:
         self._check_statement(transaction, sql)
         epoch = self._epoch
         live = await self.wire()
+        if self._admitted != epoch and self._test is not None:
+            self._check_admitted(sql, epoch)
         if reads is None:
             reads = live.reads_only(sql)
         if self._test is None and not reads:
@@ -508,7 +549,7 @@ class Sandbox:
             self._check_locks(live, transaction, sql)
             blockers = Blockers(self._connect, live.pid)
             try:
-                with blockers.watching():
+                with blockers.watching() if self._runtime is ASYNCIO else contextlib.nullcontext():
                     result = await live.perform(transaction, operation, reads=reads, cursor=cursor)
             except BaseException as error:
                 self._inspect(live, epoch, sql)
@@ -525,6 +566,12 @@ class Sandbox:
         finally:
             live.turn.release()
 
+    def _check_admitted(self, sql: str, epoch: int) -> None:
+        why = self._admit()
+        if why is not None:
+            raise self.refuse(sql, why)
+        self._admitted = epoch
+
     def _check_statement(self, transaction: Transaction, sql: str) -> None:
         """Refuse what would be a lie here, or what the server would refuse outside a block."""
         why = _statements.refusal(sql)
@@ -533,8 +580,8 @@ class Sandbox:
         if _transaction_identity.mentioned(sql):
             self._identity.append(f"{_shorten(sql)!r} at {caller()}")
         if transaction.implicit and any(kind == "cursor" for kind, _ in _statements.endings(sql)):
-            raise asyncpg.NoActiveSQLTransactionError(
-                "DECLARE CURSOR can only be used in transaction blocks"
+            raise self._runtime.error(
+                NO_TRANSACTION, "DECLARE CURSOR can only be used in transaction blocks"
             )
 
     def _check_locks(self, live: LiveWire, transaction: Transaction, sql: str) -> None:
@@ -581,7 +628,7 @@ class Sandbox:
         self, error: BaseException, blockers: Blockers, transaction: Transaction, sql: str
     ) -> SandboxBlockedError | None:
         """Name both sides where a connection that is not the sandbox's held a lock for too long."""
-        if not isinstance(error, asyncpg.LockNotAvailableError) or not blockers.names:
+        if sqlstate(error) != LOCK_NOT_AVAILABLE or not blockers.names:
             return None
         return self._fail(
             SandboxBlockedError(
@@ -596,7 +643,7 @@ class Sandbox:
         self, error: BaseException, live: LiveWire, transaction: Transaction, sql: str
     ) -> SandboxError | None:
         """Return a better error where the server's is due to the sandbox, not to the program."""
-        if isinstance(error, asyncpg.ReadOnlySQLTransactionError) and not transaction.readonly:
+        if sqlstate(error) == READ_ONLY and not transaction.readonly:
             reader = live.readonly_besides(transaction)
             if reader is not None:
                 return self._fail(
@@ -606,11 +653,11 @@ class Sandbox:
                         f"or add {MARKER} to {self._test}."
                     )
                 )
-        if isinstance(error, _IN_A_TRANSACTION) and (
+        if sqlstate(error) in INSIDE_TRANSACTION and (
             transaction.implicit or _statements.sets_isolation(sql)
         ):
             return self.refuse(sql, f"cannot run inside another transaction ({error})")
-        if isinstance(error, asyncpg.UnsafeNewEnumValueUsageError):
+        if sqlstate(error) == UNSAFE_NEW_ENUM_VALUE:
             return self.refuse(sql, f"needs a value that is never committed ({error})")
         return None
 
@@ -675,8 +722,8 @@ class Sandbox:
         """End a transaction, keeping what it did.
 
         Raises:
-            asyncpg.PostgresError: a deferred constraint is violated; the transaction has been
-                rolled back, as at a real commit.
+            the driver's error: a deferred constraint is violated; the transaction has been rolled
+                back, as at a real commit.
         """
         self._check_open(transaction)
         if transaction.failed:
@@ -733,11 +780,11 @@ class Sandbox:
         """Return the wire of the running test.
 
         Raises:
-            asyncpg.InterfaceError: the test has not run a statement yet.
+            asyncpg.InterfaceError, or psycopg's: the test has not run a statement yet.
         """
         if self._live is None:
             message = "no statement has been run yet in this test, so nothing is connected"
-            raise asyncpg.InterfaceError(message)
+            raise self._runtime.closed(message)
         return self._live.wire
 
     # ----------------------------------------------------------------- inside
@@ -753,8 +800,9 @@ class Sandbox:
         """Raise what the server would raise to anything but a rollback in a failed block."""
         self._check_open(transaction)
         if transaction.failed:
-            raise asyncpg.InFailedSQLTransactionError(
-                "current transaction is aborted, commands ignored until end of transaction block"
+            raise self._runtime.error(
+                BROKEN_BLOCK,
+                "current transaction is aborted, commands ignored until end of transaction block",
             )
 
     def _find(self, transaction: Transaction, name: str) -> int:
@@ -763,7 +811,7 @@ class Sandbox:
                 return index
         transaction.failed = True
         message = f'savepoint "{name}" does not exist'
-        raise asyncpg.InvalidSavepointSpecificationError(message)
+        raise self._runtime.error(NO_SAVEPOINT, message)
 
     def _undo(self, transaction: Transaction, frames: list[Frame]) -> None:
         conflict = self._live.undo(frames) if self._live is not None else None
@@ -782,7 +830,7 @@ class Sandbox:
     ) -> SandboxConflictError | None:
         """Tell a violation at a commit from one that an overlapping transaction may have caused."""
         others = live.writers_besides(transaction)
-        if not isinstance(error, asyncpg.IntegrityConstraintViolationError) or not others:
+        if not sqlstate(error).startswith(CONSTRAINT_VIOLATION) or not others:
             return None
         return self._fail(
             SandboxConflictError(
@@ -793,15 +841,14 @@ class Sandbox:
         )
 
     async def _take_turn(self, live: LiveWire, transaction: Transaction) -> None:
-        transaction.task = asyncio.current_task()
+        transaction.task = self._runtime.current()
         while True:
             holder = live.holder_before(transaction)
             try:
-                async with asyncio.timeout(self._patience):
-                    if holder is not None:
-                        await ended_or_orphaned(holder)
-                        continue
-                    await live.turn.acquire()
+                if holder is not None:
+                    await self._runtime.ended_or_orphaned(holder.ended, holder.task, self._patience)
+                    continue
+                await self._runtime.acquire(live.turn, self._patience)
             except TimeoutError:
                 raise self._deadlock(transaction, holder) from None
             if live.holder_before(transaction) is None:
@@ -814,7 +861,7 @@ class Sandbox:
         what = (
             f"{holder} has uncommitted changes and was not ended"
             if holder
-            else "a statement of another task is still running"
+            else f"a statement of another {self._runtime.worker} is still running"
         )
         return self._fail(
             SandboxDeadlockError(
@@ -850,12 +897,6 @@ class Sandbox:
 
 
 _E = TypeVar("_E", bound=SandboxError)
-
-_IN_A_TRANSACTION: Final = (
-    asyncpg.ActiveSQLTransactionError,
-    asyncpg.InvalidTransactionTerminationError,
-)
-"""What the server raises to a statement that must not run inside a transaction."""
 
 _END_PROCESSES: Final = """
     SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity

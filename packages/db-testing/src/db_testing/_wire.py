@@ -16,10 +16,26 @@ import asyncpg
 
 from . import _statements
 from ._catalog import Catalog, Deferrable, restoring
+from ._runtime import ASYNCIO, NO_SAVEPOINT, WIRE_ERRORS, sqlstate, uninterrupted
 
 if TYPE_CHECKING:
     import re
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+
+    from ._runtime import Event, Runtime, Worker
+
+__all__ = [
+    "BASE",
+    "WIRE_ERRORS",
+    "Codec",
+    "Codecs",
+    "Frame",
+    "Ground",
+    "LiveWire",
+    "Transaction",
+    "Wire",
+    "uninterrupted",
+]
 
 T = TypeVar("T")
 Wire: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -32,15 +48,6 @@ LEFTOVER_PATIENCE: Final = 1.0
 
 CANCEL_PATIENCE: Final = 5.0
 """Seconds within which a server must have cancelled a statement."""
-
-WIRE_ERRORS: Final = (
-    TimeoutError,
-    OSError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
-"""What talking to a server can raise, or to one that has just gone."""
 
 _PUT_BACK: Final = """
     SELECT set_config(name, coalesce(value, ''), false)
@@ -119,8 +126,8 @@ class Transaction:
     codecs: Codecs = field(default_factory=dict)
     """Those of its connection."""
     frames: list[Frame] = field(default_factory=list)
-    task: asyncio.Task[Any] | None = None
-    """The task that used it last."""
+    task: Worker | None = None
+    """The task or thread that used it last."""
     wrote: bool = False
     beneath: frozenset[Transaction] = frozenset()
     """The transactions that were open and had written when it first wrote."""
@@ -131,14 +138,15 @@ class Transaction:
     open: bool = True
     failed: bool = False
     """The innermost frame is aborted; only a rollback helps."""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: Event = field(default_factory=asyncio.Event)
+    worker: str = ASYNCIO.worker
 
     def __post_init__(self) -> None:
         self.frames.append(Frame(self))
 
     def __str__(self) -> str:
         kind = "statement" if self.implicit else "transaction"
-        task = f" in task {self.task.get_name()!r}" if self.task else ""
+        task = f" in {self.worker} {self.task.get_name()!r}" if self.task else ""
         return f"the {kind} begun at {self.origin}{task}"
 
 
@@ -197,57 +205,24 @@ def _meaning(value: Any) -> Any:
     return code, cells, value.__defaults__
 
 
-async def uninterrupted(step: Coroutine[Any, Any, T], *, otherwise: Callable[[], None]) -> T:
-    """Finish a step that must not stop half-way, and only then let a cancellation through.
-
-    `otherwise` is called when the step itself was cancelled, as by one who cancels every task.
-    """
-    task = asyncio.ensure_future(step)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if task.cancelled():
-        otherwise()
-    elif cancelled is not None:
-        task.exception()  # else it would be logged as never retrieved
-    if cancelled is not None:
-        raise cancelled
-    return task.result()
-
-
-async def ended_or_orphaned(holder: Transaction) -> None:
-    """Wait until a transaction has ended, or the task that used it last is done."""
-    ended = asyncio.ensure_future(holder.ended.wait())
-    waits: set[asyncio.Future[Any]] = {ended}
-    if holder.task is not None:
-        waits.add(holder.task)
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        ended.cancel()
-
-
 class LiveWire:
     """A wire and the savepoints on it. `perform` and `reset` need the turn."""
 
-    def __init__(self, wire: Wire, catalog: Catalog) -> None:
+    def __init__(self, wire: Wire, catalog: Catalog, runtime: Runtime = ASYNCIO) -> None:
         self.wire = wire
-        # Before asyncpg 0.32 a cursor asks for a block of the driver's own, and ours is raw SQL.
-        wire._top_xact = wire.transaction()  # type: ignore[attr-defined]  # noqa: SLF001
+        runtime.opened(wire)
         self.pid = wire.get_server_pid()
-        self.loop = asyncio.get_running_loop()
+        self.loop = runtime.loop()
         self.guard: AsyncGenerator[None] | None = None
         """Closes the wire when its loop closes."""
-        self.turn = asyncio.Lock()
+        self.turn = runtime.lock()
         self.open: set[Transaction] = set()
         self.answer: bool | None = None
         """Whether the question of the last reset selected a row; None if there was none."""
         self.schema_changed = False
         """Whether a statement since the last reset may have changed the schema."""
         self.catalog = catalog
+        self._runtime = runtime
         self._codecs: Codecs = {}
         self._routines: re.Pattern[str] | None = catalog.routines
         self._begun = False
@@ -352,7 +327,7 @@ class LiveWire:
     def _is_ready(self, transaction: Transaction) -> bool:
         if not transaction.open:
             message = "connection is closed"
-            raise asyncpg.InterfaceError(message)
+            raise self._runtime.closed(message)
         top = self._layers[-1] if self._layers else None
         return (
             top is not None
@@ -392,14 +367,14 @@ class LiveWire:
 
     async def _finish(self, step: Coroutine[Any, Any, None]) -> None:
         """Take a step after which the bookkeeping is true, or give the wire up."""
-        await uninterrupted(step, otherwise=self.wire.terminate)
+        await self._runtime.finish(step, otherwise=self.wire.terminate)
 
     async def _bookkeeping(self, script: str) -> None:
         """Run statements of the sandbox's own, which must all succeed for the stack to be true."""
         try:
             await self.wire.execute(script)
         except BaseException as error:
-            self._uprooted = isinstance(error, asyncpg.InvalidSavepointSpecificationError)
+            self._uprooted = sqlstate(error) == NO_SAVEPOINT
             self.wire.terminate()
             raise
 
@@ -453,8 +428,8 @@ class LiveWire:
         """Learn whether a failure has aborted the transaction: ask, unless the server said so."""
         if self.wire.is_closed():
             return
-        aborted = isinstance(error, asyncpg.PostgresError) and error.severity is not None
-        if not aborted:
+        aborted = self._runtime.aborted(self.wire, error)
+        if aborted is None:
             try:
                 async with asyncio.timeout(CANCEL_PATIENCE):
                     await self.wire.execute("SELECT")
@@ -609,8 +584,7 @@ class LiveWire:
             self.end(transaction)
         try:
             if self.turn.locked():
-                async with asyncio.timeout(min(patience, LEFTOVER_PATIENCE)):
-                    await self.turn.acquire()
+                await self._runtime.acquire(self.turn, min(patience, LEFTOVER_PATIENCE))
             else:
                 await self.turn.acquire()
         except TimeoutError:
@@ -623,8 +597,8 @@ class LiveWire:
             if self.schema_changed:
                 # Plans, and what asyncpg knows of types, may be of a schema that is gone.
                 await self.wire.reload_schema_state()
-        except WIRE_ERRORS as error:
-            self._uprooted |= isinstance(error, asyncpg.InvalidSavepointSpecificationError)
+        except self._runtime.wire_errors as error:
+            self._uprooted |= sqlstate(error) == NO_SAVEPOINT
             return None
         finally:
             for transaction in self.open - keep:
@@ -637,5 +611,5 @@ class LiveWire:
         if not self.wire.is_closed():
             try:
                 await self.wire.close(timeout=2)
-            except WIRE_ERRORS:
+            except self._runtime.wire_errors:
                 self.wire.terminate()

@@ -16,6 +16,7 @@ from ._fixtures import (  # noqa: F401  # pytest finds fixtures among the plugin
     db_connection,
     db_schema,
     db_session_options,
+    db_sync,
 )
 from .errors import SetupError
 
@@ -31,6 +32,7 @@ test_database_url = pytest.fixture(scope="session")(_fixtures.test_database_url)
 db_engine = pytest.fixture(scope="session")(_fixtures.db_engine)
 db_sessionmaker = pytest.fixture(scope="session")(_fixtures.db_sessionmaker)
 db_layer = pytest.fixture(scope="session")(_fixtures.db_layer)
+db_sync_engine = pytest.fixture(scope="session")(_fixtures.db_sync_engine)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -135,7 +135,7 @@ def test_asynchronous_fixture_in_a_plain_function_is_refused(suite: Suite, fixtu
     result = pytester.runpytest()
     result.assert_outcomes(errors=1)
     why = f"test_plain is a plain function and asked for the fixture '{fixture}'"
-    result.stdout.fnmatch_lines([f"E*FixtureError: {why}*Make it `async def`*test_database_url*"])
+    result.stdout.fnmatch_lines([f"E*FixtureError: {why}*Make it `async def`*`db_sync`*"])
 
 
 def test_fixture_asked_for_while_the_test_runs(suite: Suite) -> None:

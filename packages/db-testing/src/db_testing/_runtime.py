@@ -1,0 +1,236 @@
+"""What the sandbox's coroutines wait for, and how a driver says things: what differs by family.
+
+The model of :mod:`._sandbox` is written once, as coroutines. They await the wire, a lock, the end
+of a transaction and nothing else; a :class:`Runtime` provides these, and names the errors of its
+driver. In :class:`AsyncioRuntime` tasks take turns, on asyncpg; in :mod:`._threads` threads do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from types import TracebackType
+
+T = TypeVar("T")
+
+WIRE_ERRORS: Final = (
+    TimeoutError,
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What talking to a server can raise, or to one that has just gone."""
+
+BROKEN_BLOCK: Final = "25P02"
+NO_SAVEPOINT: Final = "3B001"
+NO_TRANSACTION: Final = "25P01"
+UNSAFE_NEW_ENUM_VALUE: Final = "55P04"
+LOCK_NOT_AVAILABLE: Final = "55P03"
+READ_ONLY: Final = "25006"
+INSIDE_TRANSACTION: Final = ("25001", "2D000")
+"""What the server answers to a statement that must not run inside a transaction."""
+CONSTRAINT_VIOLATION: Final = "23"
+"""The class of errors to which violations of constraints belong."""
+
+
+def sqlstate(error: BaseException) -> str:
+    """Return PostgreSQL's code of an error, which both drivers keep in one place; else nothing."""
+    return getattr(error, "sqlstate", None) or ""
+
+
+class Worker(Protocol):
+    """A task or a thread."""
+
+    def done(self) -> bool:
+        """Tell whether it will never run a statement again."""
+
+    def get_name(self) -> str:
+        """Return what errors call it."""
+
+
+class Lock(Protocol):
+    """A lock as `asyncio.Lock` is one."""
+
+    async def acquire(self) -> Any:
+        """Wait without a bound."""
+
+    def release(self) -> None:
+        """Let another have it."""
+
+    def locked(self) -> bool:
+        """Tell whether somebody has it."""
+
+    async def __aenter__(self) -> Any: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+
+class Event(Protocol):
+    """Something that happens once, for which :meth:`Runtime.ended_or_orphaned` waits."""
+
+    def set(self) -> object:
+        """Wake who waits for it."""
+
+
+class Loop(Protocol):
+    """Where a wire lives: an event loop, or simply the process."""
+
+    def is_closed(self) -> bool:
+        """Tell whether what lives there can no longer be reached."""
+
+
+class Runtime(Protocol):
+    """What tasks and threads, and asyncpg and psycopg, do not have in common."""
+
+    worker: str
+    """What takes turns: "task" or "thread"."""
+    wire_errors: tuple[type[Exception], ...]
+    """What talking to a server can raise, or to one that has just gone."""
+    loops_end: bool
+    """Whether a wire must be closed with the loop on which it was opened."""
+
+    def opened(self, wire: Any) -> None:
+        """Prepare a wire that has been opened."""
+
+    def loop(self) -> Any:
+        """Return where a wire that is opened now lives: a :class:`Loop`."""
+
+    def current(self) -> Worker | None:
+        """Return who is running."""
+
+    def lock(self) -> Lock:
+        """Return a lock."""
+
+    def event(self) -> Event:
+        """Return an event."""
+
+    async def acquire(self, lock: Lock, seconds: float) -> None:
+        """Take a lock.
+
+        Raises:
+            TimeoutError: it was not free within the bound.
+        """
+
+    async def ended_or_orphaned(self, ended: Event, worker: Worker | None, seconds: float) -> None:
+        """Wait until a transaction has ended, or who used it last is done.
+
+        Raises:
+            TimeoutError: neither was so within the bound.
+        """
+
+    async def finish(self, step: Coroutine[Any, Any, T], *, otherwise: Callable[[], None]) -> T:
+        """Take a step that must not stop half-way; `otherwise` is called when it did."""
+
+    def aborted(self, wire: Any, error: BaseException) -> bool | None:
+        """Tell whether the server's transaction is aborted after an error; None: ask the server."""
+
+    def error(self, code: str, message: str) -> Exception:
+        """Build the error that the driver would raise had the server answered with a code."""
+
+    def closed(self, message: str) -> Exception:
+        """Build the error that the driver raises when it is not connected."""
+
+
+class Turn(asyncio.Lock):
+    """A lock that knows whether somebody waits for it, for whom it may be free already."""
+
+    waiting = 0
+
+
+class AsyncioRuntime:
+    """Tasks of an event loop, and asyncpg."""
+
+    worker = "task"
+    wire_errors: tuple[type[Exception], ...] = WIRE_ERRORS
+    loops_end = True
+
+    def opened(self, wire: Any) -> None:
+        # Before asyncpg 0.32 a cursor asks for a block of the driver's own, and ours is raw SQL.
+        wire._top_xact = wire.transaction()  # noqa: SLF001
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def current(self) -> asyncio.Task[Any] | None:
+        return asyncio.current_task()
+
+    def lock(self) -> Turn:
+        return Turn()
+
+    def event(self) -> asyncio.Event:
+        return asyncio.Event()
+
+    async def acquire(self, lock: Lock, seconds: float) -> None:
+        assert isinstance(lock, Turn)  # noqa: S101  # this runtime's own
+        if not (lock.waiting or lock.locked()):
+            await lock.acquire()  # at once; a timeout would cost more than all the rest
+            return
+        lock.waiting += 1
+        try:
+            async with asyncio.timeout(seconds):
+                await lock.acquire()
+        finally:
+            lock.waiting -= 1
+
+    async def ended_or_orphaned(self, ended: Event, worker: Worker | None, seconds: float) -> None:
+        assert isinstance(ended, asyncio.Event)  # noqa: S101  # this runtime's own
+        ending = asyncio.ensure_future(ended.wait())
+        waits: set[asyncio.Future[Any]] = {ending}
+        if isinstance(worker, asyncio.Task):
+            waits.add(worker)
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ending.cancel()
+
+    async def finish(self, step: Coroutine[Any, Any, T], *, otherwise: Callable[[], None]) -> T:
+        return await uninterrupted(step, otherwise=otherwise)
+
+    def aborted(self, wire: Any, error: BaseException) -> bool | None:
+        del wire
+        said_so = isinstance(error, asyncpg.PostgresError) and error.severity is not None
+        return True if said_so else None
+
+    def error(self, code: str, message: str) -> Exception:
+        made: Exception = asyncpg.PostgresError.new({"C": code, "M": message})
+        return made
+
+    def closed(self, message: str) -> Exception:
+        return asyncpg.InterfaceError(message)
+
+
+ASYNCIO: Final = AsyncioRuntime()
+
+
+async def uninterrupted(step: Coroutine[Any, Any, T], *, otherwise: Callable[[], None]) -> T:
+    """Finish a step that must not stop half-way, and only then let a cancellation through.
+
+    `otherwise` is called when the step itself was cancelled, as by one who cancels every task.
+    """
+    task = asyncio.ensure_future(step)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if task.cancelled():
+        otherwise()
+    elif cancelled is not None:
+        task.exception()  # else it would be logged as never retrieved
+    if cancelled is not None:
+        raise cancelled
+    return task.result()

@@ -1,0 +1,128 @@
+"""What stands between synchronous code and its worker's database: the engine on psycopg."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from sqlalchemy import create_engine
+from sqlalchemy.pool import QueuePool
+
+from .errors import FixtureError
+
+try:
+    import psycopg
+except ImportError as error:
+    raise FixtureError(
+        f"synchronous code (db_sync, db_sync_engine) uses psycopg 3, which cannot be imported "
+        f'({error}). Install it: pip install "db-testing[psycopg]".'
+    ) from error
+
+from ._psycopg import VirtualConnection
+from ._psycopg_wire import PsycopgWire
+from ._sandbox import Sandbox
+from ._template import LOCK_TIMEOUT
+from ._threads import Step, Threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import URL, Engine
+
+    from ._sandbox import DatabaseState, Wire
+    from ._settings import IsolationName
+    from .errors import SandboxError
+
+LEFTOVER_PATIENCE: Final = 1.0
+"""Seconds to wait for a statement that a thread still runs on a connection to be closed."""
+
+
+class Synchronous:
+    """The engine of synchronous code, and the beginning and end of each test that uses it."""
+
+    def __init__(self, url: URL, state: DatabaseState, admit: Callable[[], str | None]) -> None:
+        """Connect to nothing yet. The URL is asyncpg's."""
+        self._url = url.set(drivername="postgresql+psycopg")
+        self._threads = Threads()
+        self._sandbox = Sandbox(self._open, runtime=self._threads, state=state, admit=admit)
+        self._kind: IsolationName = "rollback"
+        self._real: list[psycopg.Connection[Any]] = []
+        self._closing: list[Callable[[], None]] = []
+        self.engine: Engine = create_engine(
+            self._url,
+            creator=self.connect,
+            poolclass=QueuePool,
+            pool_size=0,  # no limit: nobody waits for a connection that a test has lost
+        )
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """Return a new connection of the driver, virtual or real."""
+        options = self._options()
+        if self._kind == "rollback":
+            return VirtualConnection(self._sandbox, self._threads, options.get("context"))
+        connection: psycopg.Connection[Any] = psycopg.connect(**options)
+        self._real.append(connection)
+        return connection
+
+    def _options(self) -> dict[str, Any]:
+        """Translate the URL into the arguments of `psycopg.connect`."""
+        _, options = self.engine.dialect.create_connect_args(self._url)
+        own = {"connect_timeout": 15, "options": f"-c lock_timeout={LOCK_TIMEOUT}"}
+        return own | dict(options)
+
+    async def _open(self) -> Wire:
+        options = self._options()
+        return cast("Wire", await Step(lambda: PsycopgWire(options)))
+
+    def begin(self, test: str, kind: IsolationName) -> None:
+        """Let what follows belong to a test, isolated in one way or the other."""
+        if kind != self._kind:
+            self._forget_pool()
+            self._kind = kind
+        self._sandbox.begin_test(test)
+
+    def at_end(self, close: Callable[[], None]) -> None:
+        """Close something when the test is over."""
+        self._closing.append(close)
+
+    @property
+    def failure(self) -> SandboxError | None:
+        """What rollback isolation could not do for the test."""
+        return self._sandbox.failure
+
+    def end(self) -> tuple[bool, bool]:
+        """Undo the test; tell whether it used the database, and whether that must be replaced."""
+        used = self._sandbox.used or bool(self._real)
+        # In this order closing a session that holds a transaction sends nothing.
+        self._threads.drive(self._sandbox.end_test())
+        closing, self._closing = self._closing, []
+        for close in closing:
+            close()
+        real, self._real = self._real, []
+        for connection in real:
+            _close(connection)
+        if real:
+            self._forget_pool()
+        return used, self._sandbox.committed or bool(real)
+
+    def _forget_pool(self) -> None:
+        """Empty the pool: virtual connections need no closing, and real ones have been closed."""
+        self.engine.dispose(close=False)
+
+    def disconnect(self) -> None:
+        """Close the real connection beneath virtual ones."""
+        self._forget_pool()
+        self._threads.drive(self._sandbox.close())
+
+
+def _close(connection: psycopg.Connection[Any]) -> None:
+    """Close a connection, of which a thread may be in the middle of a statement."""
+    if connection.closed:
+        return
+    if not connection.lock.acquire(timeout=LEFTOVER_PATIENCE):
+        connection.cancel()
+        if not connection.lock.acquire(timeout=LEFTOVER_PATIENCE):
+            return  # to free it would pull it from under that thread; it ends with the database
+    try:
+        connection.close()
+    finally:
+        connection.lock.release()
