@@ -593,7 +593,7 @@ class LiveWire:
             if self.wire.is_closed() or self.escaped:
                 return None
             if script:
-                status = await self.wire.execute(script, timeout=patience)
+                status = await self.wire.execute(script, timeout=patience) or status
             if self.schema_changed:
                 # Plans, and what asyncpg knows of types, may be of a schema that is gone.
                 await self.wire.reload_schema_state()
