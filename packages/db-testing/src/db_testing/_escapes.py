@@ -161,7 +161,7 @@ class Watch:
 
     @property
     def _question(self) -> str:
-        committed = _COMMITTED if self.tracks else "$1 IS NULL"
+        committed = _COMMITTED if self.tracks else "$1::xid IS NULL"
         return _MOVED.format(committed=committed, database=self._database)
 
     # ----------------------------------------------------------------- from synchronous code
