@@ -44,14 +44,15 @@ _GONE: Final = (
 
 
 async def connect(
-    url: URL, *, patience: float = PATIENCE, gone: bool = False, **options: Any
+    url: URL, *, patience: float | None = None, gone: bool = False, **options: Any
 ) -> asyncpg.Connection[asyncpg.Record]:
     """Connect to a server, waiting `patience` seconds for one that says it is not ready yet.
 
+    None are :data:`PATIENCE`.
     That is a server that starts, as a container's does, or recovers from the loss of a process.
     With `gone` one that is not there is waited for too: it was, and somebody may be restarting it.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     while True:
         try:
             return await asyncpg.connect(**({"timeout": 15} | options | connect_options(url)))
@@ -93,7 +94,7 @@ class Admin:
             self.close()
             raise
 
-    def revive(self, *, patience: float = PATIENCE) -> bool:
+    def revive(self, *, patience: float | None = None) -> bool:
         """Connect again if the server has gone and come back; tell whether it had.
 
         The locks of the lost session are lost with it.
@@ -113,7 +114,7 @@ class Admin:
             self.connection.terminate()
         return self.connection.is_closed()
 
-    async def _connect(self, patience: float = PATIENCE, *, gone: bool = False) -> Any:
+    async def _connect(self, patience: float | None = None, *, gone: bool = False) -> Any:
         try:
             return await connect(
                 self.url,
