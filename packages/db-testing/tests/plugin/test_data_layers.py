@@ -44,7 +44,7 @@ def test_layers_of_many_workers(suite: Suite, databases_of: Callable[[], list[st
 @BOTH
 def test_examples_of_one_test(suite: Suite, isolation: str) -> None:
     """A block in a test undoes what was done in it, ids and all, and nothing from before it."""
-    pytester = suite("layers_in_a_test", mode="auto")
+    pytester = suite("layers_inside", mode="auto")
     result = pytester.runpytest(f"--db-isolation={isolation}")
     result.assert_outcomes(passed=6)
 

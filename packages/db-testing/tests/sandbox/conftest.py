@@ -45,13 +45,6 @@ SLEEPERS = """
 """
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let sandboxes of the tests' own, and plain connections, commit beside the plugin's."""
-    for item in items:
-        if "connect_plainly" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.db(isolation="commit"))
-
-
 @pytest.fixture
 def connect_plainly(test_database_url: str) -> Callable[..., Any]:
     """Return the driver's own `connect`, bound to the worker's database."""

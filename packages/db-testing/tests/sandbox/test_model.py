@@ -130,7 +130,7 @@ async def restore(sessions: list[Session], plain: Plain) -> None:
     """Undo what real sessions have committed."""
     for session in sessions:
         await session.do("rollback", "")
-    await plain.execute("DELETE FROM author; ALTER SEQUENCE author_id_seq RESTART")
+    await plain.execute("DELETE FROM author; SELECT setval('author_id_seq', 1, false)")
 
 
 # ------------------------------------------------------------------ one task

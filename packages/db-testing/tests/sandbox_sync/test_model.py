@@ -99,7 +99,7 @@ def restore(sessions: list[Session], plain: psycopg.Connection[Any]) -> None:
     for session in sessions:
         session.do("rollback", "")
         session.connection.rollback()
-    plain.execute("DELETE FROM author; ALTER SEQUENCE author_id_seq RESTART")
+    plain.execute("DELETE FROM author; SELECT setval('author_id_seq', 1, false)")
 
 
 @ordinary
