@@ -38,11 +38,12 @@ class Checkouts:
         self._listening = contextlib.ExitStack()
 
     def watch(self, engine: Engine) -> None:
-        """Watch an engine until closed; its pool may be replaced."""
+        """Watch an engine until closed; its pool may be recreated, and keeps its listeners."""
+        pool = engine.pool
         for name in ("checkout", "checkin", "detach"):
             listener = getattr(self, f"_{name}")
-            event.listen(engine, name, listener)
-            self._listening.callback(event.remove, engine, name, listener)
+            event.listen(pool, name, listener)
+            self._listening.callback(event.remove, pool, name, listener)
 
     def close(self) -> None:
         """Watch no engine any more."""

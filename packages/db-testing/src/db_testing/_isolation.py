@@ -385,6 +385,10 @@ class Isolation:
             self._kind = chosen
         if self._states.settle():
             self._changed()
+        if self._rollback.unsettled and (chosen is self._commit or self._watch.stale):
+            # With a factory the runner leaves the thread's current event loop alone.
+            with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+                runner.run(self._rollback.settle())
         if chosen is self._rollback:
             self._watch.begin()
             if self._watch.changed:
@@ -394,10 +398,6 @@ class Isolation:
         self._commits.clear()
         self._checkouts.watching = True
         if chosen is self._commit:
-            if self._rollback.unsettled:
-                # With a factory the runner leaves the thread's current event loop alone.
-                with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-                    runner.run(self._rollback.settle())
             self._states.save()
         self._family = None
         self._test = (test, kind)
