@@ -70,7 +70,11 @@ def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> 
         # pytest remembers a fixture's error only when the fixture itself raises it.
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fixturedef, "func", _raising(error))
-            yield
+            try:
+                yield
+            finally:
+                # Not for a test of the same fixture on another backend.
+                fixturedef.cached_result = (None, object(), (error, error.__traceback__))
         return
     if (
         getattr(function, "_loop_scope", None) is not None

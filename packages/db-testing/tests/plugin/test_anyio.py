@@ -95,11 +95,21 @@ TRIO = """
 """
 
 
-def test_trio_is_refused(suite: Suite) -> None:
+@pytest.mark.parametrize("first", ["asyncio", "trio"])
+def test_trio_is_refused(suite: Suite, first: str) -> None:
     """A database test on trio is refused, with what to define; others run, on both backends."""
     pytester = suite()
     pytester.makepyfile(TRIO)
-    result = pytester.runpytest()
+    backends = sorted(["asyncio", "trio"], key=first.__ne__)
+    pytester.makeconftest(
+        (pytester.path / "conftest.py").read_text()
+        + f"""
+@pytest.fixture(scope="module", params={backends})
+def anyio_backend(request):
+    return request.param
+"""
+    )
+    result = pytester.runpytest("-p", "no:randomly")
     result.assert_outcomes(passed=4, errors=2)
     line = (
         "E*FixtureError: *::test_{}[[]trio] asked for the database and runs on trio, but asyncpg*"
