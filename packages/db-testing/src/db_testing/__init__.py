@@ -8,6 +8,7 @@ The fixtures come with the plugin; an application defines `db_schema` and is don
 """
 
 from .errors import (
+    DataLayerError,
     DBTestingError,
     FixtureError,
     SandboxBlockedError,
@@ -27,6 +28,7 @@ from .schema import Schema, SchemaLike
 
 __all__ = [
     "DBTestingError",
+    "DataLayerError",
     "FixtureError",
     "SandboxBlockedError",
     "SandboxClosedError",

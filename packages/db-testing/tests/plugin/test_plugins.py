@@ -136,12 +136,13 @@ def test_random_order(suite: Suite, seed: int) -> None:
 
 
 @pytest.mark.parametrize("mode", ["strict", "auto"])
-def test_examples_of_hypothesis(suite: Suite, mode: str) -> None:
+def test_examples_of_hypothesis(suite: Suite, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An asynchronous Hypothesis test may use the database once its author has said that he knows.
 
     Fixtures of a function exist once for all examples, which Hypothesis objects to.
     """
     pytester = suite(mode=mode)
+    monkeypatch.delenv("PYTEST_ADDOPTS")  # with Hypothesis's own plugin
     pytester.makepyfile(
         """
         import pytest
