@@ -16,8 +16,9 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from sqlalchemy import event
+from sqlalchemy import create_engine, event
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -26,6 +27,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 from sqlalchemy.orm import scoped_session, sessionmaker
+from sqlalchemy.pool import QueuePool
 
 from . import _settings
 from ._pool import LoopPool
@@ -42,9 +44,12 @@ Place: TypeAlias = tuple[str, str, str]
 """Host, port and name of a database."""
 
 KINDS: Final = (
-    "an AsyncEngine, an async_sessionmaker, an async_scoped_session, or a function without "
-    "arguments that returns one of these"
+    "an AsyncEngine or Engine, an async_sessionmaker or sessionmaker, an async_scoped_session or "
+    "scoped_session, or a function without arguments that returns one of these"
 )
+
+DRIVERS: Final = {"asyncpg": PGDialect_asyncpg, "psycopg": PGDialect_psycopg}
+"""Those of asynchronous and of synchronous engines."""
 
 PATIENCE: Final = 60.0
 """Seconds that a thread waits for the database that another one is making."""
@@ -186,12 +191,13 @@ class Bindings:
                     f"sessionmaker that uses it."
                 )
 
-        inherited = PGDialect_asyncpg.__dict__.get("engine_created")
-        PGDialect_asyncpg.engine_created = classmethod(engine_created)  # type: ignore[assignment]
-        if inherited is None:
-            self._undo.callback(delattr, PGDialect_asyncpg, "engine_created")
-        else:
-            self._undo.callback(setattr, PGDialect_asyncpg, "engine_created", inherited)
+        for dialect in DRIVERS.values():
+            inherited = dialect.__dict__.get("engine_created")
+            dialect.engine_created = classmethod(engine_created)  # type: ignore[attr-defined]
+            if inherited is None:
+                self._undo.callback(delattr, dialect, "engine_created")
+            else:
+                self._undo.callback(setattr, dialect, "engine_created", inherited)
         event.listen(Engine, "do_connect", do_connect)
         self._undo.callback(event.remove, Engine, "do_connect", do_connect)
 
@@ -207,9 +213,7 @@ class Bindings:
         self._makers[id(maker)] = target
         self._undo.callback(maker.kw.update, dict(maker.kw))
         if maker.kw.get("bind") is None and not maker.kw.get("binds"):
-            if isinstance(maker, sessionmaker):
-                raise _sync_refused(name, "a sessionmaker")
-            maker.kw["bind"] = create_async_engine("postgresql+asyncpg://")
+            maker.kw["bind"] = _unbound(maker, name)
         self._bind_engines_of(maker, target, name)
         configure = maker.configure
 
@@ -252,17 +256,25 @@ def _check_driver(engine: Engine, name: str) -> None:
     what = f"an engine for {engine.dialect.name}+{engine.dialect.driver}"
     if engine.dialect.name != "postgresql":
         raise SetupError(f"db_bind: {name} is {what}, and db-testing tests on PostgreSQL.")
-    if not engine.dialect.is_async:
-        raise _sync_refused(name, what)
-    if engine.dialect.driver != "asyncpg":
+    family, driver = ("a", "asyncpg") if engine.dialect.is_async else ("", "psycopg")
+    if engine.dialect.driver != driver:
         raise SetupError(
-            f"db_bind: {name} is {what}. Of asynchronous drivers db-testing knows asyncpg: use "
-            f"postgresql+asyncpg:// in tests."
+            f"db_bind: {name} is {what}. Of {family}synchronous drivers db-testing knows "
+            f"{driver}: use postgresql+{driver}:// in tests."
         )
 
 
-def _sync_refused(name: str, what: str) -> SetupError:
-    return SetupError(f"db_bind: {name} is {what}, which is synchronous. It must be {KINDS}.")
+def _unbound(maker: sessionmaker[Any] | async_sessionmaker[Any], name: str) -> Engine | AsyncEngine:
+    """Make an engine for a sessionmaker that has none, to be led to the tests' database."""
+    if isinstance(maker, async_sessionmaker):
+        return create_async_engine("postgresql+asyncpg://")
+    try:
+        return create_engine("postgresql+psycopg://")
+    except ImportError as error:
+        raise SetupError(
+            f"db_bind: {name} is synchronous, and psycopg 3 cannot be imported ({error}). Install "
+            f'it: pip install "db-testing[psycopg]".'
+        ) from error
 
 
 def _check_same(known: Target, target: Target, name: str) -> None:
@@ -274,7 +286,7 @@ def _check_same(known: Target, target: Target, name: str) -> None:
         )
 
 
-def _pool(engine: Engine, target: Target) -> LoopPool:
+def _pool(engine: Engine, target: Target) -> Pool:
     """Return a pool for a bound engine, with the listeners of the one it has."""
     mine = engine.pool
 
@@ -283,19 +295,28 @@ def _pool(engine: Engine, target: Target) -> LoopPool:
         isolation.serve(engine)
         return engine.dialect.connect(async_creator_fn=isolation.connect)
 
-    return LoopPool(
-        connect,
-        echo=mine.echo,
-        logging_name=mine._orig_logging_name,  # noqa: SLF001  # as Pool.recreate() has it
-        reset_on_return=mine._reset_on_return,  # noqa: SLF001
-        _dispatch=mine.dispatch,
-        dialect=engine.dialect,
-    )
+    def connect_synchronously() -> Any:
+        synchronous = target.isolation().synchronous()
+        synchronous.serve(engine)
+        return synchronous.connect()
+
+    options: dict[str, Any] = {
+        "echo": mine.echo,
+        "logging_name": mine._orig_logging_name,  # noqa: SLF001  # as Pool.recreate() has it
+        "reset_on_return": mine._reset_on_return,  # noqa: SLF001
+        "_dispatch": mine.dispatch,
+        "dialect": engine.dialect,
+    }
+    if engine.dialect.is_async:
+        return LoopPool(connect, **options)
+    return QueuePool(connect_synchronously, pool_size=0, **options)  # 0: without a limit
 
 
 def _led(kind: type[Engine], target: Target) -> type[Engine]:
     """Return a class of engines whose URL is that of a database not made yet."""
-    url = property(lambda _: target.isolation().url)
+    url = property(
+        lambda engine: target.isolation().url.set(drivername=f"postgresql+{engine.dialect.driver}")
+    )
     return type(kind.__name__, (kind,), {"url": url, "__module__": kind.__module__})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import create_engine
@@ -53,6 +54,12 @@ class Synchronous:
             poolclass=QueuePool,
             pool_size=0,  # no limit: nobody waits for a connection that a test has lost
         )
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet([self.engine])
+        """Those whose pools hold connections of this database."""
+
+    def serve(self, engine: Engine) -> None:
+        """Note that an engine holds connections of this database."""
+        self._engines.add(engine)
 
     def connect(self) -> psycopg.Connection[Any]:
         """Return a new connection of the driver, virtual or real."""
@@ -76,7 +83,7 @@ class Synchronous:
     def begin(self, test: str, kind: IsolationName) -> None:
         """Let what follows belong to a test, isolated in one way or the other."""
         if kind != self._kind:
-            self._forget_pool()
+            self._forget_pools()
             self._kind = kind
         self._sandbox.begin_test(test)
 
@@ -101,16 +108,17 @@ class Synchronous:
         for connection in real:
             _close(connection)
         if real:
-            self._forget_pool()
+            self._forget_pools()
         return used, self._sandbox.committed or bool(real)
 
-    def _forget_pool(self) -> None:
-        """Empty the pool: virtual connections need no closing, and real ones have been closed."""
-        self.engine.dispose(close=False)
+    def _forget_pools(self) -> None:
+        """Empty the pools: virtual connections need no closing, and real ones have been closed."""
+        for engine in list(self._engines):
+            engine.dispose(close=False)
 
     def disconnect(self) -> None:
         """Close the real connection beneath virtual ones."""
-        self._forget_pool()
+        self._forget_pools()
         self._threads.drive(self._sandbox.close())
 
 

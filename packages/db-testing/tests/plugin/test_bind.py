@@ -84,6 +84,22 @@ def test_objects_lead_to_the_tests_database(
     assert databases_of() == []
 
 
+@pytest.mark.parametrize("isolation", ["rollback", "commit"])
+def test_synchronous_objects_lead_to_the_tests_database(
+    application: Callable[..., pytest.Pytester],
+    databases_of: Callable[[], list[str]],
+    isolation: str,
+) -> None:
+    """So do those of synchronous code."""
+    names = ("engine", "session_factory", "scoped", "unbound", "make_engine")
+    more = "db_bind =\n" + "\n".join(f"    database_sync:{name}" for name in names)
+    pytester = application("bind_sync", more=more)
+    pytester.makepyfile(database_sync=(SUITES / "database_sync.py").read_text())
+    result = pytester.runpytest_subprocess(f"--db-isolation={isolation}")
+    result.assert_outcomes(passed=12)
+    assert databases_of() == []
+
+
 @pytest.mark.parametrize("ending", ["pass", "raise KeyboardInterrupt"])
 def test_objects_are_given_back(application: Callable[..., pytest.Pytester], ending: str) -> None:
     """After the run, however it ended, engines and sessionmakers are what they were."""
@@ -325,7 +341,7 @@ def test_object_of_two_schemas_is_refused(application: Callable[..., pytest.Pyte
     ("entry", "why"),
     [
         ("nowhere:engine", "No module named 'nowhere'"),
-        ("database:URL", "It must be an AsyncEngine, an async_sessionmaker"),
+        ("database:URL", "It must be an AsyncEngine or Engine, an async_sessionmaker"),
     ],
 )
 def test_entry_that_cannot_be_bound_is_said_once(
@@ -394,7 +410,7 @@ registry.register("postgresql.synchronous", __name__, "SynchronousDriver")
     ("make", "why"),
     [
         (lambda: "no:such.attribute", "cannot be imported: ModuleNotFoundError"),
-        (lambda: 1, "db_bind: 1 is 1. It must be an AsyncEngine, an async_sessionmaker"),
+        (lambda: 1, "db_bind: 1 is 1. It must be an AsyncEngine or Engine, an async_sessionmaker"),
         (lambda: dependency, "is asynchronous. It must be an AsyncEngine"),
         (
             lambda: settings_are_missing,
@@ -406,9 +422,14 @@ registry.register("postgresql.synchronous", __name__, "SynchronousDriver")
         ),
         (lambda: async_sessionmaker(cast("Any", "x")), "is bound to 'x', which is no engine"),
         (lambda: create_engine("sqlite://"), "sqlite+pysqlite, and db-testing tests on PostgreSQL"),
-        (lambda: create_engine("postgresql+synchronous://"), "synchronous, which is synchronous. "),
-        (sessionmaker, "is a sessionmaker, which is synchronous. It must be"),
-        (lambda: scoped_session(sessionmaker()), "is a sessionmaker, which is synchronous"),
+        (
+            lambda: create_engine("postgresql+synchronous://"),
+            "for postgresql+synchronous. Of synchronous drivers db-testing knows psycopg",
+        ),
+        (
+            lambda: scoped_session(sessionmaker(create_engine("postgresql+synchronous://"))),
+            "+synchronous. Of synchronous drivers db-testing knows psycopg",
+        ),
         (
             lambda: create_async_engine("postgresql+other://"),
             "is an engine for postgresql+other. Of asynchronous drivers db-testing knows asyncpg",

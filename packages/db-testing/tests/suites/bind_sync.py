@@ -1,0 +1,57 @@
+"""Synchronous code that uses its own engine and sessionmakers."""
+
+from collections.abc import Callable
+
+import pytest
+from database_sync import COMMITS, engine, make_engine, scoped, session_factory, unbound
+from models import Item
+from sqlalchemy import func, insert, select
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+
+TWICE = pytest.mark.parametrize("time", ["first", "second"])
+COUNT = select(func.count()).select_from(Item)
+
+
+def rows(session: Session) -> list[tuple[int, str]]:
+    return [(item.id, item.name) for item in session.scalars(select(Item))]
+
+
+@TWICE
+@pytest.mark.parametrize("maker", [session_factory, scoped, unbound], ids=["own", "scoped", "no"])
+def test_session(maker: Callable[[], Session], db_sync: Session, time: str) -> None:
+    session = maker()
+    session.add(Item(name=time))
+    session.commit()
+    session.close()
+    assert rows(db_sync) == [(1, time)]
+    if maker is scoped:
+        scoped.remove()
+
+
+@TWICE
+def test_engine(db_sync: Session, time: str) -> None:
+    COMMITS.clear()
+    with engine.begin() as connection:
+        connection.execute(insert(Item).values(name=time))
+    assert COMMITS == ["commit"]
+    engine.dispose()
+    assert rows(db_sync) == [(1, time)]
+    assert engine.url.database == db_sync.get_bind().engine.url.database
+
+
+@TWICE
+def test_engine_of_a_factory(db_sync: Session, time: str) -> None:
+    made = make_engine()
+    assert isinstance(made, Engine)
+    with made.begin() as connection:
+        connection.execute(insert(Item).values(name=time))
+    assert rows(db_sync) == [(1, time)]
+
+
+@TWICE
+def test_lost_connections_block_nobody(time: str) -> None:
+    lost = [engine.connect() for _ in range(50)]
+    assert {connection.execute(COUNT).scalar_one() for connection in lost} == {0}, time
+    for connection in lost:
+        connection.close()
