@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -13,6 +14,14 @@ from db_testing import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# A shell lets what it runs in the background ignore these, and so do all its children; but
+# processes of these tests are to be interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 class Base(DeclarativeBase):
