@@ -4,15 +4,16 @@
 
 Every variant runs the same tests (insert two rows, commit, read them back) on the same embedded
 server; only the fixture `session` differs. `nothing` is the floor: the same session on a
-session-scoped engine, with nothing undone. A test takes from the end of the one before to its own
-end, so start-up is left out; a run's figure is the first decile over its tests, because whatever
-else the machine does can only make a test slower. Machines are noisy all the same: trust the ratios
-and differences of one run, not its absolute times.
+session-scoped engine, with nothing undone, and without db-testing's plugin. A test takes from the
+end of the one before to its own end, so start-up is left out; a run's figure is the first decile
+over its tests, because whatever else the machine does can only make a test slower. Machines are
+noisy all the same: trust the ratios and differences of one run, not its absolute times.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -21,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from db_testing import _server
 
 INI = """
 [pytest]
@@ -85,9 +88,8 @@ def db_schema():
     return Schema.from_metadata(Base.metadata)
 
 @pytest.fixture(scope="session")
-async def engine(test_database_url):
-    # Not the worker's own database, in which a real commit fails its test.
-    url = make_url(test_database_url)
+async def engine():
+    url = make_url(os.environ["BENCHMARK_SERVER"])
     server = create_async_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
     name = f"benchmark_{uuid.uuid4().hex}"
     async with server.connect() as connection:
@@ -116,6 +118,7 @@ def pytest_sessionfinish(exitstatus):
         json.dump(statistics.quantiles(times, n=10)[0], file)
 """
 
+OURS = "db-testing rollback"
 VARIANTS = {
     "nothing": """
 @pytest.fixture
@@ -123,7 +126,7 @@ async def session(engine):
     async with async_sessionmaker(engine)() as session:
         yield session
 """,
-    "db-testing rollback": """
+    OURS: """
 @pytest.fixture
 def session(db):
     return db
@@ -150,16 +153,17 @@ async def session(engine):
 }
 
 
-def run(folder: Path, tests: int, tables: int) -> float:
-    """Run a variant's suite and return its seconds per test."""
+def run(folder: Path, server: str, tests: int, tables: int, *, plugin: bool) -> float:
+    """Run a variant's suite, with or without db-testing; return its seconds per test."""
     result = folder / "result.json"
     environment = os.environ | {
         "BENCHMARK_TESTS": str(tests),
         "BENCHMARK_TABLES": str(tables),
         "BENCHMARK_RESULT": str(result),
+        "BENCHMARK_SERVER": server,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "pytest"],
+        [sys.executable, "-m", "pytest", *([] if plugin else ["-p", "no:db_testing"])],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -180,7 +184,11 @@ def main() -> None:
     options = parser.parse_args()
 
     seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
+    with contextlib.ExitStack() as steps:
+        temporary = steps.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-"))
+        server = _server.acquire("embedded")
+        steps.callback(server.release)
+        url = server.url.render_as_string(hide_password=False)
         folders = {}
         for number, (name, fixture) in enumerate(VARIANTS.items()):
             folder = folders[name] = Path(temporary) / f"variant{number}"
@@ -191,9 +199,10 @@ def main() -> None:
             (folder / "test_suite.py").write_text(TESTS)
         for _ in range(options.rounds):
             for name, folder in folders.items():
+                plugin = name == OURS
                 # The slow ones say as much with fewer tests.
-                tests = options.tests if name in ("nothing", "db-testing rollback") else 40
-                seconds[name].append(run(folder, tests, options.tables))
+                tests = options.tests if plugin or name == "nothing" else 40
+                seconds[name].append(run(folder, url, tests, options.tables, plugin=plugin))
 
     floor = seconds["nothing"]
     print(
