@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, LiteralString
 
 import pytest
 from sqlalchemy import ForeignKey, Identity, MetaData
@@ -22,6 +22,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
+LEFT = """
+    SELECT (SELECT json_agg(a ORDER BY id)::text FROM author a) AS authors,
+           (SELECT json_agg(b ORDER BY id)::text FROM book b) AS books,
+           (SELECT json_agg(json_build_array(relname, relkind, relacl) ORDER BY oid)::text
+            FROM pg_class WHERE relnamespace = 'public'::regnamespace) AS relations,
+           (SELECT row(last_value, is_called)::text FROM author_id_seq) AS author_ids,
+           (SELECT row(last_value, is_called)::text FROM book_id_seq) AS book_ids,
+           (SELECT count(*) FROM pg_locks l JOIN pg_stat_activity s USING (pid)
+            WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
+              AND s.backend_type = 'client backend'  -- not autovacuum's
+              AND l.locktype IN ('advisory', 'relation')) AS locks
+"""
+
+SLEEPERS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event = 'PgSleep'
+"""
 
 
 class Base(DeclarativeBase):
@@ -68,3 +87,15 @@ def _at_a_terminal() -> Iterator[None]:
         for variable in ("CI", "BUILD_NUMBER"):
             patch.delenv(variable, raising=False)
         yield
+
+
+@pytest.fixture
+def left_sql() -> LiteralString:
+    """Return the query for what a test has left in the database, and for who has locked it."""
+    return LEFT
+
+
+@pytest.fixture
+def sleepers_sql() -> LiteralString:
+    """Return the query for the number of statements in `pg_sleep`."""
+    return SLEEPERS

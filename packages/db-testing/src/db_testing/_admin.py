@@ -64,6 +64,16 @@ async def connect(
         await asyncio.sleep(0.02)
 
 
+async def disconnect(
+    connection: asyncpg.Connection[asyncpg.Record], *, patience: float = 2
+) -> None:
+    """Say goodbye to a server, or hang up if it does not answer within `patience` seconds."""
+    try:
+        await connection.close(timeout=patience)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+
+
 def connect_options(url: URL) -> dict[str, Any]:
     """Translate a SQLAlchemy URL into the arguments of `asyncpg.connect`."""
     _, options = PGDialect_asyncpg().create_connect_args(url)
@@ -173,15 +183,8 @@ class Admin:
         connection, self._connection = self._connection, None
         try:
             if connection is not None:
-                self.run(_disconnect, connection)
+                self.run(lambda: disconnect(connection, patience=5))
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
-
-
-async def _disconnect(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    try:
-        await connection.close(timeout=5)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()

@@ -192,7 +192,7 @@ class Cluster:
                 return turn
             if time.monotonic() > deadline:
                 raise _locks.timeout(running)
-            time.sleep(_locks.PAUSE)
+            time.sleep(_locks.PAUSE)  # it is one of two things that is waited for
         return None
 
     def _answers(self) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import asyncpg
 
 from ._admin import PATIENCE as RETURN
-from ._admin import connect
+from ._admin import connect, disconnect
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -198,7 +198,7 @@ class Watch:
         """Disconnect."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            self.admin.run(_close, connection)
+            self.admin.run(disconnect, connection)
 
     # ----------------------------------------------------------------- on the admin's thread
 
@@ -313,10 +313,3 @@ async def _rows(connection: Connection, tables: Sequence[str]) -> dict[str, Rows
         for index, number, newest in await connection.fetch(union):
             found[tables[index]] = Rows(number, newest)
     return found
-
-
-async def _close(connection: Connection) -> None:
-    try:
-        await connection.close(timeout=2)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()

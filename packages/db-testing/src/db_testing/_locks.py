@@ -50,7 +50,7 @@ def locked(path: Path, mode: int) -> Iterator[None]:
     while (descriptor := take(path, mode)) is None:
         if time.monotonic() > deadline:
             raise timeout(path)
-        time.sleep(PAUSE)
+        time.sleep(PAUSE)  # flock() itself waits without a bound
     try:
         yield
     finally:

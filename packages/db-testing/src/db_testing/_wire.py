@@ -340,12 +340,7 @@ class LiveWire:
     async def _enter(self, transaction: Transaction) -> None:
         """Make the top layer one of the transaction's innermost frame."""
         frame = transaction.frames[-1]
-        self._drop_readonly(transaction)
-        self._heal()
-        script, self._pending = self._pending, []
-        if not self._begun:
-            script += ["BEGIN", f"SAVEPOINT {BASE}"]
-            self._begun = True
+        script = self._due(transaction)
         ended, changed = self._take_ended()
         top = self._layers[-1] if self._layers else None
         if top is not None and top.frame is frame and top.foreign is None:
@@ -354,16 +349,31 @@ class LiveWire:
             script += [f"RELEASE {layer.name}" for layer in ended[1:2]]
             self._layers.append(Layer(ended[0].name, frame, readonly=False))
         else:
-            self._names += 1
-            layer = Layer(f"{BASE}_{self._names}", frame, readonly=transaction.readonly)
-            script += [f"RELEASE {layer.name}" for layer in ended[:1]]
-            script.append(f"SAVEPOINT {layer.name}")
-            if transaction.readonly:
-                script.append("SET LOCAL transaction_read_only = on")
-            self._layers.append(layer)
+            script += self._push(frame, ended, readonly=transaction.readonly)
         self.open.add(transaction)
         if script:
             await self._finish(self._bookkeeping(";".join(script)))
+
+    def _due(self, transaction: Transaction | None) -> list[str]:
+        """Return what the server must do before it can build on the top layer."""
+        self._drop_readonly(transaction)
+        self._heal()
+        script, self._pending = self._pending, []
+        if not self._begun:
+            script += ["BEGIN", f"SAVEPOINT {BASE}"]
+            self._begun = True
+        return script
+
+    def _push(self, frame: Frame, ended: list[Layer], *, readonly: bool) -> list[str]:
+        """Take a new layer in place of ended ones; return what the server must do for it."""
+        self._names += 1
+        layer = Layer(f"{BASE}_{self._names}", frame, readonly=readonly)
+        self._layers.append(layer)
+        script = [f"RELEASE {old.name}" for old in ended[:1]]
+        script.append(f"SAVEPOINT {layer.name}")
+        if readonly:
+            script.append("SET LOCAL transaction_read_only = on")
+        return script
 
     async def _finish(self, step: Coroutine[Any, Any, None]) -> None:
         """Take a step after which the bookkeeping is true, or give the wire up."""
@@ -513,19 +523,10 @@ class LiveWire:
 
     async def lay(self, origin: str) -> Ground:
         """Lay a ground on what the test has done so far. Needs the turn."""
-        self._drop_readonly(None)
-        self._heal()
-        script, self._pending = self._pending, []
-        if not self._begun:
-            script += ["BEGIN", f"SAVEPOINT {BASE}"]
-            self._begun = True
+        script = self._due(None)
         ended, _ = self._take_ended()
-        script += [f"RELEASE {layer.name}" for layer in ended[:1]]
-        self._names += 1
-        owner = Transaction(origin, origin)
-        layer = Layer(f"{BASE}_{self._names}", owner.frames[0], readonly=False)
-        script.append(f"SAVEPOINT {layer.name}")
-        self._layers.append(layer)
+        script += self._push(Transaction(origin, origin).frames[0], ended, readonly=False)
+        layer = self._layers[-1]
         await self._finish(self._bookkeeping(";".join(script)))
         ground = Ground(
             origin=origin,

@@ -26,24 +26,6 @@ if TYPE_CHECKING:
 
     Plain: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-LEFT = """
-    SELECT (SELECT json_agg(a ORDER BY id)::text FROM author a) AS authors,
-           (SELECT json_agg(b ORDER BY id)::text FROM book b) AS books,
-           (SELECT json_agg(json_build_array(relname, relkind, relacl) ORDER BY oid)::text
-            FROM pg_class WHERE relnamespace = 'public'::regnamespace) AS relations,
-           (SELECT row(last_value, is_called)::text FROM author_id_seq) AS author_ids,
-           (SELECT row(last_value, is_called)::text FROM book_id_seq) AS book_ids,
-           (SELECT count(*) FROM pg_locks l JOIN pg_stat_activity s USING (pid)
-            WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
-              AND s.backend_type = 'client backend'  -- not autovacuum's
-              AND l.locktype IN ('advisory', 'relation')) AS locks
-"""
-
-SLEEPERS = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND wait_event = 'PgSleep'
-"""
-
 
 @pytest.fixture
 def connect_plainly(test_database_url: str) -> Callable[..., Any]:
@@ -65,23 +47,23 @@ async def plain(connect_plainly: Callable[..., Any]) -> AsyncIterator[Plain]:
 
 
 @pytest.fixture
-def until_asleep(plain: Plain) -> Callable[[], Any]:
+def until_asleep(plain: Plain, sleepers_sql: str) -> Callable[[], Any]:
     """Return a function that waits until a statement of another connection is in `pg_sleep`."""
 
     async def wait() -> None:
         async with asyncio.timeout(10):
-            while not await plain.fetchval(SLEEPERS):  # noqa: ASYNC110  # the event is the server's
+            while not await plain.fetchval(sleepers_sql):  # noqa: ASYNC110  # the event is the server's
                 await asyncio.sleep(0.002)
 
     return wait
 
 
 @pytest.fixture
-def witness(plain: Plain) -> Callable[[], Any]:
+def witness(plain: Plain, left_sql: str) -> Callable[[], Any]:
     """Return a function that returns what is in the database, and who has locked it."""
 
     async def look() -> dict[str, Any]:
-        return dict(await plain.fetchrow(LEFT) or {})
+        return dict(await plain.fetchrow(left_sql) or {})
 
     return look
 

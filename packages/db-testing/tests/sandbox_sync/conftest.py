@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 import psycopg
 import pytest
@@ -27,24 +27,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from db_testing._wire import Wire
-
-LEFT = """
-    SELECT (SELECT json_agg(a ORDER BY id)::text FROM author a) AS authors,
-           (SELECT json_agg(b ORDER BY id)::text FROM book b) AS books,
-           (SELECT json_agg(json_build_array(relname, relkind) ORDER BY oid)::text
-            FROM pg_class WHERE relnamespace = 'public'::regnamespace) AS relations,
-           (SELECT row(last_value, is_called)::text FROM author_id_seq) AS author_ids,
-           (SELECT row(last_value, is_called)::text FROM book_id_seq) AS book_ids,
-           (SELECT count(*) FROM pg_locks l JOIN pg_stat_activity s USING (pid)
-            WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
-              AND s.backend_type = 'client backend'  -- not autovacuum's
-              AND l.locktype IN ('advisory', 'relation')) AS locks
-"""
-
-SLEEPERS = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND wait_event = 'PgSleep'
-"""
 
 
 class World:
@@ -98,21 +80,23 @@ def plain(options: dict[str, Any]) -> Iterator[psycopg.Connection[Any]]:
 
 
 @pytest.fixture
-def until_asleep(plain: psycopg.Connection[Any]) -> Callable[[], None]:
+def until_asleep(plain: psycopg.Connection[Any], sleepers_sql: LiteralString) -> Callable[[], None]:
     """Return a function that waits until a statement of another connection is in `pg_sleep`."""
 
     def wait() -> None:
         deadline = time.monotonic() + 10
-        while plain.execute(SLEEPERS).fetchone() == (0,):  # the event is the server's
+        while plain.execute(sleepers_sql).fetchone() == (0,):  # the event is the server's
             assert time.monotonic() < deadline
 
     return wait
 
 
 @pytest.fixture
-def witness(plain: psycopg.Connection[Any]) -> Callable[[], dict[str, Any]]:
+def witness(
+    plain: psycopg.Connection[Any], left_sql: LiteralString
+) -> Callable[[], dict[str, Any]]:
     """Return a function that returns what is in the database, and who has locked it."""
-    return lambda: plain.cursor(row_factory=dict_row).execute(LEFT).fetchone() or {}
+    return lambda: plain.cursor(row_factory=dict_row).execute(left_sql).fetchone() or {}
 
 
 @pytest.fixture

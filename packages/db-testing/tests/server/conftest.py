@@ -39,7 +39,7 @@ def eventually(what: str, happened: Callable[[], object]) -> None:
     while not happened():
         if time.monotonic() > deadline:
             pytest.fail(f"did not happen within {BOUND:g} s: {what}")
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks
 
 
 def ps(pid: int, column: str) -> str:

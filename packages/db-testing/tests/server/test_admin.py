@@ -105,5 +105,5 @@ async def test_session_that_is_stuck_is_left() -> None:
             self.left = True
 
     stuck = Stuck()
-    await _admin._disconnect(stuck)  # type: ignore[arg-type]
+    await _admin.disconnect(stuck)  # type: ignore[arg-type]
     assert stuck.left

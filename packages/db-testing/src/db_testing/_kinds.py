@@ -1,0 +1,242 @@
+"""The ways of undoing a test: connections that roll back, and connections that really commit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ._admin import disconnect
+from ._sandbox import DatabaseState, Sandbox
+from ._virtual import VirtualConnection
+from .errors import DBTestingError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+
+    from ._escapes import Watch
+    from ._sandbox import Connect, Wire
+    from .errors import SandboxError
+
+    Close = Callable[[], Coroutine[Any, Any, None]]
+
+PATIENCE: Final = 10.0
+"""Seconds within which an event loop that runs in another thread must have undone a test."""
+
+
+class Kind(Protocol):
+    """A way of undoing a test."""
+
+    async def connect(self) -> Any:
+        """Return what SQLAlchemy's dialect takes for a connection of asyncpg."""
+
+    def begin(self, test: str) -> None:
+        """Let the connections that follow belong to a test."""
+
+    @property
+    def used(self) -> bool:
+        """Whether the test has used the database."""
+
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The event loops, perhaps closed, on which :meth:`undo` must run."""
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether the database must be replaced before the next test."""
+
+    @property
+    def failure(self) -> SandboxError | None:
+        """What this isolation could not do for the test."""
+
+    async def undo(self, closing: list[Close]) -> None:
+        """Undo what the test did on the running loop, and close what it was given there."""
+
+    def abandon(self) -> None:
+        """Undo a test whose event loops are closed."""
+
+
+class Rollback:
+    """Virtual connections; the real one is rolled back."""
+
+    def __init__(
+        self,
+        connect: Connect,
+        state: DatabaseState,
+        watch: Watch,
+        admit: Callable[[], str | None],
+    ) -> None:
+        self._sandbox = Sandbox(connect, state=state, watch=watch, admit=admit)
+
+    async def connect(self) -> Any:
+        return VirtualConnection(self._sandbox)
+
+    def begin(self, test: str) -> None:
+        self._sandbox.begin_test(test)
+
+    @property
+    def used(self) -> bool:
+        return self._sandbox.used
+
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        return [self._sandbox.loop] if self._sandbox.loop else []
+
+    @property
+    def spoilt(self) -> bool:
+        return self._sandbox.committed
+
+    @property
+    def failure(self) -> SandboxError | None:
+        return self._sandbox.failure
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether only a rollback test's first statement would find the database clean."""
+        return self._sandbox.unsettled
+
+    async def undo(self, closing: list[Close]) -> None:
+        # In this order closing a session that holds a transaction sends nothing.
+        await self._sandbox.end_test()
+        for close in closing:
+            await close()
+
+    def abandon(self) -> None:
+        self._sandbox.abandon_test()
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """What the connections lead to."""
+        return self._sandbox
+
+    def disconnect(self) -> None:
+        """Close the real connections of all event loops, as far as they can still be."""
+        for loop in self._sandbox.loops:
+            # Beneath a loop that runs in this thread no other one can; what is left is cut off.
+            if not loop.is_closed() and (loop.is_running() or not a_loop_runs_here()):
+                run(loop, self._sandbox.close())
+        self._sandbox.cut_off()
+
+    async def settle(self) -> None:
+        """Put back what a lost connection has left, without waiting for the next statement."""
+        await self._sandbox.settle()
+
+    async def close_here(self) -> None:
+        """Close the real connection of the running loop."""
+        await self._sandbox.close()
+
+    def forget(self) -> None:
+        """Learn the template's facts again: the database has been changed."""
+        self._sandbox.forget_catalog()
+
+    @contextlib.asynccontextmanager
+    async def layer(self) -> AsyncIterator[None]:
+        """Undo in the middle of a test what is done inside."""
+        live, ground = await self._sandbox.lay()
+        try:
+            yield
+        finally:
+            await self._sandbox.fall_back(live, ground)
+
+    @property
+    def remark(self) -> str | None:
+        """What the running test, should it fail, may owe to transaction identity."""
+        return self._sandbox.remark
+
+
+class Commit:
+    """Real connections, on any number of event loops; the database is thrown away."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._used = False
+        self._wires: dict[asyncio.AbstractEventLoop, tuple[list[Wire], AsyncGenerator[None]]] = {}
+        """The connections of each loop, and what closes them."""
+
+    async def connect(self) -> Any:
+        self._used = True
+        loop = asyncio.get_running_loop()
+        if loop not in self._wires:
+            opened: list[Wire] = []
+            guard = _close_with_loop(opened)
+            self._wires[loop] = opened, guard
+            await anext(guard)
+        wires, _ = self._wires[loop]
+        wire = await self._connect()
+        wires[:] = [other for other in wires if not other.is_closed()]
+        wires.append(wire)
+        return wire
+
+    def begin(self, test: str) -> None:
+        del test
+        self._used = False
+
+    @property
+    def used(self) -> bool:
+        return self._used
+
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        return list(self._wires)
+
+    @property
+    def spoilt(self) -> bool:
+        return True
+
+    @property
+    def failure(self) -> SandboxError | None:
+        return None
+
+    async def undo(self, closing: list[Close]) -> None:
+        for close in closing:
+            await close()
+        await self.close_here()
+        self._used = bool(self._wires)
+
+    def abandon(self) -> None:
+        self._wires.clear()
+        self._used = False
+
+    async def close_here(self) -> None:
+        """Close the connections of the running loop."""
+        wires = self._wires.pop(asyncio.get_running_loop(), None)
+        if wires is not None:
+            await wires[1].aclose()
+
+    def cut_off(self) -> None:
+        """Cut off the connections of all loops, because the database is about to be replaced."""
+        for loop, (wires, _) in self._wires.items():
+            for wire in wires:
+                if not loop.is_closed():
+                    wire.terminate()
+        self._wires.clear()
+
+
+async def _close_with_loop(wires: list[Wire]) -> AsyncGenerator[None]:
+    """Close connections before their loop closes, as `Sandbox` closes its wire."""
+    try:
+        yield
+    finally:
+        for wire in wires:
+            await disconnect(wire)
+
+
+def a_loop_runs_here() -> bool:
+    return asyncio._get_running_loop() is not None  # noqa: SLF001  # the public one raises
+
+
+def run(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, None]) -> None:
+    """Run a step on an event loop that waits, or that runs in another thread."""
+    if not loop.is_running():
+        loop.run_until_complete(step)
+        return
+    future = asyncio.run_coroutine_threadsafe(step, loop)
+    try:
+        future.result(PATIENCE)
+    except TimeoutError:
+        future.cancel()
+        raise DBTestingError(
+            f"a test used the database on an event loop of another thread, such as that of "
+            f"Starlette's TestClient, which has not let the test be undone for {PATIENCE:g} s. "
+            f"Something blocks that loop."
+        ) from None
