@@ -32,11 +32,18 @@ OLDEST: Final = 14
 PATIENCE: Final = 30.0
 """Seconds for a server to become ready that says it is not yet."""
 
+_NOT_READY: Final = (
+    asyncpg.CannotConnectNowError,
+    # What it has just accepted is cut off by a server that recovers from the loss of a process,
+    # and by a container's port as long as nothing listens inside.
+    asyncpg.CrashShutdownError,
+    asyncpg.ConnectionDoesNotExistError,
+    ConnectionResetError,
+)
 
 _GONE: Final = (
-    asyncpg.CannotConnectNowError,
+    *_NOT_READY,
     asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
     asyncpg.PostgresConnectionError,
     ConnectionError,
     FileNotFoundError,  # a unix socket
@@ -57,7 +64,7 @@ async def connect(
         try:
             return await asyncpg.connect(**({"timeout": 15} | options | connect_options(url)))
         except _GONE as error:
-            if not (gone or isinstance(error, asyncpg.CannotConnectNowError)):
+            if not (gone or isinstance(error, _NOT_READY)):
                 raise
             if time.monotonic() > deadline:
                 raise

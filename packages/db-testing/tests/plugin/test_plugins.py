@@ -47,7 +47,8 @@ def test_timeout_by_thread(suite: Suite, databases_of: Callable[[], list[str]]) 
     pytester = suite("timeouts", "every_fixture", mode="auto")
     result = pytester.runpytest_subprocess("--timeout-method=thread", "-k", "in_a_wait", timeout=60)
     assert result.ret == 1
-    assert len(databases_of()) == 1
+    # Whether its database is still there cannot be asked: a run of another test may be the next.
+    result.stdout.fnmatch_lines(["* Timeout *"])
     pytester.runpytest_subprocess("-k", "every_fixture").assert_outcomes(passed=11, deselected=6)
     assert databases_of() == []
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
 
-from db_testing import _admin
+from db_testing import _admin, _server
+from db_testing._admin import Admin
 from db_testing.errors import ServerError
 
 from .conftest import eventually
@@ -90,6 +93,35 @@ def test_server_that_is_not_ready_yet_is_waited_for(
     else:
         with pytest.raises(ServerError, match="the database system is starting up"):
             embedded.connect()
+
+
+def test_server_that_cuts_off_is_waited_for(embedded: Embedded, tmp_path: Path) -> None:
+    """A server that is about to recover, or a container's port, accepts and closes at once."""
+    embedded.acquire()
+    real = Path(str(_server._embedded(embedded.cluster).query["host"])) / ".s.PGSQL.5432"
+    place, ready = tmp_path / real.name, tmp_path / "ready"
+    ready.symlink_to(real)
+
+    def cut_off() -> None:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(place))
+            listening.listen()
+            up.set()
+            listening.accept()[0].close()
+            last, _ = listening.accept()
+            ready.rename(place)
+            last.close()
+
+    up = threading.Event()
+    server = threading.Thread(target=cut_off, daemon=True)
+    server.start()
+    assert up.wait(10)
+    admin = Admin(_server._embedded(embedded.cluster).set(query={"host": str(tmp_path)}))
+    try:
+        assert admin.run(admin.connection.fetchval, "SELECT 1") == 1
+    finally:
+        admin.close()
+        server.join(10)
 
 
 async def test_session_that_is_stuck_is_left() -> None:
