@@ -74,6 +74,10 @@ OPTIONS: Final = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "200",
+    # To ask which locks a test holds, as each reset does, takes a walk through the whole of both
+    # tables. Few use this one; what one relation may have in it stays the default.
+    "max_pred_locks_per_transaction": "10",
+    "max_pred_locks_per_relation": "32",
     "shared_buffers": "64MB",
     "jit": "off",
     # What a connection that is not the sandbox's has committed is noticed by it.

@@ -34,6 +34,9 @@ GRACE: Final = 0.1
 PATIENCE: Final = 5.0
 """Seconds within which each statement of a look must have ended."""
 
+COUNTS_AT_ONCE: Final = 15
+"""The first major version of PostgreSQL whose statistics are never late."""
+
 CATALOGS: Final = (
     "pg_attrdef",
     "pg_attribute",
@@ -65,11 +68,21 @@ _SEQUENCES: Final = """
     SELECT c.oid::regclass::text AS name, pg_sequence_last_value(c.oid) AS last
     FROM pg_class c WHERE c.relkind = 'S' AND c.relpersistence <> 't'
 """
+# To look at all sessions of the server takes longer than the rest of a reset, so that is done only
+# where others than ours are connected, or somebody has been since.
 _MOVED: Final = """
-    SELECT WHERE {committed} OR EXISTS (
-        SELECT FROM pg_stat_get_activity(NULL) AS other
-        WHERE other.datid = {database} AND other.pid <> pg_backend_pid()
-          AND other.state LIKE 'idle in transaction%')
+    SELECT WHERE {committed} OR CASE
+        WHEN pg_stat_get_db_sessions({database}) = $2 THEN false
+        ELSE EXISTS (
+            SELECT FROM pg_stat_get_activity(NULL) AS other
+            WHERE other.datid = {database} AND other.pid <> pg_backend_pid()
+              AND other.state LIKE 'idle in transaction%')
+        END
+"""
+_OTHERS: Final = """
+    SELECT EXISTS (
+        SELECT FROM pg_stat_activity
+        WHERE datid = {database} AND pid <> ALL ($1) AND backend_type = 'client backend')
 """
 _COMMITTED: Final = (
     "(SELECT coalesce(xid, '0'::xid) FROM pg_last_committed_xact()) IS DISTINCT FROM $1"
@@ -144,6 +157,10 @@ class Watch:
     _last: int | None = None
     """The last transaction committed in the cluster that has been looked into."""
     _picture: Picture | None = None
+    _alone: int | None = None
+    """How many sessions the database has had, if only ours are left of them."""
+    _ours: set[int] = field(default_factory=set)
+    """The server processes of connections that ask, and of the one that looks."""
     _patience: float = RETURN
     _idle: set[tuple[int, Any]] = field(default_factory=set)
     """Transactions of wider fixtures: process and beginning."""
@@ -152,12 +169,26 @@ class Watch:
 
     async def prepare(self, wire: Connection) -> None:
         """Prepare the question on a connection that will ask it with each reset."""
-        await wire.execute(f"PREPARE db_testing_moved (xid) AS {self._question}")
+        await wire.execute(f"PREPARE db_testing_moved (xid, bigint) AS {self._question}")
+        await self._count(wire)
+
+    async def _count(self, connection: Connection) -> None:
+        """Note how many sessions there have been, if nobody else is connected."""
+        self._ours.add(connection.get_server_pid())
+        self._alone = None
+        if connection.get_server_version().major < COUNTS_AT_ONCE:
+            return
+        # In this order nobody can come in between.
+        sessions = await connection.fetchval(f"SELECT pg_stat_get_db_sessions({self._database})")
+        if not await connection.fetchval(
+            _OTHERS.format(database=self._database), list(self._ours)
+        ):
+            self._alone = sessions
 
     @property
     def question(self) -> str:
         """Return the statement whose status is `SELECT 0` when nothing has moved."""
-        return f"EXECUTE db_testing_moved('{self._last or 0}')"
+        return f"EXECUTE db_testing_moved('{self._last or 0}', {self._alone or 0})"
 
     @property
     def _question(self) -> str:
@@ -169,6 +200,7 @@ class Watch:
     def renewed(self) -> None:
         """Learn that the database has been replaced by a clone."""
         self._renewed = self.stale = self.pristine = True
+        self._alone = None
 
     def begin(self) -> None:
         """Look at the database before a test, if something else may have happened to it."""
@@ -234,10 +266,11 @@ class Watch:
             self.pristine, self.changed = False, True
         self._last, self._picture = last, picture
         self._idle = set(await self._idle_now(connection))
+        await self._count(connection)
 
     async def _moved(self) -> bool:
         connection = await self._connected()
-        return bool(await connection.fetch(self._question, self._last or 0))
+        return bool(await connection.fetch(self._question, self._last or 0, self._alone or 0))
 
     async def _last_commit(self, connection: Connection) -> int | None:
         if not self.tracks:
@@ -254,6 +287,7 @@ class Watch:
     async def _look(self, ours: Collection[int]) -> tuple[str | None, list[str]]:
         connection = await self._connected()
         left = await self._end_idle(connection, ours)
+        await self._count(connection)
         return await self._difference(), left
 
     async def _difference(self) -> str | None:

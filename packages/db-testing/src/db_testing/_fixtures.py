@@ -1,7 +1,13 @@
-"""The fixtures. Each hands out what the worker, the isolation or SQLAlchemy has made."""
+"""The fixtures. Each hands out what the worker, the isolation or SQLAlchemy has made.
+
+pytest makes a new `request` for each fixture that asks for one, in each test, also when the value
+is there already. Six of them took as long as undoing a test, so those that every database test
+needs take it from :func:`setting_up` instead.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import traceback
@@ -31,10 +37,24 @@ if TYPE_CHECKING:
     from ._worker import Application
 
 
+_REQUESTS: Final[list[pytest.FixtureRequest]] = []
+"""Those of the fixtures that are being set up, the innermost last."""
+
+
+@contextlib.contextmanager
+def setting_up(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let a fixture that is being set up know its request."""
+    _REQUESTS.append(request)
+    try:
+        yield
+    finally:
+        _REQUESTS.pop()
+
+
 @pytest.fixture(scope="session")
-def db_schema(pytestconfig: pytest.Config) -> SchemaLike:
+def db_schema() -> SchemaLike:
     """Return the application's schema. To be overridden, or named by the ini key `db_schema`."""
-    dotted = _state.settings(pytestconfig).schema
+    dotted = _state.settings(_REQUESTS[-1].config).schema
     if dotted is None:
         raise SchemaError(
             "no schema: a test asked for the database, and nothing says what is in it. Define in "
@@ -49,8 +69,9 @@ def db_schema(pytestconfig: pytest.Config) -> SchemaLike:
 
 
 @pytest.fixture(scope="session")
-def db_session_options(request: pytest.FixtureRequest) -> Mapping[str, Any]:
+def db_session_options() -> Mapping[str, Any]:
     """Return the options of the application's sessions: those of the ini key of the same name."""
+    request = _REQUESTS[-1]
     dotted = _state.settings(request.config).session_options
     if dotted is None:
         return {}
@@ -63,12 +84,12 @@ def db_session_options(request: pytest.FixtureRequest) -> Mapping[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def db_bind(pytestconfig: pytest.Config) -> Sequence[object]:
+def db_bind() -> Sequence[object]:
     """Return the application's own engines and sessionmakers: those of the ini key of this name.
 
     To be overridden by applications that share a run; it may return the objects themselves.
     """
-    return _state.settings(pytestconfig).bind
+    return _state.settings(_REQUESTS[-1].config).bind
 
 
 def _schema(request: pytest.FixtureRequest) -> object:
@@ -96,17 +117,19 @@ def _checked_schema(request: pytest.FixtureRequest) -> SchemaLike:
     return schema
 
 
-def _db_application(request: pytest.FixtureRequest) -> Application:
+def _db_application() -> Application:
+    request = _REQUESTS[-1]
     try:
         return _state.application(request.config, _checked_schema(request))
     except SetupError as error:
         _state.stop(request.session, error)
 
 
-def _db_bound(request: pytest.FixtureRequest, db_bind: Sequence[object]) -> None:
+def _db_bound(db_bind: Sequence[object]) -> None:
     """Lead the application's own objects to the tests' database."""
     if not db_bind:
         return
+    request = _REQUESTS[-1]
     try:
         _state.bind(request.session, db_bind, _checked_schema(request))
     except SetupError as error:
@@ -183,8 +206,9 @@ definitions of its own, so that two applications in one run never share a databa
 
 
 @pytest.fixture(autouse=True)
-def _db_test(request: pytest.FixtureRequest) -> Iterator[None]:
+def _db_test() -> Iterator[None]:
     """Undo the test when every other fixture of its own is gone."""
+    request = _REQUESTS[-1]
     test = request.node
     _state.begin(test)
     with _anyio.test_on_held_loop(request, uses_database=_loops.is_database_test(test)):
@@ -202,22 +226,19 @@ def _db_loop(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoop:
 
 @pytest.fixture
 def db(
-    request: pytest.FixtureRequest,
-    db_sessionmaker: async_sessionmaker[AsyncSession],
-    _db_application: Application,
+    db_sessionmaker: async_sessionmaker[AsyncSession], _db_application: Application
 ) -> AsyncSession:
     """Return a session. It is closed after the test, and what it did is undone."""
-    _needs_async(request)
+    _needs_async(_REQUESTS[-1])
     session = db_sessionmaker()
     _db_application.isolation.at_end(session.close)
     return session
 
 
 @pytest.fixture
-def db_connection(
-    request: pytest.FixtureRequest, db_engine: AsyncEngine, _db_application: Application
-) -> AsyncConnection:
+def db_connection(db_engine: AsyncEngine, _db_application: Application) -> AsyncConnection:
     """Return an open connection. It is closed after the test, and what it did is undone."""
+    request = _REQUESTS[-1]
     _needs_async(request)
     loop: asyncio.AbstractEventLoop = request.getfixturevalue("_db_loop")
 
@@ -231,10 +252,11 @@ def db_connection(
 
 @pytest.fixture
 def db_asyncpg(
-    request: pytest.FixtureRequest, db_engine: AsyncEngine, _db_application: Application
+    db_engine: AsyncEngine, _db_application: Application
 ) -> asyncpg.Connection[asyncpg.Record]:
     """Return a connection of the driver. It is closed after the test, and what it did is undone."""
     del db_engine  # asked for so that the test counts as a database test
+    request = _REQUESTS[-1]
     _needs_async(request)
     loop: asyncio.AbstractEventLoop = request.getfixturevalue("_db_loop")
     connection: asyncpg.Connection[asyncpg.Record]

@@ -81,7 +81,7 @@ def pytest_fixture_setup(
 ) -> Generator[None, object, object]:
     """Put a database test's asynchronous fixtures on the same loop; tell whose their work is."""
     config = request.config
-    with _loops.fixture_on_session_loop(fixturedef, request):
+    with _fixtures.setting_up(request), _loops.fixture_on_session_loop(fixturedef, request):
         if fixturedef.scope == "function":
             value = yield
         else:

@@ -74,6 +74,22 @@ def test_transaction_left_open_elsewhere(suite: Suite) -> None:
     assert time.monotonic() - started < 10  # lock_timeout
 
 
+def test_transaction_left_open_beside_the_sandbox(suite: Suite) -> None:
+    """It is noticed whether its connection is of the test or was there before."""
+    result = suite("left_open_beside", mode="auto").runpytest(*IN_ORDER)
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*= left behind by tests =*",
+            "",
+            "*::test_older: a connection that is not the sandbox's (process *, the older one) was *",
+            "*::test_newer: a connection that is not the sandbox's (process *, the newer one) was *",
+            "db-testing: 3 database tests,*",
+        ],
+        consecutive=True,
+    )
+
+
 def test_both_sides_of_a_lock_are_named(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A statement that waits for another connection's row in vain says which, and what it did."""
     monkeypatch.setattr(_isolation, "LOCK_TIMEOUT", "2s")
