@@ -3,7 +3,7 @@
     uv run python benchmarks/isolation.py [--tests 300] [--tables 50] [--rounds 5]
 
 Every variant runs the same tests (insert two rows, commit, read them back) on the same embedded
-server; only the fixture `session` differs. `nothing` is the floor: the same session on a
+server; only the fixture `db` differs. `nothing` is the floor: the same session on a
 session-scoped engine, with nothing undone, and without db-testing's plugin. A test takes from the
 end of the one before to its own end, so start-up is left out; a run's figure is the first decile
 over its tests, because whatever else the machine does can only make a test slower. Machines are
@@ -61,12 +61,12 @@ from models import TABLES
 from sqlalchemy import select
 
 @pytest.mark.parametrize("number", range(int(os.environ["BENCHMARK_TESTS"])))
-async def test_writes_and_reads(session, number):
+async def test_writes_and_reads(db, number):
     table = TABLES[number % len(TABLES)]
     names = [uuid.uuid4().hex, uuid.uuid4().hex]
-    session.add_all(table(name=name, amount=number) for name in names)
-    await session.commit()
-    found = (await session.execute(select(table).where(table.name.in_(names)))).scalars().all()
+    db.add_all(table(name=name, amount=number) for name in names)
+    await db.commit()
+    found = (await db.execute(select(table).where(table.name.in_(names)))).scalars().all()
     assert len(found) == 2
 """
 
@@ -122,20 +122,16 @@ OURS = "db-testing rollback"
 VARIANTS = {
     "nothing": """
 @pytest.fixture
-async def session(engine):
+async def db(engine):
     async with async_sessionmaker(engine)() as session:
         yield session
 """,
-    OURS: """
-@pytest.fixture
-def session(db):
-    return db
-""",
+    OURS: "",
     "TRUNCATE of every table": """
 TRUNCATE = "TRUNCATE " + ", ".join(Base.metadata.tables) + " RESTART IDENTITY CASCADE"
 
 @pytest.fixture
-async def session(engine):
+async def db(engine):
     async with async_sessionmaker(engine)() as session:
         yield session
     async with engine.begin() as connection:
@@ -143,7 +139,7 @@ async def session(engine):
 """,
     "schema built for each test": """
 @pytest.fixture
-async def session(engine):
+async def db(engine):
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.drop_all)
         await connection.run_sync(Base.metadata.create_all)

@@ -180,9 +180,7 @@ class Watch:
             return
         # In this order nobody can come in between.
         sessions = await connection.fetchval(f"SELECT pg_stat_get_db_sessions({self._database})")
-        if not await connection.fetchval(
-            _OTHERS.format(database=self._database), list(self._ours)
-        ):
+        if not await connection.fetchval(_OTHERS.format(database=self._database), list(self._ours)):
             self._alone = sessions
 
     @property

@@ -2,12 +2,11 @@
 
 pytest makes a new `request` for each fixture that asks for one, in each test, also when the value
 is there already. Six of them took as long as undoing a test, so those that every database test
-needs take it from :func:`setting_up` instead.
+needs take it from `REQUESTS` instead.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import traceback
@@ -37,24 +36,14 @@ if TYPE_CHECKING:
     from ._worker import Application
 
 
-_REQUESTS: Final[list[pytest.FixtureRequest]] = []
+REQUESTS: Final[list[pytest.FixtureRequest]] = []
 """Those of the fixtures that are being set up, the innermost last."""
-
-
-@contextlib.contextmanager
-def setting_up(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let a fixture that is being set up know its request."""
-    _REQUESTS.append(request)
-    try:
-        yield
-    finally:
-        _REQUESTS.pop()
 
 
 @pytest.fixture(scope="session")
 def db_schema() -> SchemaLike:
     """Return the application's schema. To be overridden, or named by the ini key `db_schema`."""
-    dotted = _state.settings(_REQUESTS[-1].config).schema
+    dotted = _state.settings(REQUESTS[-1].config).schema
     if dotted is None:
         raise SchemaError(
             "no schema: a test asked for the database, and nothing says what is in it. Define in "
@@ -71,7 +60,7 @@ def db_schema() -> SchemaLike:
 @pytest.fixture(scope="session")
 def db_session_options() -> Mapping[str, Any]:
     """Return the options of the application's sessions: those of the ini key of the same name."""
-    request = _REQUESTS[-1]
+    request = REQUESTS[-1]
     dotted = _state.settings(request.config).session_options
     if dotted is None:
         return {}
@@ -89,7 +78,7 @@ def db_bind() -> Sequence[object]:
 
     To be overridden by applications that share a run; it may return the objects themselves.
     """
-    return _state.settings(_REQUESTS[-1].config).bind
+    return _state.settings(REQUESTS[-1].config).bind
 
 
 def _schema(request: pytest.FixtureRequest) -> object:
@@ -118,7 +107,7 @@ def _checked_schema(request: pytest.FixtureRequest) -> SchemaLike:
 
 
 def _db_application() -> Application:
-    request = _REQUESTS[-1]
+    request = REQUESTS[-1]
     try:
         return _state.application(request.config, _checked_schema(request))
     except SetupError as error:
@@ -129,7 +118,7 @@ def _db_bound(db_bind: Sequence[object]) -> None:
     """Lead the application's own objects to the tests' database."""
     if not db_bind:
         return
-    request = _REQUESTS[-1]
+    request = REQUESTS[-1]
     try:
         _state.bind(request.session, db_bind, _checked_schema(request))
     except SetupError as error:
@@ -208,7 +197,7 @@ definitions of its own, so that two applications in one run never share a databa
 @pytest.fixture(autouse=True)
 def _db_test() -> Iterator[None]:
     """Undo the test when every other fixture of its own is gone."""
-    request = _REQUESTS[-1]
+    request = REQUESTS[-1]
     test = request.node
     _state.begin(test)
     with _anyio.test_on_held_loop(request, uses_database=_loops.is_database_test(test)):
@@ -229,7 +218,7 @@ def db(
     db_sessionmaker: async_sessionmaker[AsyncSession], _db_application: Application
 ) -> AsyncSession:
     """Return a session. It is closed after the test, and what it did is undone."""
-    _needs_async(_REQUESTS[-1])
+    _needs_async(REQUESTS[-1])
     session = db_sessionmaker()
     _db_application.isolation.at_end(session.close)
     return session
@@ -238,7 +227,7 @@ def db(
 @pytest.fixture
 def db_connection(db_engine: AsyncEngine, _db_application: Application) -> AsyncConnection:
     """Return an open connection. It is closed after the test, and what it did is undone."""
-    request = _REQUESTS[-1]
+    request = REQUESTS[-1]
     _needs_async(request)
     loop: asyncio.AbstractEventLoop = request.getfixturevalue("_db_loop")
 
@@ -256,7 +245,7 @@ def db_asyncpg(
 ) -> asyncpg.Connection[asyncpg.Record]:
     """Return a connection of the driver. It is closed after the test, and what it did is undone."""
     del db_engine  # asked for so that the test counts as a database test
-    request = _REQUESTS[-1]
+    request = REQUESTS[-1]
     _needs_async(request)
     loop: asyncio.AbstractEventLoop = request.getfixturevalue("_db_loop")
     connection: asyncpg.Connection[asyncpg.Record]

@@ -53,6 +53,12 @@ def share_session_loop(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.asyncio(**kwargs), append=False)
 
 
+def is_asynchronous(fixturedef: pytest.FixtureDef[Any]) -> bool:
+    """Tell whether a fixture needs an event loop."""
+    function: Any = fixturedef.func
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
 @contextlib.contextmanager
 def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> Iterator[None]:
     """While a database test's asynchronous fixture is set up, give it the session's loop.
@@ -61,9 +67,6 @@ def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> 
     function; there is no hook to choose it for a test.
     """
     function = getattr(fixturedef.func, "__func__", fixturedef.func)
-    if not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
-        yield
-        return
     try:
         _anyio.prepare(request, uses_database=is_database_test(request._pyfuncitem))  # noqa: SLF001
     except FixtureError as error:

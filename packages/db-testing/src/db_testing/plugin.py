@@ -80,15 +80,27 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """Put a database test's asynchronous fixtures on the same loop; tell whose their work is."""
-    config = request.config
-    with _fixtures.setting_up(request), _loops.fixture_on_session_loop(fixturedef, request):
-        if fixturedef.scope == "function":
-            value = yield
+    _fixtures.REQUESTS.append(request)
+    try:
+        if not _loops.is_asynchronous(fixturedef):
+            value = yield from _set_up(fixturedef, request)
         else:
-            with _state.others(config):
-                value = yield
-                _seal(fixturedef, request)
-    _state.has_loop(fixturedef, config, value)
+            with _loops.fixture_on_session_loop(fixturedef, request):
+                value = yield from _set_up(fixturedef, request)
+    finally:
+        _fixtures.REQUESTS.pop()
+    _state.has_loop(fixturedef, request.config, value)
+    return value
+
+
+def _set_up(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    if fixturedef.scope == "function":
+        return (yield)
+    with _state.others(request.config):
+        value = yield
+        _seal(fixturedef, request)
     return value
 
 

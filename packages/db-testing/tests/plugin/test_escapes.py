@@ -82,8 +82,8 @@ def test_transaction_left_open_beside_the_sandbox(suite: Suite) -> None:
         [
             "*= left behind by tests =*",
             "",
-            "*::test_older: a connection that is not the sandbox's (process *, the older one) was *",
-            "*::test_newer: a connection that is not the sandbox's (process *, the newer one) was *",
+            "*::test_older: a connection that is not *(process *, the older one) was left in *",
+            "*::test_newer: a connection that is not *(process *, the newer one) was left in *",
             "db-testing: 3 database tests,*",
         ],
         consecutive=True,

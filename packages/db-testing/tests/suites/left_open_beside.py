@@ -1,10 +1,9 @@
-"""Connections that are not the sandbox's are left in a transaction by tests that use the sandbox."""
+"""Tests that use the sandbox leave a transaction open on another connection."""
 
 from collections.abc import AsyncIterator
 from typing import TypeAlias
 
 import asyncpg
-import pytest
 import pytest_asyncio
 from models import Item
 from sqlalchemy.engine import make_url
