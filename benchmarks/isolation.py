@@ -2,9 +2,10 @@
 
     uv run python benchmarks/isolation.py [--tests 300] [--tables 50] [--rounds 5]
 
-Every variant runs the same tests (insert two rows, commit, read them back) on the same embedded
-server; only the fixture `db` differs. `nothing` is the floor: the same session on a
-session-scoped engine, with nothing undone, and without db-testing's plugin. A test takes from the
+Every variant runs the same tests (insert two rows with an enum, a domain and JSONB, commit, read
+them back) on the same embedded server; only the fixture `db` differs. `nothing` is the floor: the
+same session on a session-scoped engine, with nothing undone, and without db-testing's plugin. Those
+on psycopg are synchronous, and have a floor of their own. A test takes from the
 end of the one before to its own end, so start-up is left out; a run's figure is the first decile
 over its tests, because whatever else the machine does can only make a test slower. Machines are
 noisy all the same: trust the ratios and differences of one run, not its absolute times.
@@ -35,19 +36,37 @@ addopts = -q -p no:randomly -p no:cacheprovider
 """
 
 MODELS = """
+import enum
 import os
+from sqlalchemy.dialects.postgresql import DOMAIN, JSONB
+from sqlalchemy import Enum, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 class Base(DeclarativeBase):
     pass
 
+class Status(enum.Enum):
+    open = 1
+    closed = 2
+
+STATUS = Enum(Status, name="status", metadata=Base.metadata)
+NAME = DOMAIN("name_of_something", Text(), check="VALUE <> ''", metadata=Base.metadata)
+
 def table(number):
     return type(f"Table{number}", (Base,), {
         "__tablename__": f"table_{number}",
-        "__annotations__": {"id": Mapped[int], "name": Mapped[str], "amount": Mapped[int]},
+        "__annotations__": {
+            "id": Mapped[int],
+            "name": Mapped[str],
+            "amount": Mapped[int],
+            "status": Mapped[Status],
+            "details": Mapped[dict],
+        },
         "id": mapped_column(primary_key=True),
-        "name": mapped_column(unique=True),
+        "name": mapped_column(NAME, unique=True),
         "amount": mapped_column(index=True),
+        "status": mapped_column(STATUS),
+        "details": mapped_column(JSONB),
     })
 
 TABLES = [table(number) for number in range(int(os.environ["BENCHMARK_TABLES"]))]
@@ -57,17 +76,20 @@ TESTS = """
 import os
 import uuid
 import pytest
-from models import TABLES
+from models import TABLES, Status
 from sqlalchemy import select
 
 @pytest.mark.parametrize("number", range(int(os.environ["BENCHMARK_TESTS"])))
 async def test_writes_and_reads(db, number):
     table = TABLES[number % len(TABLES)]
     names = [uuid.uuid4().hex, uuid.uuid4().hex]
-    db.add_all(table(name=name, amount=number) for name in names)
+    db.add_all(
+        table(name=name, amount=number, status=Status.open, details={"number": number})
+        for name in names
+    )
     await db.commit()
     found = (await db.execute(select(table).where(table.name.in_(names)))).scalars().all()
-    assert len(found) == 2
+    assert [row.details for row in found] == 2 * [{"number": number}]
 """
 
 CONFTEST = """
@@ -80,8 +102,9 @@ import uuid
 import pytest
 from models import Base
 from db_testing import Schema
-from sqlalchemy import make_url, text
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.orm import sessionmaker
 
 @pytest.fixture(scope="session")
 def db_schema():
@@ -119,8 +142,12 @@ def pytest_sessionfinish(exitstatus):
 """
 
 OURS = "db-testing rollback"
+OURS_ON_PSYCOPG = "db-testing rollback, psycopg"
+FLOOR = "nothing"
+FLOOR_ON_PSYCOPG = "nothing, psycopg"
+
 VARIANTS = {
-    "nothing": """
+    FLOOR: """
 @pytest.fixture
 async def db(engine):
     async with async_sessionmaker(engine)() as session:
@@ -146,7 +173,28 @@ async def db(engine):
     async with async_sessionmaker(engine)() as session:
         yield session
 """,
+    FLOOR_ON_PSYCOPG: """
+@pytest.fixture(scope="session")
+def sync_engine(engine):
+    sync_engine = create_engine(engine.url.set(drivername="postgresql+psycopg"))
+    yield sync_engine
+    sync_engine.dispose()
+
+@pytest.fixture
+def db(sync_engine):
+    with sessionmaker(sync_engine)() as session:
+        yield session
+""",
+    OURS_ON_PSYCOPG: "",
 }
+WITH_PLUGIN = (OURS, OURS_ON_PSYCOPG)
+ON_PSYCOPG = (FLOOR_ON_PSYCOPG, OURS_ON_PSYCOPG)
+
+
+def synchronous(name: str) -> str:
+    """Return the tests for synchronous sessions."""
+    tests = TESTS.replace("await ", "").replace("async ", "")
+    return tests.replace("db", "db_sync") if name == OURS_ON_PSYCOPG else tests
 
 
 def run(folder: Path, server: str, tests: int, tables: int, *, plugin: bool) -> float:
@@ -192,15 +240,17 @@ def main() -> None:
             (folder / "pytest.ini").write_text(INI)
             (folder / "models.py").write_text(MODELS)
             (folder / "conftest.py").write_text(CONFTEST + fixture)
-            (folder / "test_suite.py").write_text(TESTS)
+            (folder / "test_suite.py").write_text(
+                synchronous(name) if name in ON_PSYCOPG else TESTS
+            )
         for _ in range(options.rounds):
             for name, folder in folders.items():
-                plugin = name == OURS
+                plugin = name in WITH_PLUGIN
                 # The slow ones say as much with fewer tests.
-                tests = options.tests if plugin or name == "nothing" else 40
-                seconds[name].append(run(folder, url, tests, options.tables, plugin=plugin))
+                fast = plugin or name in (FLOOR, FLOOR_ON_PSYCOPG)
+                number = options.tests if fast else 40
+                seconds[name].append(run(folder, url, number, options.tables, plugin=plugin))
 
-    floor = seconds["nothing"]
     print(
         f"{options.tables} tables, {options.tests} tests, {options.rounds} interleaved rounds; "
         f"Python {platform.python_version()}, {os.cpu_count()} cores\n"
@@ -209,6 +259,7 @@ def main() -> None:
     print("|---|---|---|")
     for name, times in seconds.items():
         median, least, most = (f(times) * 1e3 for f in (statistics.median, min, max))
+        floor = seconds[FLOOR_ON_PSYCOPG if name in ON_PSYCOPG else FLOOR]
         over = statistics.median(a - b for a, b in zip(times, floor, strict=True)) * 1e3
         print(f"| {name} | {median:.2f} ({least:.2f} to {most:.2f}) | {over:+.2f} |")
 

@@ -123,3 +123,28 @@ def test_other_side_of_a_lock_does_not_wait_for_ever(suite: Suite) -> None:
         """
     )
     pytester.runpytest().assert_outcomes(passed=1)
+
+
+def test_engines_have_no_listeners_until_another_connects(suite: Suite) -> None:
+    """SQLAlchemy looks for listeners at each step of each engine as soon as there is one."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        from sqlalchemy import text
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        async def test_alone(db):
+            await db.execute(text("SELECT 1"))
+            await db.commit()
+            assert not db.get_bind()._has_events
+
+        async def test_another(db, test_database_url):
+            engine = create_async_engine(test_database_url)
+            async with engine.begin():
+                pass
+            await engine.dispose()
+            assert db.get_bind()._has_events
+        """
+    )
+    # SQLAlchemy never forgets, so it must be another process.
+    pytester.runpytest_subprocess(*IN_ORDER).assert_outcomes(passed=2)
