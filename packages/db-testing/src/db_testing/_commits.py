@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from ._checkouts import is_virtual
-from ._sandbox import caller
+from ._origin import caller
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

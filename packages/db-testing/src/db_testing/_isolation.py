@@ -18,8 +18,9 @@ from ._admin import connect
 from ._checkouts import Checkouts
 from ._commits import Commits
 from ._kinds import Commit, Rollback, run
+from ._origin import caller
 from ._pool import LoopPool
-from ._sandbox import MARKER, DatabaseState, caller
+from ._sandbox import MARKER, DatabaseState
 from ._states import States
 from ._tasks import generators_closed
 from ._template import LOCK_TIMEOUT

@@ -61,21 +61,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import sys
 import textwrap
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import asyncpg
-import greenlet  # type: ignore[import-untyped]
 
 from . import _statements, _transaction_identity
 from ._blockers import Blockers
 from ._catalog import Catalog
+from ._origin import caller
 from ._runtime import (
     ASYNCIO,
     BROKEN_BLOCK,
@@ -104,11 +101,9 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from ._escapes import Watch
 
-__all__ = ["MARKER", "PATIENCE", "Sandbox", "Wire", "caller"]
+__all__ = ["MARKER", "PATIENCE", "Sandbox", "Wire"]
 
 T = TypeVar("T")
 Connect: TypeAlias = Callable[[], Awaitable[Wire]]
@@ -117,64 +112,6 @@ PATIENCE: Final = 10.0
 """Seconds that a statement waits for one holder of the turn before the wait is a deadlock."""
 
 MARKER: Final = '@pytest.mark.db(isolation="commit")'
-
-_LIBRARY_FOLDERS: Final = (
-    str(Path(__file__).parent),
-    str(Path(asyncio.__file__).parent.parent),
-    "<",
-)
-
-
-_TASK_STEP: Final = asyncio.Handle._run.__code__  # noqa: SLF001
-"""What calls a task: beneath it is the event loop, and whoever happens to run that."""
-
-
-@functools.cache
-def _is_library(filename: str) -> bool:
-    return filename.startswith(_LIBRARY_FOLDERS) or any(
-        folder in filename for folder in ("site-packages", "dist-packages")
-    )
-
-
-def caller() -> str:
-    """Name the line of the program that is running, outside the libraries: `file:line`."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # inspect.stack() reads sources
-    within = greenlet.getcurrent()
-    while frame is not None and frame.f_code is not _TASK_STEP:
-        if not _is_library(frame.f_code.co_filename):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        frame = frame.f_back
-        if frame is None and within.parent is not None:
-            # SQLAlchemy's asynchronous engine runs its synchronous code, and events, in greenlets.
-            within = within.parent
-            frame = within.gr_frame
-    return _waiting_line() or "an unknown line"
-
-
-def _waiting_line() -> str | None:
-    """Name the line that waits for a task in which only libraries run.
-
-    SQLAlchemy ends `async with session.begin()` in such a task, shielded from cancellation. Until
-    Python 3.14 asyncio does not say who waits for a task, but the futures that connect them do.
-    """
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        return None
-    awaited: set[object] = {task}
-    for callback, _ in getattr(task, "_callbacks", None) or ():
-        cells = getattr(callback, "__closure__", None) or ()
-        awaited |= {cell.cell_contents for cell in cells if asyncio.isfuture(cell.cell_contents)}
-    for other in asyncio.all_tasks() if task is not None else ():
-        if getattr(other, "_fut_waiter", None) in awaited:
-            line = None
-            step: Any = other.get_coro()
-            while (frame := getattr(step, "cr_frame", None)) is not None:
-                if not _is_library(frame.f_code.co_filename):
-                    line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-                step = step.cr_await
-            return line
-    return None
 
 
 @dataclass(eq=False, slots=True)
