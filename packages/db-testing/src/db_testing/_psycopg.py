@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ._psycopg_wire import PsycopgWire
     from ._sandbox import Sandbox
     from ._threads import Threads
-    from ._wire import Transaction
+    from ._transaction import Transaction
 
 _LEVELS: Final = (None, IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
 

@@ -17,7 +17,7 @@ from asyncpg.connection import _ConnectionProxy
 from asyncpg.transaction import ISOLATION_LEVELS
 
 from . import _statements
-from ._wire import Codec
+from ._codecs import Codec
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from asyncpg.cursor import Cursor
     from asyncpg.prepared_stmt import PreparedStatement
 
+    from ._codecs import Codecs
+    from ._runtime import Wire
     from ._sandbox import Sandbox
-    from ._wire import Codecs, Transaction, Wire
+    from ._transaction import Transaction
 
 T = TypeVar("T")
 
