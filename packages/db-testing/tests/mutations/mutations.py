@@ -179,8 +179,9 @@ MUTATIONS: Final = (
         5,
         "COMMIT in raw SQL is no error",
         "_virtual.py",
-        'if control.kind == "boundary":',
-        'if control.kind == "boundary" and control.name == "BEGIN":',
+        "        if control.kind in _steering.REFUSED:",
+        '        if control.kind == "boundary":\n            return control.name\n'
+        "        if control.kind in _steering.REFUSED:",
         "sandbox/test_refusals.py",
     ),
     Mutation(
