@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 if TYPE_CHECKING:
     from ._runtime import Wire
 
-__all__ = ["Codec", "Codecs", "exchange"]
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Codec:

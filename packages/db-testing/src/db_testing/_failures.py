@@ -8,8 +8,6 @@ from typing import Final, TypeVar
 from ._origin import caller
 from .errors import SandboxError, SandboxLoopError, SandboxLostError, SandboxRefusedError
 
-__all__ = ["MARKER", "Failures", "shorten"]
-
 E = TypeVar("E", bound=SandboxError)
 
 MARKER: Final = '@pytest.mark.db(isolation="commit")'

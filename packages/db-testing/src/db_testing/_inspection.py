@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ._wire import LiveWire
     from .errors import SandboxError
 
-__all__ = ["Inspection"]
-
 
 class Inspection:
     """What is looked for in the statements of a sandbox's tests."""

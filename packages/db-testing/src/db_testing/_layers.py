@@ -14,8 +14,6 @@ from ._transaction import Frame, Transaction
 if TYPE_CHECKING:
     import re
 
-__all__ = ["BASE", "Ground", "Layer", "Layers"]
-
 BASE: Final = "db_testing"
 """The savepoint beneath all others: a return to it undoes everything but sequences and locks."""
 

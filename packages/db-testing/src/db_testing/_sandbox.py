@@ -88,8 +88,6 @@ if TYPE_CHECKING:
     from ._wires import Connect
     from .errors import SandboxError, SandboxRefusedError
 
-__all__ = ["PATIENCE", "Sandbox"]
-
 T = TypeVar("T")
 
 PATIENCE: Final = 10.0

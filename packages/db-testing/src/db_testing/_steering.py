@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ._transaction import Transaction
     from .errors import SandboxRefusedError
 
-__all__ = ["REFUSED", "obey", "refused"]
-
 REFUSED: Final = ("boundary", "script")
 """The kinds of control that are refused."""
 

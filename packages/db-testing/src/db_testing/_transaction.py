@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ._codecs import Codecs
     from ._runtime import Event, Runtime, Worker
 
-__all__ = ["Frame", "Transaction"]
-
 
 @dataclass(eq=False, slots=True)
 class Frame:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ._transaction import Transaction
     from ._wire import LiveWire
 
-__all__ = ["LastStep", "last_step", "noting"]
-
 T = TypeVar("T")
 
 _VALUES: Final = "SELECT name, current_setting(name, true) FROM unnest($1::text[]) AS name"

@@ -10,11 +10,11 @@ from ._origin import caller
 from .errors import SandboxDeadlockError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._failures import Failures
     from ._runtime import Runtime
     from ._transaction import Transaction
-
-__all__ = ["LEFTOVER_PATIENCE", "Turns"]
 
 LEFTOVER_PATIENCE: Final = 1.0
 """Seconds that the reset waits for a statement still running; a new wire costs far less."""
@@ -33,6 +33,8 @@ class Turns:
         self.open: set[Transaction] = set()
         self._runtime = runtime
         self._lock = runtime.lock()
+        self.give: Callable[[], None] = self._lock.release
+        """Let the next one run a statement."""
 
     async def take(self, transaction: Transaction, patience: float, failures: Failures) -> None:
         """Wait until a transaction may run a statement, and let nobody else until :meth:`give`.
@@ -67,10 +69,6 @@ class Turns:
             await self._runtime.acquire(self._lock, min(patience, LEFTOVER_PATIENCE))
         else:
             await self._lock.acquire()
-
-    def give(self) -> None:
-        """Let the next one run a statement."""
-        self._lock.release()
 
     def hold(self, transaction: Transaction) -> None:
         """Let a transaction, which writes for the first time, hold the turn until it ends."""

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ._runtime import Runtime, Wire
     from ._transaction import Transaction
 
-__all__ = ["LiveWire"]
-
 T = TypeVar("T")
 
 CANCEL_PATIENCE: Final = 5.0

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ._escapes import Watch
     from ._runtime import Lock, Loop, Runtime
 
-__all__ = ["Connect", "DatabaseState", "Wires"]
-
 Connect: TypeAlias = Callable[[], Awaitable[Wire]]
 
 _END_PROCESSES: Final = """
