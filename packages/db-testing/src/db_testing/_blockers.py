@@ -11,12 +11,12 @@ import contextlib
 import textwrap
 from typing import TYPE_CHECKING, Final
 
-from ._wire import WIRE_ERRORS
+from ._runtime import WIRE_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from ._wire import Wire
+    from ._runtime import Wire
 
 SUSPICION: Final = 2.0
 """Seconds after which a statement may be waiting for a lock; less than the `lock_timeout`."""

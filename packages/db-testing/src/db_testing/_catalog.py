@@ -11,7 +11,7 @@ from . import _statements, _transaction_identity
 if TYPE_CHECKING:
     import re
 
-    from ._wire import Wire
+    from ._runtime import Wire
 
 _SEQUENCES: Final = """
     SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event
 
-from ._sandbox import caller
+from ._origin import caller
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
 from ._checkouts import is_virtual
-from ._sandbox import caller
+from ._origin import caller
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -17,12 +17,14 @@ from ._admin import PATIENCE as RETURN
 from ._admin import connect
 from ._checkouts import Checkouts
 from ._commits import Commits
+from ._failures import MARKER
 from ._kinds import Commit, Rollback, run
+from ._origin import caller
 from ._pool import LoopPool
-from ._sandbox import MARKER, DatabaseState, caller
 from ._states import States
 from ._tasks import generators_closed
 from ._template import LOCK_TIMEOUT
+from ._wires import DatabaseState
 from .errors import DataLayerError, DBTestingError, SandboxError, SandboxEscapeError
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from ._escapes import Watch
     from ._kinds import Close, Kind
-    from ._sandbox import Wire
+    from ._runtime import Wire
     from ._settings import IsolationName
     from ._states import Database
     from ._synchronous import Synchronous

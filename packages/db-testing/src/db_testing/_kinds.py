@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ._admin import disconnect
-from ._sandbox import DatabaseState, Sandbox
+from ._sandbox import Sandbox
 from ._virtual import VirtualConnection
 from .errors import DBTestingError
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
     from ._escapes import Watch
-    from ._sandbox import Connect, Wire
+    from ._runtime import Wire
+    from ._wires import Connect, DatabaseState
     from .errors import SandboxError
 
     Close = Callable[[], Coroutine[Any, Any, None]]

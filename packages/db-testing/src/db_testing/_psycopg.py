@@ -19,7 +19,7 @@ from psycopg import IsolationLevel
 from psycopg.adapt import AdaptersMap
 from psycopg.pq import TransactionStatus
 
-from . import _statements
+from . import _statements, _steering
 from ._psycopg_cursor import EXECUTE, numbered, text_of, virtual_class
 from ._psycopg_transaction import VirtualTransaction
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ._psycopg_wire import PsycopgWire
     from ._sandbox import Sandbox
     from ._threads import Threads
-    from ._wire import Transaction
+    from ._transaction import Transaction
 
 _LEVELS: Final = (None, IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
 
@@ -104,7 +104,7 @@ class VirtualConnection(psycopg.Connection[Any]):
             raise psycopg.OperationalError(message)
         control = _statements.control(sql)
         if control is not None:
-            raise self.refuse_control(control)
+            raise self.refused(control)
         if begins and not self.options["autocommit"]:
             self.begin()
         transaction = self.current
@@ -218,39 +218,17 @@ class VirtualConnection(psycopg.Connection[Any]):
 
     def steer(self, control: _statements.Control) -> str:
         """Obey a statement about savepoints, and return the status the server would."""
-        if control.kind in ("boundary", "script"):
-            raise self.refuse_control(control)
+        if control.kind in _steering.REFUSED:
+            raise self.refused(control)
         if not self.options["autocommit"]:
             self.begin()
-        transaction = self.current
-        if transaction is None:
-            words = {"release": "RELEASE SAVEPOINT", "rollback_to": "ROLLBACK TO SAVEPOINT"}
-            word = words.get(control.kind, "SAVEPOINT")
-            message = f"{word} can only be used in transaction blocks"
-            raise psycopg.errors.NoActiveSqlTransaction(message)
         with self.threads.turnstile:
-            match control.kind:
-                case "savepoint":
-                    self.sandbox.savepoint(transaction, control.name)
-                    return "SAVEPOINT"
-                case "release":
-                    self.sandbox.release(transaction, control.name)
-                    return "RELEASE"
-                case _:
-                    self.sandbox.rollback_to(transaction, control.name)
-                    return "ROLLBACK"
+            return _steering.obey(self.sandbox, self.current, control)
 
-    def refuse_control(self, control: _statements.Control) -> Exception:
-        """Build the error for a statement that would move what the sandbox stands on."""
-        if control.kind == "boundary":
-            return self.sandbox.refuse(
-                control.name, "would end the outer transaction that is to be rolled back"
-            )
-        return self.sandbox.refuse(
-            f"savepoint {control.name}",
-            "is steered in a script or otherwise than by execute(), where the sandbox sees no "
-            "step; send its statements one by one",
-        )
+    def refused(self, control: _statements.Control) -> Exception:
+        """Build the error for a statement that only `execute()` of a cursor may steer by."""
+        where = "in a script or otherwise than by execute(), where"
+        return _steering.refused(self.sandbox, control, where)
 
     # ------------------------------------------------------------------ the session
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ._psycopg import VirtualConnection
     from ._psycopg_wire import PsycopgWire
-    from ._wire import Transaction
+    from ._transaction import Transaction
 
 C = TypeVar("C", bound=psycopg.Cursor[Any])
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ._psycopg import VirtualConnection
-    from ._wire import Transaction
+    from ._transaction import Transaction
 
 _logger = logging.getLogger("psycopg")
 

@@ -8,7 +8,7 @@ driver. In :class:`AsyncioRuntime` tasks take turns, on asyncpg; in :mod:`._thre
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 T = TypeVar("T")
+Wire: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+"""The connection of a test: asyncpg's, or what has as much of its interface as is used."""
 
 WIRE_ERRORS: Final = (
     TimeoutError,

@@ -4,7 +4,8 @@ The model
 =========
 One *wire*, an asyncpg connection, carries the statements of every virtual connection of a test.
 The first statement opens the *outer transaction*; the end of the test rolls it back. What an
-application believes to be transactions are savepoints in it. :mod:`._wire` keeps their stack.
+application believes to be transactions are savepoints in it. :mod:`._layers` keeps their stack,
+:mod:`._turns` lets transactions wait, and :mod:`._wire` brings it all to the server.
 
 *Layers.* The server's savepoints form a stack. Each layer belongs to the transaction that took it
 (more exactly to one of its frames: the transaction itself, or a SAVEPOINT of the application).
@@ -61,131 +62,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import sys
-import textwrap
-import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
-import greenlet  # type: ignore[import-untyped]
 
-from . import _statements, _transaction_identity
+from . import _statements
 from ._blockers import Blockers
-from ._catalog import Catalog
-from ._runtime import (
-    ASYNCIO,
-    BROKEN_BLOCK,
-    CONSTRAINT_VIOLATION,
-    INSIDE_TRANSACTION,
-    LOCK_NOT_AVAILABLE,
-    NO_SAVEPOINT,
-    NO_TRANSACTION,
-    READ_ONLY,
-    UNSAFE_NEW_ENUM_VALUE,
-    Lock,
-    Loop,
-    Runtime,
-    sqlstate,
-)
-from ._wire import Codec, Codecs, Frame, Ground, LiveWire, Transaction, Wire
-from .errors import (
-    SandboxBlockedError,
-    SandboxClosedError,
-    SandboxConflictError,
-    SandboxDeadlockError,
-    SandboxError,
-    SandboxLoopError,
-    SandboxLostError,
-    SandboxRefusedError,
-)
+from ._failures import MARKER, Failures
+from ._inspection import Inspection
+from ._origin import caller
+from ._runtime import ASYNCIO
+from ._transaction import Frame, Transaction
+from ._transaction_end import last_step, noting
+from ._wires import DatabaseState, Wires
+from .errors import SandboxClosedError, SandboxConflictError
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from ._codecs import Codec, Codecs
     from ._escapes import Watch
-
-__all__ = ["MARKER", "PATIENCE", "Sandbox", "Wire", "caller"]
+    from ._layers import Ground
+    from ._runtime import Runtime, Wire
+    from ._wire import LiveWire
+    from ._wires import Connect
+    from .errors import SandboxError, SandboxRefusedError
 
 T = TypeVar("T")
-Connect: TypeAlias = Callable[[], Awaitable[Wire]]
 
 PATIENCE: Final = 10.0
 """Seconds that a statement waits for one holder of the turn before the wait is a deadlock."""
-
-MARKER: Final = '@pytest.mark.db(isolation="commit")'
-
-_LIBRARY_FOLDERS: Final = (
-    str(Path(__file__).parent),
-    str(Path(asyncio.__file__).parent.parent),
-    "<",
-)
-
-
-_TASK_STEP: Final = asyncio.Handle._run.__code__  # noqa: SLF001
-"""What calls a task: beneath it is the event loop, and whoever happens to run that."""
-
-
-@functools.cache
-def _is_library(filename: str) -> bool:
-    return filename.startswith(_LIBRARY_FOLDERS) or any(
-        folder in filename for folder in ("site-packages", "dist-packages")
-    )
-
-
-def caller() -> str:
-    """Name the line of the program that is running, outside the libraries: `file:line`."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # inspect.stack() reads sources
-    within = greenlet.getcurrent()
-    while frame is not None and frame.f_code is not _TASK_STEP:
-        if not _is_library(frame.f_code.co_filename):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        frame = frame.f_back
-        if frame is None and within.parent is not None:
-            # SQLAlchemy's asynchronous engine runs its synchronous code, and events, in greenlets.
-            within = within.parent
-            frame = within.gr_frame
-    return _waiting_line() or "an unknown line"
-
-
-def _waiting_line() -> str | None:
-    """Name the line that waits for a task in which only libraries run.
-
-    SQLAlchemy ends `async with session.begin()` in such a task, shielded from cancellation. Until
-    Python 3.14 asyncio does not say who waits for a task, but the futures that connect them do.
-    """
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        return None
-    awaited: set[object] = {task}
-    for callback, _ in getattr(task, "_callbacks", None) or ():
-        cells = getattr(callback, "__closure__", None) or ()
-        awaited |= {cell.cell_contents for cell in cells if asyncio.isfuture(cell.cell_contents)}
-    for other in asyncio.all_tasks() if task is not None else ():
-        if getattr(other, "_fut_waiter", None) in awaited:
-            line = None
-            step: Any = other.get_coro()
-            while (frame := getattr(step, "cr_frame", None)) is not None:
-                if not _is_library(frame.f_code.co_filename):
-                    line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-                step = step.cr_await
-            return line
-    return None
-
-
-@dataclass(eq=False, slots=True)
-class DatabaseState:
-    """What is to be known of a database by every sandbox on it."""
-
-    catalog: Catalog | None = None
-    sequences_moved: bool = False
-    """Whether the position of some sequence is not the template's."""
-    discarded: list[int] = field(default_factory=list)
-    """Server processes of wires that were cut off, which may still hold locks."""
 
 
 class Sandbox:
@@ -212,60 +118,66 @@ class Sandbox:
         """Whether others were seen to commit, or to leave something open; None: nobody looked."""
         self.lost = False
         """Whether this test's wire was given up, so that nothing was asked."""
-        self._watch = watch
         self.generation = 0
         """Counts the resets after which nothing that was prepared before may be used."""
-        self._connect = connect
+        self.runtime = runtime
+        self._watch = watch
         self._patience = patience
-        self._test: str | None = None
         self._epoch = 0
         """Counts the beginnings and ends of tests: what waits across one belongs to neither."""
-        self._runtime = runtime
-        self._state = DatabaseState() if state is None else state
         self._admit = admit
         self._admitted = 0
         """The epoch of the test whose first statement has been let through."""
-        self._wires: dict[Loop, LiveWire] = {}
-        self._doors: weakref.WeakKeyDictionary[Loop, Lock] = weakref.WeakKeyDictionary()
-        self._live: LiveWire | None = None
-        self._failure: SandboxError | None = None
-        self._broken = False
-        self._committed = False
+        self._state = DatabaseState() if state is None else state
+        self._wires = Wires(connect, self._state, runtime, watch)
+        self._failures = Failures()
+        self._inspection = Inspection(self._failures, runtime)
         self._codecs: list[Codec] = []
         """Those that have been set before, to know them again."""
-        self._identity: list[str] = []
-        """This test's statements that mention transaction identity."""
 
     # ----------------------------------------------------------------- the life of a test
 
     def begin_test(self, name: str) -> None:
         """Let the statements that follow belong to the named test. Costs nothing."""
-        self._test = name
         self._epoch += 1
-        self._failure = None
-        self._broken = self._committed = self.lost = False
-        self._identity = []
+        self._failures.begin(name)
+        self._inspection.begin()
+        self.lost = False
         self.moved = None
 
     @property
     def used(self) -> bool:
         """Whether a statement has reached the server since the last reset."""
-        return self._live is not None
+        return self._wires.current is not None
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop the test uses the database from; None until it does."""
-        return self._live.loop if self._live else None
+        live = self._wires.current
+        return live.loop if live is not None else None
 
     @property
-    def loops(self) -> list[Any]:
-        """The event loops on which a wire is open."""
-        return list(self._wires)
+    def users(self) -> set[asyncio.Task[Any]]:
+        """The tasks that hold a transaction of the running test."""
+        live = self._wires.current
+        held = {transaction.task for transaction in live.turns.open} if live is not None else set()
+        return {task for task in held if isinstance(task, asyncio.Task)}
 
     @property
-    def processes(self) -> list[int]:
-        """The server processes of the wires."""
-        return [live.pid for live in self._wires.values()]
+    def failure(self) -> SandboxError | None:
+        """The first error of the sandbox's own in this test, which its code may have swallowed."""
+        return self._failures.first
+
+    @property
+    def committed(self) -> bool:
+        """Whether something of this test was really committed, so that no reset can undo it."""
+        return self._failures.committed
+
+    @property
+    def remark(self) -> str | None:
+        """What the running test, should it fail, may owe to transaction identity."""
+        catalog = self._state.catalog if self.used else None
+        return self._inspection.remark(catalog.identity if catalog is not None else ())
 
     async def end_test(self) -> None:
         """Undo everything since :meth:`begin_test`, in one round trip, or replace the wire."""
@@ -282,21 +194,7 @@ class Sandbox:
             self._discard(live)
             if live.guard is not None:
                 await live.guard.aclose()
-        self._committed |= live.escaped
-
-    @property
-    def committed(self) -> bool:
-        """Whether something of this test was really committed, so that no reset can undo it."""
-        return self._committed
-
-    @property
-    def unsettled(self) -> bool:
-        """Whether the next test's first statement has yet to put back what a lost wire left."""
-        return self._state.sequences_moved or bool(self._state.discarded)
-
-    async def settle(self) -> None:
-        """Put that back now."""
-        await self._wire_of(self._runtime.loop())
+        self._failures.committed |= live.escaped
 
     def abandon_test(self) -> None:
         """End a test whose event loop is closed; its wire was closed with the loop."""
@@ -305,10 +203,14 @@ class Sandbox:
             self._discard(live)
 
     def _leave_test(self) -> LiveWire | None:
-        live, self._live = self._live, None
-        self._test = None
+        live, self._wires.current = self._wires.current, None
+        self._failures.test = None
         self._epoch += 1
         return live
+
+    def _discard(self, live: LiveWire) -> None:
+        self.lost = True
+        self._wires.discard(live)
 
     async def lay(self) -> tuple[LiveWire, Ground]:
         """Remember the state that the running test has reached.
@@ -320,11 +222,11 @@ class Sandbox:
         if self._admitted != self._epoch:
             self._check_admitted("a data layer", self._epoch)
         transaction = self.begin(implicit=True)
-        await self._take_turn(live, transaction)
+        await live.turns.take(transaction, self._patience, self._failures)
         try:
             return live, await live.lay(transaction.origin)
         finally:
-            live.turn.release()
+            live.turns.give()
 
     async def fall_back(self, live: LiveWire, ground: Ground) -> None:
         """Undo everything since a state was remembered. What is still open then is closed.
@@ -332,50 +234,51 @@ class Sandbox:
         Raises:
             SandboxLostError: the connection is gone, or cannot be used again.
         """
-        if self._live is not live:
+        if self._wires.current is not live:
             return  # undone with its test, or lost, which was said
         if live.schema_changed:
             self.generation += 1
         if not await live.fall_back(ground, self._patience):
             live.wire.terminate()
-            raise self._lost()
+            raise self._failures.lost()
 
-    def forget_catalog(self) -> None:
-        """Read the catalog again before the next statement: the database has been changed."""
-        self._state.catalog = None
+    # ----------------------------------------------------------------- the database beneath
+
+    async def wire(self) -> LiveWire:
+        """Return the running loop's wire, connecting on first use."""
+        if self._failures.broken is not None:
+            raise self._failures.broken
+        loop = self.runtime.loop()
+        live = self._wires.current
+        if live is None:
+            live = await self._wires.use(loop)
+        if live.loop is not loop:
+            raise self._failures.two_loops()
+        if live.wire.is_closed():
+            raise self._failures.lost()
+        return live
+
+    def connected(self) -> Wire:
+        """Return the wire of the running test.
+
+        Raises:
+            asyncpg.InterfaceError, or psycopg's: the test has not run a statement yet.
+        """
+        live = self._wires.current
+        if live is None:
+            message = "no statement has been run yet in this test, so nothing is connected"
+            raise self.runtime.closed(message)
+        return live.wire
 
     @property
-    def failure(self) -> SandboxError | None:
-        """The first error of the sandbox's own in this test, which its code may have swallowed."""
-        return self._failure
+    def loops(self) -> list[Any]:
+        """The event loops on which a wire is open."""
+        return self._wires.loops
 
     @property
-    def remark(self) -> str | None:
-        """What the running test, should it fail, may owe to transaction identity."""
-        catalog = self._state.catalog if self.used else None
-        objects = catalog.identity if catalog is not None else ()
-        return _transaction_identity.remark(objects, self._identity, MARKER)
-
-    async def close(self) -> None:
-        """Close the running loop's wire."""
-        live = self._wires.pop(self._runtime.loop(), None)
-        if live is not None and live.guard is not None:
-            await live.guard.aclose()
-        elif live is not None:
-            await live.close()
-
-    def cut_off(self) -> None:
-        """Cut every wire off: the database is about to be replaced."""
-        for live in self._wires.values():
-            if not live.loop.is_closed():
-                live.wire.terminate()
-        self._wires.clear()
-        self._state.discarded.clear()
-        self._state.sequences_moved = False
-
-    def restore_sequences(self) -> None:
-        """Put every sequence back before the next statement of a test."""
-        self._state.sequences_moved = True
+    def processes(self) -> list[int]:
+        """The server processes of the wires."""
+        return self._wires.processes
 
     @property
     def discarded(self) -> list[int]:
@@ -383,121 +286,45 @@ class Sandbox:
         return list(self._state.discarded)
 
     @property
-    def users(self) -> set[asyncio.Task[Any]]:
-        """The tasks that hold a transaction of the running test."""
-        held = {transaction.task for transaction in self._live.open} if self._live else set()
-        return {task for task in held if isinstance(task, asyncio.Task)}
+    def unsettled(self) -> bool:
+        """Whether the next test's first statement has yet to put back what a lost wire left."""
+        return self._state.sequences_moved or bool(self._state.discarded)
 
-    def _discard(self, live: LiveWire) -> None:
-        self.lost = True
-        if self._wires.get(live.loop) is live:
-            del self._wires[live.loop]
-        if self._live is live:
-            self._live = None
-        self._state.discarded.append(live.pid)
-        if not live.loop.is_closed():
-            live.wire.terminate()
-        # Positions of sequences survive the connection that moved them.
+    async def settle(self) -> None:
+        """Put that back now."""
+        await self._wires.on(self.runtime.loop())
+
+    def restore_sequences(self) -> None:
+        """Put every sequence back before the next statement of a test."""
         self._state.sequences_moved = True
 
-    async def wire(self) -> LiveWire:
-        """Return the running loop's wire, connecting on first use."""
-        if self._broken and self._failure is not None:
-            raise self._failure
-        loop = self._runtime.loop()
-        if self._live is None:
-            async with self._doors.setdefault(loop, self._runtime.lock()):
-                if self._live is None:
-                    found = await self._wire_of(loop)
-                    if self._live is None:  # else the loop of another thread was faster
-                        self._live = found
-        live = self._live
-        if live.loop is not loop:
-            raise self._fail(
-                SandboxLoopError(
-                    f"{self._test} used the database from two event loops, the second time at "
-                    f"{caller()}. Under rollback isolation a test's transaction lives on one "
-                    f"connection, and a connection on one loop. Starlette's TestClient has a loop "
-                    f"of its own, each time: in an `async def` test use httpx.AsyncClient("
-                    f"transport=ASGITransport(app)), in a plain test a single `with "
-                    f"TestClient(app)` and nothing else that uses the database. Fixtures share "
-                    f"the test's loop by pytest-asyncio's loop_scope. Or add {MARKER} to the test."
-                )
-            )
-        if live.wire.is_closed():
-            raise self._lost()
-        return live
+    def forget_catalog(self) -> None:
+        """Read the catalog again before the next statement: the database has been changed."""
+        self._state.catalog = None
 
-    async def _wire_of(self, loop: Loop) -> LiveWire:
-        live = self._wires.get(loop)
-        if live is None or live.wire.is_closed():
-            live = self._wires[loop] = await self._open()
-        elif live.catalog is not self._state.catalog:
-            if self._state.catalog is None:
-                self._state.catalog = await Catalog.read(live.wire)
-            await live.adopt_catalog(self._state.catalog)
-        if self._state.discarded:
-            await self._end_discarded(live.wire)
-        if self._state.sequences_moved:
-            await live.catalog.restore_sequences(live.wire)
-            self._state.sequences_moved = False
-        return live
+    async def close(self) -> None:
+        """Close the running loop's wire."""
+        await self._wires.close()
 
-    async def _open(self) -> LiveWire:
-        wire = await self._connect()
-        try:
-            if self._state.discarded:
-                await self._end_discarded(wire)
-            if self._state.catalog is None:
-                self._state.catalog = await Catalog.read(wire)
-            await self._state.catalog.prepare_reset(wire)
-            if self._watch is not None:
-                await self._watch.prepare(wire)
-        except BaseException:
-            wire.terminate()
-            raise
-        live = LiveWire(wire, self._state.catalog, self._runtime)
-        if self._runtime.loops_end:
-            live.guard = self._close_with_loop(live)
-            await anext(live.guard)
-        return live
+    def cut_off(self) -> None:
+        """Cut every wire off: the database is about to be replaced."""
+        self._wires.cut_off()
 
-    async def _end_discarded(self, wire: Wire) -> None:
-        await wire.execute(_END_PROCESSES, self._state.discarded)
-        self._state.discarded = []
-
-    async def _close_with_loop(self, live: LiveWire) -> AsyncGenerator[None]:
-        """Close the wire before its loop closes.
-
-        A loop finalises the asynchronous generators that were started on it before it closes
-        (`loop.shutdown_asyncgens()`: `asyncio.run` and every test runner do so); this is the one
-        moment at which a connection can be closed properly whoever owns the loop.
-        """
-        try:
-            yield
-        finally:
-            if self._wires.get(live.loop) is live:
-                del self._wires[live.loop]
-            if self._live is live:
-                self._state.sequences_moved = True
-            await live.close()
-
-    # ----------------------------------------------------------------- transactions
+    # ----------------------------------------------------------------- statements
 
     def begin(
         self, *, implicit: bool = False, readonly: bool = False, codecs: Codecs | None = None
     ) -> Transaction:
         """Begin a virtual transaction. Nothing is sent until its first statement."""
-        if self._broken and self._failure is not None:
-            raise self._failure
+        if self._failures.broken is not None:
+            raise self._failures.broken
         return Transaction(
-            test=self._test or "no test",
+            test=self._failures.test or "no test",
             origin=caller(),
+            runtime=self.runtime,
             implicit=implicit,
             readonly=readonly,
             codecs={} if codecs is None else codecs,
-            ended=self._runtime.event(),
-            worker=self._runtime.worker,
         )
 
     async def run(
@@ -519,147 +346,54 @@ class Sandbox:
             SandboxRefusedError: the statement would be a lie here.
             SandboxClosedError: the transaction belongs to a test that has ended.
         """
-        self._check_statement(transaction, sql)
+        inspection = self._inspection
+        inspection.check(transaction, sql)
         epoch = self._epoch
         live = await self.wire()
-        if self._admitted != epoch and self._test is not None:
+        test = self._failures.test
+        if self._admitted != epoch and test is not None:
             self._check_admitted(sql, epoch)
         if reads is None:
             reads = live.reads_only(sql)
-        if self._test is None and not reads:
-            raise SandboxRefusedError(
-                f"{_shorten(sql)!r} at {caller()} ran while no test was running, probably in a "
-                f"fixture of class, module, package or session scope. Its effect would vanish "
-                f"with the first test. Write rows for many tests inside `async with db_layer() as "
-                f"session`, and others in a function-scoped fixture."
-            )
+        if test is None and not reads:
+            raise self._failures.outside_of_tests(sql)
         settings = _statements.local_settings(sql, args)
         if not transaction.local_settings.keys() >= settings:
-            operation = self._noting(transaction, settings, operation)
+            operation = noting(transaction, settings, operation)
         transaction.endings |= _statements.endings(sql)
-        self._check_usable(transaction)
-        await self._take_turn(live, transaction)
+        transaction.check_usable()
+        await live.turns.take(transaction, self._patience, self._failures)
         try:
             if epoch != self._epoch:
                 raise SandboxClosedError(
                     f"{transaction} was waiting for its turn when {transaction.test} ended. Await "
                     f"or cancel what outlives the test."
                 )
-            self._check_usable(transaction)
-            self._check_locks(live, transaction, sql)
-            blockers = Blockers(self._connect, live.pid)
+            transaction.check_usable()
+            inspection.check_locks(live, transaction, sql)
+            blockers = Blockers(self._wires.connect, live.pid)
             try:
-                with blockers.watching() if self._runtime is ASYNCIO else contextlib.nullcontext():
+                with blockers.watching() if self.runtime is ASYNCIO else contextlib.nullcontext():
                     result = await live.perform(transaction, operation, reads=reads, cursor=cursor)
             except BaseException as error:
-                self._inspect(live, epoch, sql)
-                better = self._blocked(error, blockers, transaction, sql) or self._explained(
-                    error, live, transaction, sql
-                )
+                if epoch == self._epoch:  # else the end of its test took the wire from it
+                    inspection.damage(live, sql)
+                better = inspection.explained(error, live, transaction, sql, blockers)
                 if better is not None:
                     raise better from error
                 raise
-            failure = self._inspect(live, epoch, sql)
+            failure = inspection.damage(live, sql) if epoch == self._epoch else None
             if failure is not None:
                 raise failure
             return result
         finally:
-            live.turn.release()
+            live.turns.give()
 
     def _check_admitted(self, sql: str, epoch: int) -> None:
         why = self._admit()
         if why is not None:
-            raise self.refuse(sql, why)
+            raise self._failures.refused(sql, why)
         self._admitted = epoch
-
-    def _check_statement(self, transaction: Transaction, sql: str) -> None:
-        """Refuse what would be a lie here, or what the server would refuse outside a block."""
-        why = _statements.refusal(sql)
-        if why is not None:
-            raise self.refuse(sql, why)
-        if _transaction_identity.mentioned(sql):
-            self._identity.append(f"{_shorten(sql)!r} at {caller()}")
-        if transaction.implicit and any(kind == "cursor" for kind, _ in _statements.endings(sql)):
-            raise self._runtime.error(
-                NO_TRANSACTION, "DECLARE CURSOR can only be used in transaction blocks"
-            )
-
-    def _check_locks(self, live: LiveWire, transaction: Transaction, sql: str) -> None:
-        """Refuse to tell what is locked while others may hold locks: a session sees not its own."""
-        if _statements.asks_for_locks(sql) and (others := live.writers_besides(transaction)):
-            raise self.refuse(sql, f"cannot see the locks of {others[0]}, on the same connection")
-
-    def _noting(
-        self,
-        transaction: Transaction,
-        settings: frozenset[str],
-        operation: Callable[[Wire], Awaitable[T]],
-    ) -> Callable[[Wire], Awaitable[T]]:
-        """Note the values of settings before an operation that sets them for its transaction."""
-
-        async def noting(wire: Wire) -> T:
-            rows = await wire.fetch(
-                "SELECT name, current_setting(name, true) FROM unnest($1::text[]) AS name",
-                list(settings - transaction.local_settings.keys()),
-            )
-            transaction.local_settings |= {row["name"]: row["current_setting"] for row in rows}
-            return await operation(wire)
-
-        return noting
-
-    def _inspect(self, live: LiveWire, epoch: int, sql: str) -> SandboxError | None:
-        """Notice that an operation has cost the test its connection or its outer transaction."""
-        if epoch != self._epoch:
-            return None  # the wire was taken from a statement that outlived its test
-        if live.wire.is_closed() and not live.escaped:
-            return self._lost()
-        if not live.escaped:
-            return None
-        self._committed = True
-        return self._fail(
-            SandboxRefusedError(
-                f"{_shorten(sql)!r} at {caller()} ended the test's outer transaction: what the "
-                f"test wrote is really committed. Add {MARKER} to {self._test}."
-            ),
-            broken=True,
-        )
-
-    def _blocked(
-        self, error: BaseException, blockers: Blockers, transaction: Transaction, sql: str
-    ) -> SandboxBlockedError | None:
-        """Name both sides where a connection that is not the sandbox's held a lock for too long."""
-        if sqlstate(error) != LOCK_NOT_AVAILABLE or not blockers.names:
-            return None
-        return self._fail(
-            SandboxBlockedError(
-                f"{_shorten(sql)!r} at {caller()}, in {transaction}, waited in vain for a lock "
-                f"({error}) that a connection which is not the sandbox's held: "
-                f"{', '.join(blockers.names)}. End its transaction first, use db_engine for both, "
-                f"or add {MARKER} to {self._test}."
-            )
-        )
-
-    def _explained(
-        self, error: BaseException, live: LiveWire, transaction: Transaction, sql: str
-    ) -> SandboxError | None:
-        """Return a better error where the server's is due to the sandbox, not to the program."""
-        if sqlstate(error) == READ_ONLY and not transaction.readonly:
-            reader = live.readonly_besides(transaction)
-            if reader is not None:
-                return self._fail(
-                    SandboxConflictError(
-                        f"{transaction} could not write at {caller()}, because {reader} is "
-                        f"read-only and has an open cursor. End the cursor's transaction first, "
-                        f"or add {MARKER} to {self._test}."
-                    )
-                )
-        if sqlstate(error) in INSIDE_TRANSACTION and (
-            transaction.implicit or _statements.sets_isolation(sql)
-        ):
-            return self.refuse(sql, f"cannot run inside another transaction ({error})")
-        if sqlstate(error) == UNSAFE_NEW_ENUM_VALUE:
-            return self.refuse(sql, f"needs a value that is never committed ({error})")
-        return None
 
     async def statement(
         self,
@@ -692,77 +426,6 @@ class Sandbox:
         await self.commit(transaction)
         return result
 
-    def savepoint(self, transaction: Transaction, name: str) -> None:
-        """Open a savepoint. Nothing is sent until its first statement."""
-        self._check_usable(transaction)
-        transaction.frames.append(Frame(transaction, name))
-
-    def release(self, transaction: Transaction, name: str) -> None:
-        """Merge a savepoint, and those inside it, into the frame around it."""
-        self._check_usable(transaction)
-        index = self._find(transaction, name)
-        inner, outer = transaction.frames[index:], transaction.frames[index - 1]
-        del transaction.frames[index:]
-        if self._live is not None:
-            self._live.relabel(inner, outer)
-
-    def rollback_to(self, transaction: Transaction, name: str) -> None:
-        """Undo a savepoint and those inside it; the savepoint itself stays open.
-
-        Raises:
-            SandboxConflictError: another transaction has written on top of it.
-        """
-        self._check_open(transaction)
-        index = self._find(transaction, name)
-        self._undo(transaction, transaction.frames[index:])
-        del transaction.frames[index + 1 :]
-        transaction.failed = False
-
-    async def commit(self, transaction: Transaction) -> None:
-        """End a transaction, keeping what it did.
-
-        Raises:
-            the driver's error: a deferred constraint is violated; the transaction has been rolled
-                back, as at a real commit.
-        """
-        self._check_open(transaction)
-        if transaction.failed:
-            self.rollback(transaction)  # what a server makes of COMMIT in a failed block
-            return
-        live = self._live
-        if live is not None and transaction.wrote:
-            last = live.before_commit(transaction)
-            if last is not None:
-                try:
-                    await self.run(transaction, "COMMIT", last.run, reads=last.reads)
-                except BaseException as error:
-                    conflict = self._ambiguous(error, live, transaction)
-                    self.rollback(transaction)
-                    if conflict is not None:
-                        raise conflict from error
-                    raise
-        if live is not None:
-            live.relabel(transaction.frames, None)
-            live.end(transaction)
-
-    def rollback(self, transaction: Transaction) -> None:
-        """End a transaction, undoing what it did, with the next statement on the wire.
-
-        Raises:
-            SandboxConflictError: another transaction has written on top of it.
-        """
-        if not transaction.open:
-            return
-        try:
-            self._undo(transaction, transaction.frames)
-        finally:
-            transaction.open = False
-            transaction.ended.set()
-            if self._live is not None:
-                self._live.end(transaction)
-
-    # ----------------------------------------------------------------- the session
-
     async def set_codec(self, codecs: Codecs, codec: Codec) -> None:
         """Set a codec for the connection to which a set of codecs belongs.
 
@@ -776,133 +439,92 @@ class Sandbox:
             known = codec
         codecs[known.typename, known.schema] = known
 
-    def connected(self) -> Wire:
-        """Return the wire of the running test.
+    def refuse(self, what: str, why: str) -> SandboxRefusedError:
+        """Build the error for something that rollback isolation cannot honour."""
+        return self._failures.refused(what, why)
+
+    # ----------------------------------------------------------------- savepoints and ends
+
+    def savepoint(self, transaction: Transaction, name: str) -> None:
+        """Open a savepoint. Nothing is sent until its first statement."""
+        transaction.check_usable()
+        transaction.frames.append(Frame(transaction, name))
+
+    def release(self, transaction: Transaction, name: str) -> None:
+        """Merge a savepoint, and those inside it, into the frame around it."""
+        transaction.check_usable()
+        index = transaction.find(name)
+        inner, outer = transaction.frames[index:], transaction.frames[index - 1]
+        del transaction.frames[index:]
+        live = self._wires.current
+        if live is not None:
+            live.layers.relabel(inner, outer)
+
+    def rollback_to(self, transaction: Transaction, name: str) -> None:
+        """Undo a savepoint and those inside it; the savepoint itself stays open.
 
         Raises:
-            asyncpg.InterfaceError, or psycopg's: the test has not run a statement yet.
+            SandboxConflictError: another transaction has written on top of it.
         """
-        if self._live is None:
-            message = "no statement has been run yet in this test, so nothing is connected"
-            raise self._runtime.closed(message)
-        return self._live.wire
+        transaction.check_open()
+        index = transaction.find(name)
+        self._undo(transaction, transaction.frames[index:])
+        del transaction.frames[index + 1 :]
+        transaction.failed = False
 
-    # ----------------------------------------------------------------- inside
+    async def commit(self, transaction: Transaction) -> None:
+        """End a transaction, keeping what it did.
 
-    def _check_open(self, transaction: Transaction) -> None:
-        if not transaction.open:
-            raise SandboxClosedError(
-                f"{transaction} was still open when its test {transaction.test} ended, or a data "
-                f"layer in it, and was rolled back with it. Await or cancel what outlives the test."
-            )
-
-    def _check_usable(self, transaction: Transaction) -> None:
-        """Raise what the server would raise to anything but a rollback in a failed block."""
-        self._check_open(transaction)
+        Raises:
+            the driver's error: a deferred constraint is violated; the transaction has been rolled
+                back, as at a real commit.
+        """
+        transaction.check_open()
         if transaction.failed:
-            raise self._runtime.error(
-                BROKEN_BLOCK,
-                "current transaction is aborted, commands ignored until end of transaction block",
-            )
+            self.rollback(transaction)  # what a server makes of COMMIT in a failed block
+            return
+        live = self._wires.current
+        if live is None:
+            return
+        last = last_step(live, transaction) if transaction.wrote else None
+        if last is not None:
+            try:
+                await self.run(transaction, "COMMIT", last.run, reads=last.reads)
+            except BaseException as error:
+                conflict = self._inspection.ambiguous(error, live, transaction)
+                self.rollback(transaction)
+                if conflict is not None:
+                    raise conflict from error
+                raise
+        live.layers.relabel(transaction.frames, None)
+        live.turns.end(transaction)
 
-    def _find(self, transaction: Transaction, name: str) -> int:
-        for index in range(len(transaction.frames) - 1, 0, -1):
-            if transaction.frames[index].savepoint == name:
-                return index
-        transaction.failed = True
-        message = f'savepoint "{name}" does not exist'
-        raise self._runtime.error(NO_SAVEPOINT, message)
+    def rollback(self, transaction: Transaction) -> None:
+        """End a transaction, undoing what it did, with the next statement on the wire.
+
+        Raises:
+            SandboxConflictError: another transaction has written on top of it.
+        """
+        if not transaction.open:
+            return
+        try:
+            self._undo(transaction, transaction.frames)
+        finally:
+            live = self._wires.current
+            if live is not None:
+                live.turns.end(transaction)
+            else:
+                transaction.end()
 
     def _undo(self, transaction: Transaction, frames: list[Frame]) -> None:
-        conflict = self._live.undo(frames) if self._live is not None else None
+        live = self._wires.current
+        conflict = live.layers.undo(frames) if live is not None else None
         if conflict is not None:
-            raise self._fail(
+            raise self._failures.note(
                 SandboxConflictError(
                     f"{transaction} was rolled back at {caller()}, but {conflict} since, which "
                     f"is not to be undone. Savepoints cannot express this: end the first before "
-                    f"the second begins, or add {MARKER} to {self._test}."
+                    f"the second begins, or add {MARKER} to {self._failures.test}."
                 ),
                 broken=True,
             )
-
-    def _ambiguous(
-        self, error: BaseException, live: LiveWire, transaction: Transaction
-    ) -> SandboxConflictError | None:
-        """Tell a violation at a commit from one that an overlapping transaction may have caused."""
-        others = live.writers_besides(transaction)
-        if not sqlstate(error).startswith(CONSTRAINT_VIOLATION) or not others:
-            return None
-        return self._fail(
-            SandboxConflictError(
-                f"a deferred constraint was violated when {transaction} was committed at "
-                f"{caller()} ({error}), and the violation may be of {others[0]}, which is still "
-                f"open. Commit one before the other writes, or add {MARKER} to {self._test}."
-            )
-        )
-
-    async def _take_turn(self, live: LiveWire, transaction: Transaction) -> None:
-        transaction.task = self._runtime.current()
-        while True:
-            holder = live.holder_before(transaction)
-            try:
-                if holder is not None:
-                    await self._runtime.ended_or_orphaned(holder.ended, holder.task, self._patience)
-                    continue
-                await self._runtime.acquire(live.turn, self._patience)
-            except TimeoutError:
-                raise self._deadlock(transaction, holder) from None
-            if live.holder_before(transaction) is None:
-                return
-            live.turn.release()
-
-    def _deadlock(
-        self, transaction: Transaction, holder: Transaction | None
-    ) -> SandboxDeadlockError:
-        what = (
-            f"{holder} has uncommitted changes and was not ended"
-            if holder
-            else f"a statement of another {self._runtime.worker} is still running"
-        )
-        return self._fail(
-            SandboxDeadlockError(
-                f"{transaction} waited {self._patience:g} s for its turn at {caller()}: {what}. "
-                f"Under rollback isolation transactions that write take turns on one connection. "
-                f"If the first is waiting for the second, add {MARKER} to {self._test}."
-            )
-        )
-
-    def refuse(self, what: str, why: str) -> SandboxRefusedError:
-        """Build the error for something that rollback isolation cannot honour."""
-        return SandboxRefusedError(
-            f"{_shorten(what)!r} at {caller()} {why}. Rollback isolation refuses what it cannot "
-            f"honour; add {MARKER} to {self._test}."
-        )
-
-    def _lost(self) -> SandboxLostError:
-        return self._fail(
-            SandboxLostError(
-                f"the server closed the connection that held the transaction of {self._test}, "
-                f"noticed at {caller()}. Everything the test had written is gone. If the test "
-                f"terminates backends on purpose, add {MARKER} to it."
-            ),
-            broken=True,
-        )
-
-    def _fail(self, error: _E, *, broken: bool = False) -> _E:
-        """Remember an error; when `broken`, the test's data can no longer be trusted."""
-        if self._failure is None or (broken and not self._broken):
-            self._failure = error
-        self._broken |= broken
-        return error
-
-
-_E = TypeVar("_E", bound=SandboxError)
-
-_END_PROCESSES: Final = """
-    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-    WHERE pid = ANY ($1) AND datname = current_database() AND usename = current_user
-"""
-
-
-def _shorten(sql: str) -> str:
-    return textwrap.shorten(sql, 80, placeholder=" ...")

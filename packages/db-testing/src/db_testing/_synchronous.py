@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL, Engine
 
-    from ._sandbox import DatabaseState, Wire
+    from ._runtime import Wire
     from ._settings import IsolationName
+    from ._wires import DatabaseState
     from .errors import SandboxError
 
 LEFTOVER_PATIENCE: Final = 1.0

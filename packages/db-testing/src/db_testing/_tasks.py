@@ -140,7 +140,7 @@ def _is_programs(task: Task) -> bool:
 
 def _lines(coroutine: Any) -> Iterator[str]:
     """Name the lines outside the libraries at which a coroutine is suspended, outermost first."""
-    from ._sandbox import _is_library
+    from ._origin import is_library as _is_library
 
     step = coroutine
     while step is not None:

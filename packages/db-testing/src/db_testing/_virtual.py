@@ -6,35 +6,27 @@ sandbox's; everything that reaches the server goes through :meth:`VirtualConnect
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import inspect
-import json
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import asyncpg
 from asyncpg.connection import _ConnectionProxy
 from asyncpg.transaction import ISOLATION_LEVELS
 
-from . import _statements
-from ._wire import Codec
+from . import _statements, _steering
+from ._codecs import Codec
+from ._virtual_cursor import VirtualCursorFactory
+from ._virtual_listeners import Listeners
+from ._virtual_statement import ControlStatement, VirtualStatement
+from ._virtual_transaction import VirtualTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncIterator,
-        Awaitable,
-        Callable,
-        Generator,
-        Iterable,
-        Iterator,
-        Sequence,
-    )
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from asyncpg.cursor import Cursor
-    from asyncpg.prepared_stmt import PreparedStatement
-
+    from ._codecs import Codecs
+    from ._runtime import Wire
     from ._sandbox import Sandbox
-    from ._wire import Codecs, Transaction, Wire
+    from ._transaction import Transaction
 
 T = TypeVar("T")
 
@@ -52,10 +44,7 @@ class VirtualConnection(_ConnectionProxy):
         self._sandbox = sandbox
         self._transaction: Transaction | None = None
         self._codecs: Codecs = {}
-        # Sets that keep their order.
-        self._log_listeners: dict[Callable[..., Any], None] = {}
-        self._query_loggers: dict[Callable[..., Any], None] = {}
-        self._termination_listeners: dict[Callable[..., Any], None] = {}
+        self._listeners = Listeners()
         self._savepoints = 0
         self._busy = False
         self._closed = False
@@ -79,36 +68,13 @@ class VirtualConnection(_ConnectionProxy):
         cursor: bool = False,
     ) -> T:
         with self._exclusively():
-            if self._log_listeners or self._query_loggers:
-                operation = self._overheard(operation)
+            if self._listeners.logs or self._listeners.queries:
+                operation = self._listeners.overhear(self, operation)
             if self._transaction is None:
                 return await self._sandbox.statement(sql, operation, args=args, codecs=self._codecs)
             return await self._sandbox.run(
                 self._transaction, sql, operation, args=args, cursor=cursor
             )
-
-    def _overheard(
-        self, operation: Callable[[Wire], Awaitable[T]]
-    ) -> Callable[[Wire], Awaitable[T]]:
-        """Let this connection's listeners hear one operation of the wire that others share."""
-
-        def relay(_: Any, message: Any) -> None:
-            for callback in self._log_listeners:
-                _call(callback, self, message)
-
-        async def overheard(wire: Wire) -> T:
-            loggers = list(self._query_loggers)
-            wire.add_log_listener(relay)
-            for logger in loggers:
-                wire.add_query_logger(logger)
-            try:
-                return await operation(wire)
-            finally:
-                wire.remove_log_listener(relay)
-                for logger in loggers:
-                    wire.remove_query_logger(logger)
-
-        return overheard
 
     @contextlib.contextmanager
     def _exclusively(self) -> Iterator[None]:
@@ -230,29 +196,10 @@ class VirtualConnection(_ConnectionProxy):
         self.steer(_statements.Control("release" if keep else "rollback_to", name))
 
     def steer(self, control: _statements.Control) -> str:
-        if control.kind == "boundary":
-            raise self._sandbox.refuse(
-                control.name, "would end the outer transaction that is to be rolled back"
-            )
-        if control.kind == "script":
-            raise self._sandbox.refuse(
-                f"savepoint {control.name}",
-                "is steered in a script, of which the sandbox sees no step; send its statements "
-                "one by one",
-            )
+        if control.kind in _steering.REFUSED:
+            raise _steering.refused(self._sandbox, control, "in a script, of which")
         with self._exclusively():
-            if self._transaction is None:
-                raise _no_block(control.kind.replace("_", " ").upper())
-            match control.kind:
-                case "savepoint":
-                    self._sandbox.savepoint(self._transaction, control.name)
-                    return "SAVEPOINT"
-                case "release":
-                    self._sandbox.release(self._transaction, control.name)
-                    return "RELEASE"
-                case "rollback_to":
-                    self._sandbox.rollback_to(self._transaction, control.name)
-                    return "ROLLBACK"
+            return _steering.obey(self._sandbox, self._transaction, control)
 
     # ------------------------------------------------------------------ the session
 
@@ -297,16 +244,16 @@ class VirtualConnection(_ConnectionProxy):
 
     def add_log_listener(self, callback: Callable[..., Any]) -> None:
         self._check_open()
-        self._log_listeners[callback] = None
+        self._listeners.logs[callback] = None
 
     def remove_log_listener(self, callback: Callable[..., Any]) -> None:
-        self._log_listeners.pop(callback, None)
+        self._listeners.logs.pop(callback, None)
 
     def add_query_logger(self, callback: Callable[..., Any]) -> None:
-        self._query_loggers[callback] = None
+        self._listeners.queries[callback] = None
 
     def remove_query_logger(self, callback: Callable[..., Any]) -> None:
-        self._query_loggers.pop(callback, None)
+        self._listeners.queries.pop(callback, None)
 
     @contextlib.contextmanager
     def query_logger(self, callback: Callable[..., Any]) -> Iterator[None]:
@@ -317,10 +264,10 @@ class VirtualConnection(_ConnectionProxy):
             self.remove_query_logger(callback)
 
     def add_termination_listener(self, callback: Callable[..., Any]) -> None:
-        self._termination_listeners[callback] = None
+        self._listeners.terminations[callback] = None
 
     def remove_termination_listener(self, callback: Callable[..., Any]) -> None:
-        self._termination_listeners.pop(callback, None)
+        self._listeners.terminations.pop(callback, None)
 
     def get_reset_query(self) -> str:
         return self._sandbox.connected().get_reset_query()
@@ -342,9 +289,7 @@ class VirtualConnection(_ConnectionProxy):
 
     def terminate(self) -> None:
         self._closed = True
-        listeners, self._termination_listeners = self._termination_listeners, {}
-        for callback in listeners:
-            _call(callback, self)
+        self._listeners.terminated(self)
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
             self._sandbox.rollback(transaction)
@@ -353,340 +298,3 @@ class VirtualConnection(_ConnectionProxy):
         if self._closed:
             message = "connection is closed"
             raise asyncpg.InterfaceError(message)
-
-
-def _call(callback: Callable[..., Any], *args: Any) -> None:
-    """Call a listener soon, as asyncpg does, be it a function or a coroutine function."""
-    loop = asyncio.get_running_loop()
-    if inspect.iscoroutinefunction(callback):
-        task = loop.create_task(callback(*args))
-        _LISTENING.add(task)
-        task.add_done_callback(_LISTENING.discard)
-    else:
-        loop.call_soon(callback, *args)
-
-
-_LISTENING: Final[set[asyncio.Task[Any]]] = set()
-"""Listeners that run; the loop itself holds its tasks weakly."""
-
-
-def _no_block(words: str) -> asyncpg.NoActiveSQLTransactionError:
-    words = {"RELEASE": "RELEASE SAVEPOINT", "ROLLBACK TO": "ROLLBACK TO SAVEPOINT"}.get(
-        words, words
-    )
-    return asyncpg.NoActiveSQLTransactionError(f"{words} can only be used in transaction blocks")
-
-
-class _Resource:
-    """Something of a connection, which is of no use once that is closed."""
-
-    real_name: ClassVar[str]
-
-    def __init__(self, connection: VirtualConnection) -> None:
-        self._connection = connection
-
-    def _check_connection(self, method: str) -> None:
-        if self._connection.is_closed():
-            message = (
-                f"cannot call {self.real_name}.{method}(): the underlying connection is closed"
-            )
-            raise asyncpg.InterfaceError(message)
-
-
-class VirtualTransaction(_Resource):
-    """asyncpg's transaction block: the outermost begins a transaction, others are savepoints."""
-
-    real_name = "Transaction"
-
-    def __init__(self, connection: VirtualConnection, *, readonly: bool) -> None:
-        super().__init__(connection)
-        self._readonly = readonly
-        self._savepoint: str | None = None
-        self._state = "new"
-        self._managed = False
-
-    async def start(self) -> None:
-        self._check_connection("start")
-        if self._state != "new":
-            raise self._misused("start")
-        self._state = "in error state"
-        self._savepoint = self._connection.begin(readonly=self._readonly)
-        self._state = "started"
-
-    async def commit(self) -> None:
-        self._check_connection("commit")
-        self._check_unmanaged("commit")
-        await self._finish(keep=True)
-
-    async def rollback(self) -> None:
-        self._check_connection("rollback")
-        self._check_unmanaged("rollback")
-        await self._finish(keep=False)
-
-    async def _finish(self, *, keep: bool) -> None:
-        if self._state != "started":
-            raise self._misused("commit" if keep else "rollback")
-        self._state = "in error state"
-        if self._savepoint is None:
-            await self._connection.end(keep=keep)
-        else:
-            self._connection.end_savepoint(self._savepoint, keep=keep)
-        self._state = "committed" if keep else "rolled back"
-
-    def _misused(self, verb: str) -> asyncpg.InterfaceError:
-        state = {
-            "new": "is not yet started",
-            "in error state": "is in error state",
-        }.get(self._state, f"is already {self._state}")
-        return asyncpg.InterfaceError(f"cannot {verb}; the transaction {state}")
-
-    def _check_unmanaged(self, verb: str) -> None:
-        if self._managed:
-            message = f"cannot manually {verb} from within an `async with` block"
-            raise asyncpg.InterfaceError(message)
-
-    async def __aenter__(self) -> None:
-        if self._managed:
-            message = "cannot enter context: already in an `async with` block"
-            raise asyncpg.InterfaceError(message)
-        self._managed = True
-        await self.start()
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            self._check_connection("__aexit__")
-        except asyncpg.InterfaceError:
-            if kind is GeneratorExit:
-                return  # whoever closed the connection has rolled back, as asyncpg has it
-            raise
-        try:
-            await self._finish(keep=kind is None)
-        finally:
-            self._managed = False
-
-
-class VirtualStatement(_Resource):
-    """A prepared statement, prepared again when what is beneath has been replaced."""
-
-    real_name = "PreparedStatement"
-
-    def __init__(self, connection: VirtualConnection, query: str, options: dict[str, Any]) -> None:
-        super().__init__(connection)
-        self._query = query
-        self._options = options
-        self._real: PreparedStatement[Any] | None = None
-        self._prepared_on: tuple[Wire, int] | None = None
-
-    async def prepare(self) -> None:
-        await self._connection.run(self._query, self._ensure)
-
-    async def _ensure(self, wire: Wire) -> PreparedStatement[Any]:
-        current = (wire, self._connection.generation)
-        if self._real is None or self._prepared_on != current:
-            self._real = None
-            self._real = await wire.prepare(self._query, **self._options)
-            self._prepared_on = current
-        return self._real
-
-    @property
-    def _prepared(self) -> PreparedStatement[Any]:
-        assert self._real is not None  # noqa: S101  # prepare() has returned
-        return self._real
-
-    async def _run(
-        self,
-        method: str,
-        operation: Callable[[PreparedStatement[Any]], Awaitable[T]],
-        args: Sequence[Any] = (),
-    ) -> T:
-        async def on(wire: Wire) -> T:
-            return await operation(await self._ensure(wire))
-
-        self._check_connection(method)
-        return await self._connection.run(self._query, on, args)
-
-    async def fetch(self, *args: Any, timeout: float | None = None) -> list[Any]:
-        return await self._run("fetch", lambda real: real.fetch(*args, timeout=timeout), args)
-
-    async def fetchval(self, *args: Any, column: int = 0, timeout: float | None = None) -> Any:
-        return await self._run(
-            "fetchval", lambda real: real.fetchval(*args, column=column, timeout=timeout), args
-        )
-
-    async def fetchrow(self, *args: Any, timeout: float | None = None) -> Any:
-        return await self._run("fetchrow", lambda real: real.fetchrow(*args, timeout=timeout), args)
-
-    async def fetchmany(self, args: Iterable[Sequence[Any]], **options: Any) -> Any:
-        return await self._run("fetchmany", lambda real: real.fetchmany(args, **options))
-
-    async def executemany(self, args: Iterable[Sequence[Any]], **options: Any) -> None:
-        await self._run("executemany", lambda real: real.executemany(args, **options))
-
-    async def explain(self, *args: Any, analyze: bool = False) -> Any:
-        self._check_connection("explain")
-        if not analyze:
-            plan = await self._connection.fetchval(
-                f"EXPLAIN (FORMAT JSON, VERBOSE) {self._query}", *args
-            )
-            return json.loads(plan)
-        # Analysing runs the statement, and what it did is to be undone.
-        transaction = self._connection.transaction()
-        await transaction.start()
-        try:
-            plan = await self._connection.fetchval(
-                f"EXPLAIN (FORMAT JSON, VERBOSE, ANALYZE) {self._query}", *args
-            )
-        finally:
-            await transaction.rollback()
-        return json.loads(plan)
-
-    def cursor(self, *args: Any, **options: Any) -> VirtualCursorFactory:
-        self._check_connection("cursor")
-        prefetch = options.pop("prefetch", None)
-
-        async def make(wire: Wire) -> Any:
-            return await (await self._ensure(wire)).cursor(*args, **options)
-
-        return VirtualCursorFactory(self._connection, self._query, make, args, prefetch)
-
-    def get_name(self) -> str:
-        self._check_connection("get_name")
-        return self._prepared.get_name()
-
-    def get_query(self) -> str:
-        self._check_connection("get_query")
-        return self._query
-
-    def get_statusmsg(self) -> str | None:
-        self._check_connection("get_statusmsg")
-        return self._prepared.get_statusmsg()
-
-    def get_parameters(self) -> Any:
-        self._check_connection("get_parameters")
-        return self._prepared.get_parameters()
-
-    def get_attributes(self) -> Any:
-        self._check_connection("get_attributes")
-        return self._prepared.get_attributes()
-
-
-class ControlStatement(VirtualStatement):
-    """SAVEPOINT, RELEASE or ROLLBACK TO in raw SQL: SQLAlchemy prepares every statement."""
-
-    def __init__(
-        self, connection: VirtualConnection, query: str, control: _statements.Control
-    ) -> None:
-        super().__init__(connection, query, {})
-        self._control = control
-        self._status: str | None = None
-
-    async def fetch(self, *args: Any, timeout: float | None = None) -> list[Any]:
-        del args, timeout
-        self._check_connection("fetch")
-        self._status = self._connection.steer(self._control)
-        return []
-
-    async def fetchval(self, *args: Any, column: int = 0, timeout: float | None = None) -> None:
-        del column
-        await self.fetch(*args, timeout=timeout)
-
-    async def fetchrow(self, *args: Any, timeout: float | None = None) -> None:
-        await self.fetch(*args, timeout=timeout)
-
-    def get_statusmsg(self) -> str | None:
-        return self._status
-
-    def get_parameters(self) -> Any:
-        return ()
-
-    def get_attributes(self) -> Any:
-        return ()
-
-
-class VirtualCursorFactory(_Resource):
-    """A cursor: awaited for one that is moved by hand, iterated for rows."""
-
-    real_name = "CursorFactory"
-
-    def __init__(
-        self,
-        connection: VirtualConnection,
-        query: str,
-        make: Callable[[Wire], Awaitable[Any]],
-        args: Sequence[Any],
-        prefetch: int | None,
-    ) -> None:
-        super().__init__(connection)
-        self._query = query
-        self._make = make
-        self._args = args
-        self._prefetch = prefetch
-
-    def __await__(self) -> Generator[Any, Any, VirtualCursor]:
-        self._check_connection("__await__")
-        if self._prefetch is not None:
-            message = "prefetch argument can only be specified for iterable cursor"
-            raise asyncpg.InterfaceError(message)
-        return self._open().__await__()
-
-    async def _open(self) -> VirtualCursor:
-        transaction = self._connection.current_transaction
-        if transaction is None:
-            raise _no_transaction_for_cursor()
-        real = await self._connection.run(self._query, self._make, self._args, cursor=True)
-        return VirtualCursor(self._connection, transaction, self._query, real)
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        self._check_connection("__aiter__")
-        return self._rows()
-
-    async def _rows(self) -> AsyncIterator[Any]:
-        rows_at_once = 50 if self._prefetch is None else self._prefetch  # asyncpg's default
-        if rows_at_once <= 0:
-            message = "prefetch argument must be greater than zero"
-            raise asyncpg.InterfaceError(message)
-        cursor = await self._open()
-        while rows := await cursor.fetch(rows_at_once):
-            for row in rows:
-                yield row
-
-
-def _no_transaction_for_cursor() -> asyncpg.NoActiveSQLTransactionError:
-    return asyncpg.NoActiveSQLTransactionError("cursor cannot be created outside of a transaction")
-
-
-class VirtualCursor(_Resource):
-    """An open cursor."""
-
-    real_name = "Cursor"
-
-    def __init__(
-        self,
-        connection: VirtualConnection,
-        transaction: Transaction,
-        query: str,
-        real: Cursor[Any],
-    ) -> None:
-        super().__init__(connection)
-        self._transaction = transaction
-        self._query = query
-        self._real = real
-
-    async def _run(self, method: str, operation: Callable[[Cursor[Any]], Awaitable[T]]) -> T:
-        self._check_connection(method)
-        current = self._connection.current_transaction
-        if current is None:
-            raise _no_transaction_for_cursor()
-        if current is not self._transaction:
-            message = "the cursor's portal does not exist: its transaction has ended"
-            raise asyncpg.InvalidCursorNameError(message)
-        return await self._connection.run(self._query, lambda _: operation(self._real))
-
-    async def fetch(self, n: int, *, timeout: float | None = None) -> list[Any]:
-        return await self._run("fetch", lambda real: real.fetch(n, timeout=timeout))
-
-    async def fetchrow(self, *, timeout: float | None = None) -> Any:
-        return await self._run("fetchrow", lambda real: real.fetchrow(timeout=timeout))
-
-    async def forward(self, n: int, *, timeout: float | None = None) -> int:
-        return await self._run("forward", lambda real: real.forward(n, timeout=timeout))

@@ -74,7 +74,7 @@ MUTATIONS: Final = (
     Mutation(
         1,
         "nobody waits for a transaction that has written",
-        "_wire.py",
+        "_turns.py",
         "                return other\n",
         "                return None\n",
         "sandbox/test_turns.py",
@@ -82,15 +82,15 @@ MUTATIONS: Final = (
     Mutation(
         1,
         "a wait has no bound",
-        "_sandbox.py",
-        "asyncio.timeout(self._patience)",
-        "asyncio.timeout(None)",
+        "_turns.py",
+        "(holder.ended, holder.task, patience)",
+        "(holder.ended, holder.task, None)",
         "sandbox/test_turns.py::test_deadlock_names_both_sides",
     ),
     Mutation(
         1,
         "a rollback takes another transaction's committed rows with it",
-        "_wire.py",
+        "_layers.py",
         '                    return f"{layer.foreign} has written"',
         "                    continue",
         "sandbox/test_turns.py",
@@ -98,9 +98,9 @@ MUTATIONS: Final = (
     Mutation(
         2,
         "a commit checks no deferred constraint",
-        "_wire.py",
-        "            if check is not None:",
-        "            if check is None:",
+        "_transaction_end.py",
+        "        if check is not None:",
+        "        if check is None:",
         "sandbox/test_commit.py",
     ),
     Mutation(
@@ -114,24 +114,24 @@ MUTATIONS: Final = (
     Mutation(
         2,
         "a commit keeps what ends with its transaction",
-        "_wire.py",
-        "            if endings:",
-        "            if not endings:",
+        "_transaction_end.py",
+        "        if endings:",
+        "        if not endings:",
         "sandbox/test_endings.py",
     ),
     Mutation(
         3,
         "another transaction builds on an aborted layer",
         "_wire.py",
-        "            self._aborted = True",
-        "            self._aborted = False",
+        "            self.layers.aborted = True",
+        "            self.layers.aborted = False",
         "sandbox/test_errors.py",
     ),
     Mutation(
         3,
         "a statement runs in a layer that is not its transaction's",
-        "_wire.py",
-        "            and top.frame is transaction.frames[-1]\n",
+        "_layers.py",
+        " and self._stack[-1].frame is frame",
         "",
         "sandbox/test_errors.py",
     ),
@@ -162,9 +162,9 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "what a transaction set for itself stays after it",
-        "_wire.py",
-        "                await wire.execute(_PUT_BACK",
-        "                await wire.fetch(_PUT_BACK[:0] + 'SELECT $1::text[], $2::text[]'",
+        "_transaction_end.py",
+        "            await wire.execute(_PUT_BACK",
+        "            await wire.fetch(_PUT_BACK[:0] + 'SELECT $1::text[], $2::text[]'",
         "semantics/test_session.py",
     ),
     Mutation(
@@ -179,8 +179,9 @@ MUTATIONS: Final = (
         5,
         "COMMIT in raw SQL is no error",
         "_virtual.py",
-        'if control.kind == "boundary":',
-        'if control.kind == "boundary" and control.name == "BEGIN":',
+        "        if control.kind in _steering.REFUSED:",
+        '        if control.kind == "boundary":\n            return control.name\n'
+        "        if control.kind in _steering.REFUSED:",
         "sandbox/test_refusals.py",
     ),
     Mutation(
@@ -194,7 +195,7 @@ MUTATIONS: Final = (
     Mutation(
         5,
         "SKIP LOCKED does not see who holds locks",
-        "_sandbox.py",
+        "_inspection.py",
         "        if _statements.asks_for_locks(sql) and",
         "        if False and",
         "semantics/test_concurrency.py",
@@ -210,9 +211,9 @@ MUTATIONS: Final = (
     Mutation(
         6,
         "a statement that outlives its test keeps its locks",
-        "_sandbox.py",
-        "        self._discarded.append(live.pid)",
-        "        self._discarded.clear()",
+        "_wires.py",
+        "        self._state.discarded.append(live.pid)",
+        "        self._state.discarded.clear()",
         "sandbox/test_reset.py::test_a_statement_that_outlives_its_test",
     ),
     Mutation(
@@ -234,9 +235,9 @@ MUTATIONS: Final = (
     Mutation(
         7,
         "a wire is not closed with its event loop",
-        "_sandbox.py",
-        "        await anext(live.guard)\n",
-        "        live.guard = None\n",
+        "_wires.py",
+        "            await anext(live.guard)\n",
+        "            live.guard = None\n",
         "sandbox/test_loops.py",
     ),
     Mutation(

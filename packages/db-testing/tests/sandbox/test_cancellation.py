@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from db_testing import _wire
+from db_testing import _runtime, _wire
 from db_testing.errors import SandboxLostError
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ async def test_a_step_that_is_cancelled_itself() -> None:
     """Who cancels the step, and not its caller, has made its effect unknown."""
     unknown: list[bool] = []
     task = asyncio.create_task(
-        _wire.uninterrupted(asyncio.sleep(100), otherwise=lambda: unknown.append(True))
+        _runtime.uninterrupted(asyncio.sleep(100), otherwise=lambda: unknown.append(True))
     )
     await asyncio.sleep(0)
     for step in asyncio.all_tasks() - {task, asyncio.current_task()}:
@@ -280,7 +280,7 @@ async def test_an_error_after_the_cancellation_is_not_reported(connect: Connect)
         await asyncio.sleep(0)
         raise ZeroDivisionError
 
-    task = asyncio.create_task(_wire.uninterrupted(fail(), otherwise=lambda: None))
+    task = asyncio.create_task(_runtime.uninterrupted(fail(), otherwise=lambda: None))
     await failing.wait()
     await cancelled(task)
     gc.collect()

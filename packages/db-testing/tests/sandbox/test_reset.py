@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from db_testing._runtime import WIRE_ERRORS
 from db_testing._virtual import VirtualConnection
-from db_testing._wire import WIRE_ERRORS
 from db_testing.errors import SandboxClosedError, SandboxLostError, SandboxRefusedError
 
 if TYPE_CHECKING:
@@ -447,8 +447,8 @@ async def test_a_backend_that_dies_between_tests(
 ) -> None:
     """It costs no test at all."""
     pid = await connect().fetchval(PID)
+    wire = sandbox.connected()
     await sandbox.end_test()
-    wire = next(iter(sandbox._wires.values())).wire
     closed = asyncio.Event()
     wire.add_termination_listener(lambda _: closed.set())
     await plain.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from db_testing._sandbox import caller
+from db_testing._origin import caller
 from db_testing.errors import SandboxConflictError, SandboxDeadlockError
 
 if TYPE_CHECKING:

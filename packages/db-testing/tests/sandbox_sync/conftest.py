@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
     from sqlalchemy.orm import Session
 
-    from db_testing._wire import Wire
+    from db_testing._runtime import Wire
 
 
 class World:

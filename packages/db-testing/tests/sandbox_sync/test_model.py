@@ -17,11 +17,13 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from db_testing import _wire
+from db_testing import _turns
 from db_testing.errors import SandboxConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from db_testing._transaction import Transaction
 
     from .conftest import World
 
@@ -164,10 +166,10 @@ def test_sessions_of_many_threads(
     """Transactions, in the order in which they ended."""
     done: list[tuple[Any, list[tuple[str, str]], str, list[Any]]] = []
 
-    class Observed(_wire.LiveWire):
-        """A wire that notes what ends on it."""
+    class Observed(_turns.Turns):
+        """The turns of a wire, which note what ends on it."""
 
-        def end(self, transaction: _wire.Transaction) -> None:
+        def end(self, transaction: Transaction) -> None:
             ends.append(transaction)
             super().end(transaction)
 
@@ -182,9 +184,11 @@ def test_sessions_of_many_threads(
             done.append((transaction, steps, end, outcomes))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("db_testing._sandbox.LiveWire", Observed)
+        patch.setattr("db_testing._wire.Turns", Observed)
         world.connect().execute("SELECT 1")
-        patch.setattr(world.sandbox._live, "__class__", Observed)
+        live = world.sandbox._wires.current
+        assert live is not None
+        patch.setattr(live.turns, "__class__", Observed)
         threads = [world.run(lambda program=program: work(program)) for program in programs]  # type: ignore[misc]
         for thread in threads:
             thread.join(60)

@@ -1,0 +1,99 @@
+"""What the sandbox could not do for a test: its own errors, which name what to do about it."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Final, TypeVar
+
+from ._origin import caller
+from .errors import SandboxError, SandboxLoopError, SandboxLostError, SandboxRefusedError
+
+E = TypeVar("E", bound=SandboxError)
+
+MARKER: Final = '@pytest.mark.db(isolation="commit")'
+
+
+class Failures:
+    """The sandbox's errors in the running test, of which its code may swallow any."""
+
+    def __init__(self) -> None:
+        """Wait for a test."""
+        self.test: str | None = None
+        """The running test."""
+        self.first: SandboxError | None = None
+        """The error to report; kept until the next test begins."""
+        self.broken: SandboxError | None = None
+        """The error after which the test's data can no longer be trusted."""
+        self.committed = False
+        """Whether something of the test was really committed, so that no reset can undo it."""
+
+    def begin(self, test: str) -> None:
+        """Let what follows be of the named test."""
+        self.test = test
+        self.first = self.broken = None
+        self.committed = False
+
+    def note(self, error: E, *, broken: bool = False) -> E:
+        """Remember an error; when `broken`, the test can only end."""
+        if broken and self.broken is None:
+            self.first = self.broken = error
+        elif self.first is None:
+            self.first = error
+        return error
+
+    def refused(self, what: str, why: str) -> SandboxRefusedError:
+        """Build the error for something that rollback isolation cannot honour."""
+        return SandboxRefusedError(
+            f"{shorten(what)!r} at {caller()} {why}. Rollback isolation refuses what it cannot "
+            f"honour; add {MARKER} to {self.test}."
+        )
+
+    def outside_of_tests(self, sql: str) -> SandboxRefusedError:
+        """Build the error for a write while no test was running."""
+        return SandboxRefusedError(
+            f"{shorten(sql)!r} at {caller()} ran while no test was running, probably in a "
+            f"fixture of class, module, package or session scope. Its effect would vanish "
+            f"with the first test. Write rows for many tests inside `async with db_layer() as "
+            f"session`, and others in a function-scoped fixture."
+        )
+
+    def two_loops(self) -> SandboxLoopError:
+        """Note that a second event loop wants the wire, which lives on the first."""
+        return self.note(
+            SandboxLoopError(
+                f"{self.test} used the database from two event loops, the second time at "
+                f"{caller()}. Under rollback isolation a test's transaction lives on one "
+                f"connection, and a connection on one loop. Starlette's TestClient has a loop "
+                f"of its own, each time: in an `async def` test use httpx.AsyncClient("
+                f"transport=ASGITransport(app)), in a plain test a single `with "
+                f"TestClient(app)` and nothing else that uses the database. Fixtures share "
+                f"the test's loop by pytest-asyncio's loop_scope. Or add {MARKER} to the test."
+            )
+        )
+
+    def lost(self) -> SandboxLostError:
+        """Note that the wire has been closed by the server."""
+        return self.note(
+            SandboxLostError(
+                f"the server closed the connection that held the transaction of {self.test}, "
+                f"noticed at {caller()}. Everything the test had written is gone. If the test "
+                f"terminates backends on purpose, add {MARKER} to it."
+            ),
+            broken=True,
+        )
+
+    def escaped(self, sql: str) -> SandboxRefusedError:
+        """Note that a statement has ended the outer transaction, by a commit for all one knows."""
+        self.committed = True
+        return self.note(
+            SandboxRefusedError(
+                f"{shorten(sql)!r} at {caller()} ended the test's outer transaction: what the "
+                f"test wrote is really committed. Add {MARKER} to {self.test}."
+            ),
+            broken=True,
+        )
+
+
+def shorten(sql: str) -> str:
+    """Return as much of a statement as an error has room for."""
+    return textwrap.shorten(sql, 80, placeholder=" ...")

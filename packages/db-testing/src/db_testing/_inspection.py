@@ -1,0 +1,143 @@
+"""What is looked for in each statement: before it runs what would be a lie, after it what it broke.
+
+A statement that cannot be honoured is refused. An error of the server's that is due to the sandbox,
+and not to the program, is told in the sandbox's words.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import _statements, _transaction_identity
+from ._failures import MARKER, shorten
+from ._origin import caller
+from ._runtime import (
+    CONSTRAINT_VIOLATION,
+    INSIDE_TRANSACTION,
+    LOCK_NOT_AVAILABLE,
+    NO_TRANSACTION,
+    READ_ONLY,
+    UNSAFE_NEW_ENUM_VALUE,
+    sqlstate,
+)
+from .errors import SandboxBlockedError, SandboxConflictError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._blockers import Blockers
+    from ._failures import Failures
+    from ._runtime import Runtime
+    from ._transaction import Transaction
+    from ._wire import LiveWire
+    from .errors import SandboxError
+
+
+class Inspection:
+    """What is looked for in the statements of a sandbox's tests."""
+
+    def __init__(self, failures: Failures, runtime: Runtime) -> None:
+        """Note what is found among the failures."""
+        self._failures = failures
+        self._runtime = runtime
+        self._identity: list[str] = []
+        """This test's statements that mention transaction identity."""
+
+    def begin(self) -> None:
+        """Forget what was found in the last test."""
+        self._identity = []
+
+    def remark(self, objects: Sequence[str]) -> str | None:
+        """Return what a failure of the test may owe to transaction identity.
+
+        `objects` of the schema mention it too.
+        """
+        return _transaction_identity.remark(objects, self._identity, MARKER)
+
+    # ----------------------------------------------------------------- before a statement
+
+    def check(self, transaction: Transaction, sql: str) -> None:
+        """Refuse what would be a lie here, or what the server would refuse outside a block."""
+        why = _statements.refusal(sql)
+        if why is not None:
+            raise self._failures.refused(sql, why)
+        if _transaction_identity.mentioned(sql):
+            self._identity.append(f"{shorten(sql)!r} at {caller()}")
+        if transaction.implicit and any(kind == "cursor" for kind, _ in _statements.endings(sql)):
+            raise self._runtime.error(
+                NO_TRANSACTION, "DECLARE CURSOR can only be used in transaction blocks"
+            )
+
+    def check_locks(self, live: LiveWire, transaction: Transaction, sql: str) -> None:
+        """Refuse to tell what is locked while others may hold locks: a session sees not its own."""
+        if _statements.asks_for_locks(sql) and (others := live.turns.writers_besides(transaction)):
+            raise self._failures.refused(
+                sql, f"cannot see the locks of {others[0]}, on the same connection"
+            )
+
+    # ----------------------------------------------------------------- after it
+
+    def damage(self, live: LiveWire, sql: str) -> SandboxError | None:
+        """Notice that an operation has cost the test its connection or its outer transaction."""
+        escaped = live.escaped
+        if live.wire.is_closed() and not escaped:
+            return self._failures.lost()
+        return self._failures.escaped(sql) if escaped else None
+
+    def explained(
+        self,
+        error: BaseException,
+        live: LiveWire,
+        transaction: Transaction,
+        sql: str,
+        blockers: Blockers,
+    ) -> SandboxError | None:
+        """Return a better error where the server's is due to the sandbox, not to the program."""
+        code = sqlstate(error)
+        if code == LOCK_NOT_AVAILABLE and blockers.names:
+            return self._blocked(error, transaction, sql, blockers)
+        if code == READ_ONLY and not transaction.readonly:
+            reader = live.layers.readonly_besides(transaction)
+            return self._beneath(reader, transaction) if reader is not None else None
+        if code in INSIDE_TRANSACTION and (transaction.implicit or _statements.sets_isolation(sql)):
+            return self._failures.refused(sql, f"cannot run inside another transaction ({error})")
+        if code == UNSAFE_NEW_ENUM_VALUE:
+            return self._failures.refused(sql, f"needs a value that is never committed ({error})")
+        return None
+
+    def _blocked(
+        self, error: BaseException, transaction: Transaction, sql: str, blockers: Blockers
+    ) -> SandboxBlockedError:
+        return self._failures.note(
+            SandboxBlockedError(
+                f"{shorten(sql)!r} at {caller()}, in {transaction}, waited in vain for a lock "
+                f"({error}) that a connection which is not the sandbox's held: "
+                f"{', '.join(blockers.names)}. End its transaction first, use db_engine for both, "
+                f"or add {MARKER} to {self._failures.test}."
+            )
+        )
+
+    def _beneath(self, reader: Transaction, transaction: Transaction) -> SandboxConflictError:
+        return self._failures.note(
+            SandboxConflictError(
+                f"{transaction} could not write at {caller()}, because {reader} is "
+                f"read-only and has an open cursor. End the cursor's transaction first, "
+                f"or add {MARKER} to {self._failures.test}."
+            )
+        )
+
+    def ambiguous(
+        self, error: BaseException, live: LiveWire, transaction: Transaction
+    ) -> SandboxConflictError | None:
+        """Tell a violation at a commit from one that an overlapping transaction may have caused."""
+        others = live.turns.writers_besides(transaction)
+        if not sqlstate(error).startswith(CONSTRAINT_VIOLATION) or not others:
+            return None
+        return self._failures.note(
+            SandboxConflictError(
+                f"a deferred constraint was violated when {transaction} was committed at "
+                f"{caller()} ({error}), and the violation may be of {others[0]}, which is still "
+                f"open. Commit one before the other writes, or add {MARKER} to "
+                f"{self._failures.test}."
+            )
+        )

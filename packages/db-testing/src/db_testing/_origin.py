@@ -1,0 +1,72 @@
+"""Where in the program something began: what errors name, and what is listed as left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import greenlet  # type: ignore[import-untyped]
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_LIBRARY_FOLDERS: Final = (
+    str(Path(__file__).parent),
+    str(Path(asyncio.__file__).parent.parent),
+    "<",
+)
+
+_TASK_STEP: Final = asyncio.Handle._run.__code__  # noqa: SLF001
+"""What calls a task: beneath it is the event loop, and whoever happens to run that."""
+
+
+@functools.cache
+def is_library(filename: str) -> bool:
+    """Tell whether a file is not the program's own: installed, Python's, or db-testing's."""
+    return filename.startswith(_LIBRARY_FOLDERS) or any(
+        folder in filename for folder in ("site-packages", "dist-packages")
+    )
+
+
+def caller() -> str:
+    """Name the line of the program that is running, outside the libraries: `file:line`."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # inspect.stack() reads sources
+    within = greenlet.getcurrent()
+    while frame is not None and frame.f_code is not _TASK_STEP:
+        if not is_library(frame.f_code.co_filename):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+        if frame is None and within.parent is not None:
+            # SQLAlchemy's asynchronous engine runs its synchronous code, and events, in greenlets.
+            within = within.parent
+            frame = within.gr_frame
+    return _waiting_line() or "an unknown line"
+
+
+def _waiting_line() -> str | None:
+    """Name the line that waits for a task in which only libraries run.
+
+    SQLAlchemy ends `async with session.begin()` in such a task, shielded from cancellation. Until
+    Python 3.14 asyncio does not say who waits for a task, but the futures that connect them do.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return None
+    awaited: set[object] = {task}
+    for callback, _ in getattr(task, "_callbacks", None) or ():
+        cells = getattr(callback, "__closure__", None) or ()
+        awaited |= {cell.cell_contents for cell in cells if asyncio.isfuture(cell.cell_contents)}
+    for other in asyncio.all_tasks() if task is not None else ():
+        if getattr(other, "_fut_waiter", None) in awaited:
+            line = None
+            step: Any = other.get_coro()
+            while (frame := getattr(step, "cr_frame", None)) is not None:
+                if not is_library(frame.f_code.co_filename):
+                    line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+                step = step.cr_await
+            return line
+    return None

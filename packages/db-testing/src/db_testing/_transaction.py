@@ -1,0 +1,92 @@
+"""Virtual transactions: what one virtual connection believes to be its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ._runtime import ASYNCIO, BROKEN_BLOCK, NO_SAVEPOINT
+from .errors import SandboxClosedError
+
+if TYPE_CHECKING:
+    from ._codecs import Codecs
+    from ._runtime import Event, Runtime, Worker
+
+
+@dataclass(eq=False, slots=True)
+class Frame:
+    """A transaction or one of its savepoints: what a rollback returns to."""
+
+    transaction: Transaction
+    savepoint: str | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Transaction:
+    """A virtual transaction, from its beginning to its end; nothing here speaks to the server."""
+
+    test: str
+    origin: str
+    runtime: Runtime = ASYNCIO
+    implicit: bool = False
+    readonly: bool = False
+    codecs: Codecs = field(default_factory=dict)
+    """Those of its connection."""
+    frames: list[Frame] = field(default_factory=list, init=False)
+    task: Worker | None = field(default=None, init=False)
+    """The task or thread that used it last."""
+    wrote: bool = field(default=False, init=False)
+    beneath: frozenset[Transaction] = field(default=frozenset(), init=False)
+    """The transactions that were open and had written when it first wrote."""
+    local_settings: dict[str, str | None] = field(default_factory=dict, init=False)
+    """What a commit puts back: settings made by SET LOCAL, and their values before."""
+    endings: frozenset[tuple[str, str]] = field(default=frozenset(), init=False)
+    """What a commit drops or closes: temporary tables ON COMMIT DROP, and cursors without hold."""
+    open: bool = field(default=True, init=False)
+    failed: bool = field(default=False, init=False)
+    """The innermost frame is aborted; only a rollback helps."""
+    ended: Event = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.frames.append(Frame(self))
+        self.ended = self.runtime.event()
+
+    def __str__(self) -> str:
+        kind = "statement" if self.implicit else "transaction"
+        task = f" in {self.runtime.worker} {self.task.get_name()!r}" if self.task else ""
+        return f"the {kind} begun at {self.origin}{task}"
+
+    def check_open(self) -> None:
+        """Raise an error if somebody else has ended it."""
+        if not self.open:
+            raise SandboxClosedError(
+                f"{self} was still open when its test {self.test} ended, or a data "
+                f"layer in it, and was rolled back with it. Await or cancel what outlives the test."
+            )
+
+    def check_usable(self) -> None:
+        """Raise what the server would raise to anything but a rollback in a failed block."""
+        self.check_open()
+        if self.failed:
+            raise self.runtime.error(
+                BROKEN_BLOCK,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            )
+
+    def end(self) -> None:
+        """Let it do no more, and wake who waits for it."""
+        self.open = False
+        self.ended.set()
+
+    def find(self, savepoint: str) -> int:
+        """Return which of the frames is the innermost savepoint of a name.
+
+        Raises:
+            the driver's error: there is none, and the transaction has failed.
+        """
+        for index in range(len(self.frames) - 1, 0, -1):
+            if self.frames[index].savepoint == savepoint:
+                return index
+        self.failed = True
+        message = f'savepoint "{savepoint}" does not exist'
+        raise self.runtime.error(NO_SAVEPOINT, message)

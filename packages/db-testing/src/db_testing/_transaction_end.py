@@ -1,0 +1,85 @@
+"""What ends with a real transaction, and not with the savepoint that stands for it.
+
+At a commit deferred constraints are checked, cursors are closed and tables ON COMMIT DROP dropped,
+and what SET LOCAL has set gets the value back that it had before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from ._catalog import Deferrable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ._runtime import Wire
+    from ._transaction import Transaction
+    from ._wire import LiveWire
+
+T = TypeVar("T")
+
+_VALUES: Final = "SELECT name, current_setting(name, true) FROM unnest($1::text[]) AS name"
+_PUT_BACK: Final = """
+    SELECT set_config(name, coalesce(value, ''), false)
+    FROM unnest($1::text[], $2::text[]) AS setting(name, value)
+"""
+
+
+def noting(
+    transaction: Transaction,
+    settings: frozenset[str],
+    operation: Callable[[Wire], Awaitable[T]],
+) -> Callable[[Wire], Awaitable[T]]:
+    """Note the values of settings before an operation that sets them for its transaction."""
+
+    async def note_first(wire: Wire) -> T:
+        rows = await wire.fetch(_VALUES, list(settings - transaction.local_settings.keys()))
+        transaction.local_settings |= {row["name"]: row["current_setting"] for row in rows}
+        return await operation(wire)
+
+    return note_first
+
+
+@dataclass(frozen=True, slots=True)
+class LastStep:
+    """What is to happen in a transaction before it is committed."""
+
+    run: Callable[[Wire], Awaitable[None]]
+    reads: bool
+
+
+def last_step(live: LiveWire, transaction: Transaction) -> LastStep | None:
+    """Return what a real commit would do in a transaction; None if that is nothing."""
+    settings = transaction.local_settings
+    deferrable = live.catalog.deferrable
+    endings = transaction.endings
+    if not (settings or endings or live.schema_changed or deferrable.check):
+        return None
+
+    async def run(wire: Wire) -> None:
+        check = (await Deferrable.read(wire) if live.schema_changed else deferrable).check
+        if check is not None:
+            await wire.execute(check)
+        if endings:
+            await _end(wire, endings)
+        if settings:
+            await wire.execute(_PUT_BACK, list(settings), list(settings.values()))
+
+    changes = settings or endings or live.schema_changed or deferrable.writes
+    return LastStep(run, reads=not changes)
+
+
+async def _end(wire: Wire, endings: frozenset[tuple[str, str]]) -> None:
+    """Drop and close what ends with a transaction, where that has not done so itself."""
+    still_open = {row["name"] for row in await wire.fetch("SELECT name FROM pg_cursors")}
+    script = []
+    for kind, name in endings:
+        quoted = name.replace('"', '""')
+        if kind == "table":
+            script.append(f'DROP TABLE IF EXISTS pg_temp."{quoted}"')
+        elif name in still_open:
+            script.append(f'CLOSE "{quoted}"')
+    if script:
+        await wire.execute(";".join(script))
