@@ -376,9 +376,11 @@ class Sandbox:
                 with blockers.watching() if self.runtime is ASYNCIO else contextlib.nullcontext():
                     result = await live.perform(transaction, operation, reads=reads, cursor=cursor)
             except BaseException as error:
-                if epoch == self._epoch:  # else the end of its test took the wire from it
-                    inspection.damage(live, sql)
+                # Else the end of its test took the wire from it.
+                damage = inspection.damage(live, sql) if epoch == self._epoch else None
                 better = inspection.explained(error, live, transaction, sql, blockers)
+                if better is None and isinstance(error, asyncpg.InternalClientError):
+                    better = damage  # it has read the server's goodbye, but not yet its end
                 if better is not None:
                     raise better from error
                 raise

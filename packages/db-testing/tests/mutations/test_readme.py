@@ -1,6 +1,8 @@
-"""The list of mutations in the README is the one that is run."""
+"""The list of mutations in the README is the one that is run, and can be run."""
 
 from __future__ import annotations
+
+import pytest
 
 from . import mutations
 
@@ -10,6 +12,14 @@ def test_readme_is_up_to_date() -> None:
     assert mutations.README.read_text(encoding="utf-8") == mutations.table(), (
         "run: uv run python packages/db-testing/tests/mutations/mutations.py --table"
     )
+
+
+@pytest.mark.parametrize("mutation", mutations.MUTATIONS, ids=lambda mutation: mutation.breaks)
+def test_mutation_applies(mutation: mutations.Mutation) -> None:
+    """What a mutation replaces stands in the source, once."""
+    text = (mutations.SOURCE / mutation.file).read_text(encoding="utf-8")
+    assert text.count(mutation.original) == 1
+    assert mutation.original != mutation.replacement
 
 
 def test_every_invariant_is_broken() -> None:

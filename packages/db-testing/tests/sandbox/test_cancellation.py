@@ -310,6 +310,19 @@ async def test_a_statement_that_cannot_be_cancelled(
     assert isinstance(sandbox.failure, SandboxLostError)
 
 
+async def test_a_connection_that_is_half_gone(sandbox: Sandbox, connect: Connect) -> None:
+    """A driver that has read the server's goodbye, but not yet its end, is no riddle."""
+    await connect().execute(INSERT, "a")
+
+    async def half_gone(wire: Any) -> None:
+        wire.terminate()
+        message = "cannot switch to state 11; another operation (2) is in progress"
+        raise asyncpg.InternalClientError(message)
+
+    with pytest.raises(SandboxLostError, match="closed the connection"):
+        await sandbox.statement("SELECT", half_gone)
+
+
 async def test_a_coroutine_that_is_closed(sandbox: Sandbox, connect: Connect) -> None:
     """A coroutine that is thrown away in the middle of a message takes its wire along."""
     connection = connect()
