@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 import asyncpg
 
 from . import _statements
-from ._catalog import Catalog, Deferrable, restoring
+from ._catalog import Catalog, Deferrable, deallocate, prepared, restoring
 from ._runtime import ASYNCIO, NO_SAVEPOINT, WIRE_ERRORS, sqlstate, uninterrupted
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Ground:
     """Those that were open when it was laid."""
     schema_changed: bool
     routines: re.Pattern[str] | None
+    prepared: frozenset[str]
+    """The statements prepared in SQL until then."""
     restoring: str
     """The statement that puts sequences back to their positions here."""
 
@@ -534,6 +536,7 @@ class LiveWire:
             transactions=frozenset(self.open),
             schema_changed=self.schema_changed,
             routines=self._routines,
+            prepared=await prepared(self.wire) if self.schema_changed else frozenset(),
             restoring=restoring(await self.catalog.current_positions(self.wire)),
         )
         self._grounds.append(ground)
@@ -548,7 +551,7 @@ class LiveWire:
             return True  # a ground beneath it is gone, or the test has ended
         name = ground.layer.name
         script = f"ROLLBACK TO {name};RELEASE {name};{ground.restoring};{Catalog.FORGET}"
-        if await self._undo_all(script, ground.transactions, patience) is None:
+        if await self._undo_all(script, patience, ground.transactions, ground.prepared) is None:
             return False
         del self._grounds[self._grounds.index(ground) :]
         del self._layers[self._layers.index(ground.layer) :]
@@ -564,7 +567,7 @@ class LiveWire:
         `question` is asked in the same round trip: a statement that selects a row, or none.
         """
         script = [f"ROLLBACK TO {BASE};{self.catalog.RESET}", question] if self._begun else []
-        status = await self._undo_all(";".join(filter(None, script)), frozenset(), patience)
+        status = await self._undo_all(";".join(filter(None, script)), patience)
         if status is None:
             return False
         if script and question:
@@ -577,7 +580,11 @@ class LiveWire:
         return True
 
     async def _undo_all(
-        self, script: str, keep: frozenset[Transaction], patience: float
+        self,
+        script: str,
+        patience: float,
+        keep: frozenset[Transaction] = frozenset(),
+        keep_prepared: frozenset[str] = frozenset(),
     ) -> str | None:
         """Run a script that undoes; return its last status, or None if the wire is of no use."""
         status = ""
@@ -598,6 +605,7 @@ class LiveWire:
             if self.schema_changed:
                 # Plans, and what asyncpg knows of types, may be of a schema that is gone.
                 await self.wire.reload_schema_state()
+                await deallocate(self.wire, keep_prepared)
         except self._runtime.wire_errors as error:
             self._uprooted |= sqlstate(error) == NO_SAVEPOINT
             return None
