@@ -104,7 +104,10 @@ class Isolation:
             from ._synchronous import Synchronous
 
             self._synchronous = Synchronous(
-                self.url, self._database, lambda: self._admit("psycopg (db_sync, db_sync_engine)")
+                self.url,
+                self._database,
+                lambda: self._admit("psycopg (db_sync, db_sync_engine)"),
+                self._checkouts,
             )
             if self._test is not None:
                 self._synchronous.begin(*self._test)

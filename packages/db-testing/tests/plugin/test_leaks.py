@@ -50,6 +50,27 @@ def test_connections_are_listed_and_cut_loose(suite: Suite, isolation: str) -> N
 
 
 @ISOLATIONS
+def test_synchronous_connections_are_listed(suite: Suite, isolation: str) -> None:
+    """So are psycopg's, and nothing is logged when the garbage collector meets one later."""
+    pytester = suite("left_connections_sync")
+    result = pytester.runpytest(*IN_ORDER, f"--db-isolation={isolation}")
+    result.assert_outcomes(passed=9)
+    name = "test_left_connections_sync.py::test"
+    taken = line_of("left_connections_sync", pytester, "session.flush()  # left in a transaction")
+    begun = f", with the transaction begun at {taken}" if isolation == "rollback" else ""
+    cycle = line_of("left_connections_sync", pytester, "# left to the collector")
+    detached = line_of("left_connections_sync", pytester, "# left detached")
+    expected = [
+        f"{name}_session: the connection taken at {taken} was never given back{begun}",
+        f"{name}_cycle: the connection taken at {cycle} was never given back*",
+    ]
+    if isolation == "rollback":  # a detached real connection has been closed with the others
+        expected.append(f"{name}_detached: the connection taken at {detached} was detached*")
+    result.stdout.fnmatch_lines(["*= left behind by tests =*", *expected, "db-testing: *"])
+    assert sum("the connection taken" in line for line in result.outlines) == len(expected)
+
+
+@ISOLATIONS
 def test_tasks_are_listed_and_ended(suite: Suite, isolation: str) -> None:
     """Each is listed with where it was; a wider fixture's task runs on; the next test is clean."""
     pytester = suite("left_tasks", mode="auto")
