@@ -88,7 +88,7 @@ def pytest_fixture_setup(
             with _state.others(config):
                 value = yield
                 _seal(fixturedef, request)
-    _state.has_loop(fixturedef, config, value)
+    _state.has_loop(fixturedef, request, value)
     return value
 
 

@@ -110,6 +110,41 @@ def test_leaking_test_fails_if_so_wished(suite: Suite, workers: int) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("marker", "scope"), [("asyncio", "fixture-scope"), ("asyncio", "function"), ("anyio", "")]
+)
+def test_task_of_the_first_test(suite: Suite, marker: str, scope: str) -> None:
+    """It is listed and ended, also on a loop that nobody knew, and before it used the database."""
+    pytester = suite(fixture_loop_scope=scope or "fixture-scope")
+    pytester.makepyfile(
+        f"""
+        import asyncio
+        import pytest
+        from models import Item
+
+        pytestmark = pytest.mark.{marker}
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        async def writes_late(sessions):
+            await asyncio.Event().wait()  # for ever
+
+        async def test_first(db_sessionmaker):
+            asyncio.create_task(writes_late(db_sessionmaker))
+
+        async def test_next(db):
+            assert not any(
+                "writes_late" in repr(task.get_coro()) for task in asyncio.all_tasks()
+            )
+        """
+    )
+    result = pytester.runpytest(*IN_ORDER)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*::test_first: task * (writes_late) was still running at *"])
+
+
 def test_leaks_of_all_workers_are_listed(suite: Suite) -> None:
     """Under xdist the process that prints has them from every worker, and says how many more."""
     pytester = suite(mode="auto")
