@@ -220,7 +220,8 @@ class Isolation:
             self._checkouts.watching = watching
             if not spoilt:
                 self._watch.stale = True
-                if watching and self._kind is self._rollback:
+                # What the test's own wire has left, lost with its loop, is no fixture's doing.
+                if watching and self._kind is self._rollback and not self._rollback.unsettled:
                     self._watch.begin()
 
     @property
