@@ -100,10 +100,12 @@ def prepare(request: pytest.FixtureRequest, *, uses_database: bool) -> HeldLoop 
 
 
 @contextlib.contextmanager
-def test_on_held_loop(request: pytest.FixtureRequest, *, uses_database: bool) -> Iterator[None]:
-    """Let a test of anyio's plugin run on the loop that the run holds."""
+def test_on_held_loop(
+    request: pytest.FixtureRequest, *, uses_database: bool
+) -> Iterator[asyncio.AbstractEventLoop | None]:
+    """Let a test of anyio's plugin run on the loop that the run holds, and return that."""
     held = prepare(request, uses_database=uses_database)
-    yield
+    yield held.loop if held is not None else None
     if held is not None:
         held.renew_context()
 

@@ -47,6 +47,12 @@ _ROUTINES: Final = """
 """
 
 
+_PREPARED: Final = r"""
+    SELECT name, format('DEALLOCATE %I', name) AS deallocate FROM pg_prepared_statements
+    WHERE from_sql AND name NOT LIKE 'db\_testing\_%'
+"""
+"""Statements that PREPARE has made; what the drivers have prepared is theirs."""
+
 Positions: TypeAlias = dict[int, tuple[int, bool]]
 """Of sequences, by oid: the last value, and whether it has been handed out."""
 
@@ -72,6 +78,18 @@ async def _positions(wire: Wire, sequences: dict[int, str]) -> Positions:
         )
         found |= {oid: (last, called) for oid, last, called in await wire.fetch(union)}
     return found
+
+
+async def prepared(wire: Wire) -> frozenset[str]:
+    """Return the names of the statements that a test has prepared in SQL."""
+    return frozenset([row["name"] for row in await wire.fetch(_PREPARED)])
+
+
+async def deallocate(wire: Wire, keep: frozenset[str]) -> None:
+    """Forget what a test has prepared in SQL, which no rollback does."""
+    script = [row["deallocate"] for row in await wire.fetch(_PREPARED) if row["name"] not in keep]
+    if script:
+        await wire.execute(";".join(script))
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,34 +84,50 @@ class Checkouts:
         out, self._out = self._out, {}
         detached, self._detached, self._collected = self._detached, [], []
         for fairy_of, connection, line in detached:
-            if not connection.driver_connection.is_closed():
-                said.append(_say(connection.driver_connection, line, "was detached, never closed"))
-                _cut_loose(fairy_of())
+            driver = _driver(connection)
+            if not _is_closed(driver):
+                said.append(_say(driver, line, "was detached, never closed"))
+            _cut_loose(fairy_of())
         for fairy_of, line in out.values():
             fairy = fairy_of()
             connection = getattr(fairy, "dbapi_connection", None)
             if connection is not None:
-                said.append(_say(connection.driver_connection, line, "was never given back"))
+                said.append(_say(_driver(connection), line, "was never given back"))
                 _cut_loose(fairy)
         return said
 
 
 def _cut_loose(fairy: Any) -> None:
     """Let nobody return or collect a connection into the pool any more."""
-    if fairy is None:
+    if fairy is None or fairy.dbapi_connection is None:
         return
-    if is_virtual(fairy.dbapi_connection.driver_connection):
+    driver = _driver(fairy.dbapi_connection)
+    if is_virtual(driver):
         # What still uses it is told by the sandbox that the test has ended.
         fairy.detach()
-    else:
-        # The real connection will be closed; whoever closes this one later does nothing.
+    elif hasattr(driver, "is_closed") or driver.closed:
+        # asyncpg's real connection will be closed, psycopg's has been, unless a thread is in the
+        # middle of a statement on it. Whoever closes this one later does nothing.
         fairy.invalidate()
 
 
-def _say(connection: Any, line: str, what: str) -> str:
-    begun = getattr(connection, "current_transaction", None)
+def _driver(connection: Any) -> Any:
+    """Return the driver's own connection, which SQLAlchemy adapts only where it is asynchronous."""
+    return getattr(connection, "driver_connection", connection)
+
+
+def _is_closed(driver: Any) -> bool:
+    closed: bool = driver.is_closed() if hasattr(driver, "is_closed") else driver.closed
+    return closed
+
+
+def _say(driver: Any, line: str, what: str) -> str:
+    # psycopg's real connections have been closed by now, and tell nothing.
+    begun = getattr(driver, "current_transaction", None) or getattr(driver, "current", None)
     if begun is not None:
         where = f", with the transaction begun at {begun.origin}"
+    elif hasattr(driver, "is_in_transaction") and driver.is_in_transaction():
+        where = ", in a transaction"
     else:
-        where = ", in a transaction" if connection.is_in_transaction() else ""
+        where = ""
     return f"the connection taken at {line} {what}{where}"

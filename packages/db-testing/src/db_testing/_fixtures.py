@@ -200,7 +200,9 @@ def _db_test() -> Iterator[None]:
     request = REQUESTS[-1]
     test = request.node
     _state.begin(test)
-    with _anyio.test_on_held_loop(request, uses_database=_loops.is_database_test(test)):
+    with _anyio.test_on_held_loop(request, uses_database=_loops.is_database_test(test)) as loop:
+        if loop is not None:
+            _state.share(test.config, loop)
         yield
     if test.stash.get(_state.FAILED, False):
         _loops.end_interrupted(test, _state.loops(test.config))

@@ -106,7 +106,10 @@ class Isolation:
             from ._synchronous import Synchronous
 
             self._synchronous = Synchronous(
-                self.url, self._database, lambda: self._admit("psycopg (db_sync, db_sync_engine)")
+                self.url,
+                self._database,
+                lambda: self._admit("psycopg (db_sync, db_sync_engine)"),
+                self._checkouts,
             )
             if self._test is not None:
                 self._synchronous.begin(*self._test)
@@ -219,7 +222,8 @@ class Isolation:
             self._checkouts.watching = watching
             if not spoilt:
                 self._watch.stale = True
-                if watching and self._kind is self._rollback:
+                # What the test's own wire has left, lost with its loop, is no fixture's doing.
+                if watching and self._kind is self._rollback and not self._rollback.unsettled:
                     self._watch.begin()
 
     @property

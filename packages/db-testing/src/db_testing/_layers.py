@@ -58,6 +58,8 @@ class Ground:
     """Those that were open when it was laid."""
     schema_changed: bool
     routines: re.Pattern[str] | None
+    prepared: frozenset[str]
+    """The statements prepared in SQL until then."""
     restoring: str
     """The statement that puts sequences back to their positions here."""
 

@@ -28,7 +28,7 @@ EXECUTE: Final = "_execute_gen"
 """The coroutine, so to speak, of psycopg's `Cursor.execute`."""
 
 _PRIVATE: Final = {
-    psycopg.Cursor: ("_reset", "_statusmessage", EXECUTE),
+    psycopg.Cursor: ("_reset", EXECUTE),
     psycopg.ServerCursor: ("_described",),
 }
 """What is used of psycopg that it does not promise to keep."""
@@ -88,6 +88,9 @@ def virtual_class(factory: Hashable) -> Any:
 class _Cursor(psycopg.Cursor[Any]):
     """A cursor whose rows all come at once."""
 
+    _steered: str | None = None
+    """The status of the last statement, if that never reached the server."""
+
     @property
     def _virtual(self) -> VirtualConnection:
         return self.connection  # type: ignore[return-value]  # cursors of no other have this class
@@ -98,10 +101,19 @@ class _Cursor(psycopg.Cursor[Any]):
         if control is not None:
             status = self._virtual.steer(control)
             self._reset()
-            self._statusmessage = status.encode()
+            self._steered = status
             return self
         with self._virtual.operation(sql, args):
             return super().execute(query, params, **options)
+
+    @property
+    def statusmessage(self) -> str | None:
+        return self._steered or super().statusmessage
+
+    def _reset(self, *args: Any, **options: Any) -> None:
+        """Forget the last statement. psycopg does so before each."""
+        self._steered = None
+        super()._reset(*args, **options)
 
     def executemany(self, query: Any, params_seq: Iterable[Any], **options: Any) -> None:
         with self._virtual.operation(text_of(query)):

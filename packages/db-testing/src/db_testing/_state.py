@@ -187,21 +187,30 @@ def end(test: pytest.Item) -> None:
         pytest.fail("\n  ".join(lines), pytrace=False)
 
 
-def has_loop(fixturedef: pytest.FixtureDef[Any], config: pytest.Config, value: object) -> None:
+def has_loop(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, value: object
+) -> None:
     """Learn of the event loop that a fixture of pytest-asyncio's has made, if it has."""
     loop = value.get_loop() if isinstance(value, asyncio.Runner) else value
     if not isinstance(loop, asyncio.AbstractEventLoop):
         return
     if fixturedef.scope == "function":
         # When its fixtures are gone, and before it closes.
-        fixturedef.addfinalizer(lambda: _end_loop(config, loop))
+        asked = "db_engine" in request.fixturenames
+        fixturedef.addfinalizer(lambda: _end_loop(request.config, loop, asked=asked))
     else:
-        config.stash[TASKS].share(loop)
+        share(request.config, loop)
 
 
-def _end_loop(config: pytest.Config, loop: asyncio.AbstractEventLoop) -> None:
+def share(config: pytest.Config, loop: asyncio.AbstractEventLoop) -> None:
+    """Learn of an event loop that outlives the tests that run on it."""
+    config.stash[TASKS].share(loop)
+
+
+def _end_loop(config: pytest.Config, loop: asyncio.AbstractEventLoop, *, asked: bool) -> None:
+    """End what a test that asked for the database, or used it, has left on a loop of its own."""
     worker = config.stash.get(WORKER, None)
-    if worker is not None and loop in worker.loops:
+    if worker is not None and (asked or loop in worker.loops):
         config.stash[LEAKS] += end_tasks(loop, worker.users)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL, Engine
 
+    from ._checkouts import Checkouts
     from ._runtime import Wire
     from ._settings import IsolationName
     from ._wires import DatabaseState
@@ -41,7 +42,13 @@ LEFTOVER_PATIENCE: Final = 1.0
 class Synchronous:
     """The engine of synchronous code, and the beginning and end of each test that uses it."""
 
-    def __init__(self, url: URL, state: DatabaseState, admit: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        url: URL,
+        state: DatabaseState,
+        admit: Callable[[], str | None],
+        checkouts: Checkouts,
+    ) -> None:
         """Connect to nothing yet. The URL is asyncpg's."""
         self._url = url.set(drivername="postgresql+psycopg")
         self._threads = Threads()
@@ -57,10 +64,14 @@ class Synchronous:
         )
         self._engines: weakref.WeakSet[Engine] = weakref.WeakSet([self.engine])
         """Those whose pools hold connections of this database."""
+        self._checkouts = checkouts
+        checkouts.watch(self.engine)
 
     def serve(self, engine: Engine) -> None:
         """Note that an engine holds connections of this database."""
-        self._engines.add(engine)
+        if engine not in self._engines:
+            self._engines.add(engine)
+            self._checkouts.watch(engine)
 
     def connect(self) -> psycopg.Connection[Any]:
         """Return a new connection of the driver, virtual or real."""

@@ -120,7 +120,7 @@ class VirtualConnection(_ConnectionProxy):
         control = _statements.control(query)
         if control is not None:
             return ControlStatement(self, query, control)
-        statement = VirtualStatement(self, query, {"name": name, **options})
+        statement = VirtualStatement(self, query, name, options)
         await statement.prepare()
         return statement
 

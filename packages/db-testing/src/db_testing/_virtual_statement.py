@@ -21,13 +21,24 @@ T = TypeVar("T")
 
 
 class VirtualStatement(Resource):
-    """A prepared statement, prepared again when what is beneath has been replaced."""
+    """A prepared statement, prepared again when what is beneath has been replaced.
+
+    On a server each connection has names of its own, and they end with it. Here all connections of
+    all tests are one, so the name is known to the statement only, and the driver chooses another.
+    """
 
     real_name = "PreparedStatement"
 
-    def __init__(self, connection: VirtualConnection, query: str, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        connection: VirtualConnection,
+        query: str,
+        name: str | None,
+        options: dict[str, Any],
+    ) -> None:
         super().__init__(connection)
         self._query = query
+        self._name = name
         self._options = options
         self._real: PreparedStatement[Any] | None = None
         self._prepared_on: tuple[Wire, int] | None = None
@@ -106,7 +117,7 @@ class VirtualStatement(Resource):
 
     def get_name(self) -> str:
         self._check_connection("get_name")
-        return self._prepared.get_name()
+        return self._prepared.get_name() if self._name is None else self._name
 
     def get_query(self) -> str:
         self._check_connection("get_query")
@@ -129,7 +140,7 @@ class ControlStatement(VirtualStatement):
     """SAVEPOINT, RELEASE or ROLLBACK TO in raw SQL: SQLAlchemy prepares every statement."""
 
     def __init__(self, connection: VirtualConnection, query: str, control: Control) -> None:
-        super().__init__(connection, query, {})
+        super().__init__(connection, query, None, {})
         self._control = control
         self._status: str | None = None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import asyncpg
 
 from . import _statements
-from ._catalog import Catalog, restoring
+from ._catalog import Catalog, deallocate, prepared, restoring
 from ._codecs import exchange
 from ._layers import BASE, Ground, Layers
 from ._runtime import ASYNCIO, NO_SAVEPOINT, WIRE_ERRORS, sqlstate
@@ -164,6 +164,7 @@ class LiveWire:
             transactions=frozenset(self.turns.open),
             schema_changed=self.schema_changed,
             routines=self._routines,
+            prepared=await prepared(self.wire) if self.schema_changed else frozenset(),
             restoring=restoring(await self.catalog.current_positions(self.wire)),
         )
         self.layers.grounds.append(ground)
@@ -178,7 +179,7 @@ class LiveWire:
             return True  # a ground beneath it is gone, or the test has ended
         name = ground.layer.name
         script = f"ROLLBACK TO {name};RELEASE {name};{ground.restoring};{Catalog.FORGET}"
-        if await self._undo_all(script, ground.transactions, patience) is None:
+        if await self._undo_all(script, patience, ground.transactions, ground.prepared) is None:
             return False
         self.layers.drop(ground)
         self.schema_changed = ground.schema_changed
@@ -191,7 +192,7 @@ class LiveWire:
         `question` is asked in the same round trip: a statement that selects a row, or none.
         """
         script = [f"ROLLBACK TO {BASE};{self.catalog.RESET}", question] if self.layers.begun else []
-        status = await self._undo_all(";".join(filter(None, script)), frozenset(), patience)
+        status = await self._undo_all(";".join(filter(None, script)), patience)
         if status is None:
             return False
         if script and question:
@@ -202,7 +203,11 @@ class LiveWire:
         return True
 
     async def _undo_all(
-        self, script: str, keep: frozenset[Transaction], patience: float
+        self,
+        script: str,
+        patience: float,
+        keep: frozenset[Transaction] = frozenset(),
+        keep_prepared: frozenset[str] = frozenset(),
     ) -> str | None:
         """Run a script that undoes; return its last status, or None if the wire is of no use."""
         status = ""
@@ -221,6 +226,7 @@ class LiveWire:
             if self.schema_changed:
                 # Plans, and what asyncpg knows of types, may be of a schema that is gone.
                 await self.wire.reload_schema_state()
+                await deallocate(self.wire, keep_prepared)
         except self._runtime.wire_errors as error:
             self._uprooted |= sqlstate(error) == NO_SAVEPOINT
             return None

@@ -89,7 +89,7 @@ def pytest_fixture_setup(
                 value = yield from _set_up(fixturedef, request)
     finally:
         _fixtures.REQUESTS.pop()
-    _state.has_loop(fixturedef, request.config, value)
+    _state.has_loop(fixturedef, request, value)
     return value
 
 

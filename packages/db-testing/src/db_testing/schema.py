@@ -181,11 +181,12 @@ class _Alembic(Schema):
         from sqlalchemy.exc import MissingGreenlet
 
         with warnings.catch_warnings():
-            # What a synchronous env.py began is dropped as soon as its exception is.
+            # What a synchronous env.py began is dropped as soon as the frames that hold it are.
             warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             try:
                 self._upgrade(config)
-            except MissingGreenlet:
+            except MissingGreenlet as error:
+                traceback.clear_frames(error.__traceback__)
                 return False
         return True
 

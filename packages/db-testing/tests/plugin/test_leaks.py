@@ -50,6 +50,27 @@ def test_connections_are_listed_and_cut_loose(suite: Suite, isolation: str) -> N
 
 
 @ISOLATIONS
+def test_synchronous_connections_are_listed(suite: Suite, isolation: str) -> None:
+    """So are psycopg's, and nothing is logged when the garbage collector meets one later."""
+    pytester = suite("left_connections_sync")
+    result = pytester.runpytest(*IN_ORDER, f"--db-isolation={isolation}")
+    result.assert_outcomes(passed=9)
+    name = "test_left_connections_sync.py::test"
+    taken = line_of("left_connections_sync", pytester, "session.flush()  # left in a transaction")
+    begun = f", with the transaction begun at {taken}" if isolation == "rollback" else ""
+    cycle = line_of("left_connections_sync", pytester, "# left to the collector")
+    detached = line_of("left_connections_sync", pytester, "# left detached")
+    expected = [
+        f"{name}_session: the connection taken at {taken} was never given back{begun}",
+        f"{name}_cycle: the connection taken at {cycle} was never given back*",
+    ]
+    if isolation == "rollback":  # a detached real connection has been closed with the others
+        expected.append(f"{name}_detached: the connection taken at {detached} was detached*")
+    result.stdout.fnmatch_lines(["*= left behind by tests =*", *expected, "db-testing: *"])
+    assert sum("the connection taken" in line for line in result.outlines) == len(expected)
+
+
+@ISOLATIONS
 def test_tasks_are_listed_and_ended(suite: Suite, isolation: str) -> None:
     """Each is listed with where it was; a wider fixture's task runs on; the next test is clean."""
     pytester = suite("left_tasks", mode="auto")
@@ -87,6 +108,41 @@ def test_leaking_test_fails_if_so_wished(suite: Suite, workers: int) -> None:
             "test_left_connections.py::test_session: the connection taken *",
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("marker", "scope"), [("asyncio", "fixture-scope"), ("asyncio", "function"), ("anyio", "")]
+)
+def test_task_of_the_first_test(suite: Suite, marker: str, scope: str) -> None:
+    """It is listed and ended, also on a loop that nobody knew, and before it used the database."""
+    pytester = suite(fixture_loop_scope=scope or "fixture-scope")
+    pytester.makepyfile(
+        f"""
+        import asyncio
+        import pytest
+        from models import Item
+
+        pytestmark = pytest.mark.{marker}
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        async def writes_late(sessions):
+            await asyncio.Event().wait()  # for ever
+
+        async def test_first(db_sessionmaker):
+            asyncio.create_task(writes_late(db_sessionmaker))
+
+        async def test_next(db):
+            assert not any(
+                "writes_late" in repr(task.get_coro()) for task in asyncio.all_tasks()
+            )
+        """
+    )
+    result = pytester.runpytest(*IN_ORDER)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*::test_first: task * (writes_late) was still running at *"])
 
 
 def test_leaks_of_all_workers_are_listed(suite: Suite) -> None:

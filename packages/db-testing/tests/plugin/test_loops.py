@@ -38,6 +38,47 @@ def test_loop_chosen_for_all(suite: Suite, scope: str) -> None:
     pytester.runpytest().assert_outcomes(passed=11)
 
 
+def test_ids_while_others_commit(suite: Suite) -> None:
+    """A loop that ends before its test, while others are at work, moves no id of the next test."""
+    pytester = suite(
+        mode="auto", fixture_loop_scope="class", more="asyncio_default_test_loop_scope = class"
+    )
+    pytester.makepyfile(
+        """
+        import asyncio
+        import threading
+        import asyncpg
+        import pytest
+        from models import Item
+        from sqlalchemy.engine import make_url
+
+        @pytest.fixture(scope="module")
+        def others(test_database_url):
+            host = make_url(test_database_url).query["host"]
+            stop = threading.Event()
+
+            async def commit():
+                connection = await asyncpg.connect(user="postgres", host=host, database="postgres")
+                while not stop.is_set():
+                    await connection.execute("SELECT pg_current_xact_id()")
+                await connection.close()
+
+            thread = threading.Thread(target=lambda: asyncio.run(commit()))
+            thread.start()
+            yield
+            stop.set()
+            thread.join()
+
+        @pytest.mark.parametrize("time", range(5))
+        async def test_id(db, others, time):
+            db.add(item := Item(name="a"))
+            await db.flush()
+            assert item.id == 1
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=5)
+
+
 def test_loops_that_do_not_match_are_explained(suite: Suite) -> None:
     """A fixture forced on another loop than its test is named, and no later test suffers."""
     pytester = suite()

@@ -270,6 +270,32 @@ async def test_temporary_tables_and_cursors(sandbox: Sandbox, connect: Connect) 
     assert await connection.fetchval("SELECT to_regclass('t')") is None
 
 
+async def test_prepared_statements(sandbox: Sandbox, connect: Connect) -> None:
+    """Names that a test gave to statements are free in the next, though the statements live on."""
+    connection = connect()
+    await connection.execute("PREPARE raw AS SELECT 1")
+    before = await connection.prepare("SELECT 1", name="driver")
+    pid = sandbox.connected().get_server_pid()
+    connection = await next_test(sandbox)
+    await connection.execute("PREPARE raw AS SELECT 2")
+    after = await connection.prepare("SELECT 2", name="driver")
+    assert [await connection.fetchval("EXECUTE raw"), await after.fetchval()] == [2, 2]
+    assert await connection.fetchval(PID) == pid
+    del before
+
+
+async def test_prepared_statements_of_a_layer(sandbox: Sandbox, connect: Connect) -> None:
+    """A layer's end takes the statements that were prepared in it, and no others."""
+    connection = connect()
+    await connection.execute('PREPARE "The outer" AS SELECT 1')
+    for number in (1, 2):
+        live, ground = await sandbox.lay()
+        await connection.execute(f'PREPARE "The inner" AS SELECT {number}')
+        assert await connection.fetchval('EXECUTE "The inner"') == number
+        await sandbox.fall_back(live, ground)
+    assert await connection.fetchval('EXECUTE "The outer"') == 1
+
+
 async def test_advisory_locks(
     sandbox: Sandbox, connect: Connect, plain: asyncpg.Connection[asyncpg.Record]
 ) -> None:

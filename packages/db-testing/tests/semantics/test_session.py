@@ -63,6 +63,20 @@ async def test_tenant(w: World) -> object:
     return [inside, await one.fetchval("SELECT current_setting('app.tenant', true)")]
 
 
+@different(
+    gives=None,
+    here="",
+    note="The server remembers the name of a setting, empty, for as long as the session lives, "
+    "and all connections of all tests are one session.",
+)
+async def test_tenant_elsewhere(w: World) -> object:
+    """current_setting(..., true) of a setting that only another connection has had is null."""
+    one, two = await w.connect(), await w.connect()
+    async with one.transaction():
+        await one.execute("SET LOCAL app.tenant = '7'")
+    return await two.fetchval("SELECT current_setting('app.tenant', true)")
+
+
 @different(gives="", here="mine", note=SHARED)
 async def test_set_elsewhere(w: World) -> object:
     """SET on one connection is not seen on another."""
@@ -201,6 +215,33 @@ async def test_driver_prepared(w: World) -> object:
     async with one.transaction():
         first = await statement.fetchval(1)
     return [first, await statement.fetchval(2)]
+
+
+@same(gives=["a", "b", "p", "p"])
+async def test_driver_prepared_name(w: World) -> object:
+    """A name given to the driver's prepare() is the connection's own."""
+    one, two = await w.connect(), await w.connect()
+    statements = [
+        await one.prepare("SELECT 'a'", name="p"),
+        await two.prepare("SELECT 'b'", name="p"),
+    ]
+    values = [await statement.fetchval() for statement in statements]
+    return [*values, *(statement.get_name() for statement in statements)]
+
+
+@different(
+    gives=1,
+    here="InvalidSQLStatementNameError",
+    note="All connections of a test are one session: the driver chooses a name that no other has.",
+)
+async def test_driver_prepared_in_sql(w: World) -> object:
+    """EXECUTE of a name given to the driver's prepare()."""
+    one = await w.connect()
+    statement = await one.prepare("SELECT 1", name="p")
+    try:
+        return await attempt(one.fetchval("EXECUTE p"))
+    finally:
+        del statement
 
 
 @same(gives=[1, 2])

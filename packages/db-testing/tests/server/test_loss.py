@@ -22,7 +22,7 @@ SUITES = Path(__file__).parents[1] / "suites"
 INI = """
 [pytest]
 asyncio_mode = auto
-asyncio_default_fixture_loop_scope = fixture-scope
+asyncio_default_fixture_loop_scope = session
 filterwarnings = error
 pythonpath = .
 """

@@ -58,9 +58,10 @@ def free_port() -> int:
 @pytest.fixture(scope="module", params=["embedded", *OTHERS], ids=str)
 def external(request: pytest.FixtureRequest, binaries: Binaries) -> Iterator[External]:
     """Start the embedded PostgreSQL, or another one of this machine, as a stranger would."""
-    programs = binaries.folder if request.param == "embedded" else request.param
     home, port, identity = make_home(), free_port(), Identity.choose()
     identity.give(home)
+    embedded = request.param == "embedded"
+    programs = binaries.reachable_by(identity).folder if embedded else request.param
     (home / "password").write_text(PASSWORD)
     (home / "password").chmod(0o644)
     options = {"env": _cluster.ENVIRONMENT, "cwd": "/", **identity.popen_options()}
