@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from psycopg.pq.abc import PGconn
 
-_OWN_STATEMENTS = "SELECT name FROM pg_prepared_statements WHERE name NOT LIKE 'db\\_testing%'"
-
 
 class PsycopgWire:
     """The connection that a test's virtual connections share."""
@@ -92,14 +90,7 @@ class PsycopgWire:
         return cursor.fetchall() if cursor.description is not None else []
 
     async def reload_schema_state(self) -> None:
-        """Forget what the test has prepared by name; psycopg itself prepares nothing here."""
-        names = [name for (name,) in await self.fetch(_OWN_STATEMENTS)]
-        if names:
-            await self.execute(
-                ";".join(
-                    f"DEALLOCATE {psycopg.sql.Identifier(name).as_string(None)}" for name in names
-                )
-            )
+        """Do nothing: psycopg remembers neither plans nor types here."""
 
     def terminate(self) -> None:
         """Cut the connection, also while another thread waits for an answer on it."""

@@ -54,6 +54,11 @@ _PUT_BACK: Final = """
     FROM unnest($1::text[], $2::text[]) AS setting(name, value)
 """
 
+_PREPARED: Final = """
+    SELECT name FROM pg_prepared_statements
+    WHERE from_sql AND name NOT IN ('db_testing_reset', 'db_testing_moved')
+"""
+
 # Open transactions that have written in this task or in the tasks it was started from.
 _lineage: contextvars.ContextVar[frozenset[Transaction]] = contextvars.ContextVar(
     "db_testing_lineage", default=frozenset()
@@ -193,6 +198,14 @@ async def _end(wire: Wire, endings: frozenset[tuple[str, str]]) -> None:
             script.append(f'CLOSE "{quoted}"')
     if script:
         await wire.execute(";".join(script))
+
+
+async def _deallocate(wire: Wire) -> None:
+    """Forget what was prepared in raw SQL, which no rollback does."""
+    names = [row["name"] for row in await wire.fetch(_PREPARED)]
+    if names:
+        quoted = (name.replace('"', '""') for name in names)
+        await wire.execute(";".join(f'DEALLOCATE "{name}"' for name in quoted))
 
 
 def _meaning(value: Any) -> Any:
@@ -598,6 +611,7 @@ class LiveWire:
             if self.schema_changed:
                 # Plans, and what asyncpg knows of types, may be of a schema that is gone.
                 await self.wire.reload_schema_state()
+                await _deallocate(self.wire)
         except self._runtime.wire_errors as error:
             self._uprooted |= sqlstate(error) == NO_SAVEPOINT
             return None

@@ -270,6 +270,18 @@ async def test_temporary_tables_and_cursors(sandbox: Sandbox, connect: Connect) 
     assert await connection.fetchval("SELECT to_regclass('t')") is None
 
 
+async def test_prepared_statements(sandbox: Sandbox, connect: Connect) -> None:
+    """What a test prepares in raw SQL is unknown to the next, whatever its name."""
+    names = ["plan", '"Pl""an"', "db_testing_plan"]
+    one = connect()
+    for name in names:
+        await one.execute(f"PREPARE {name} AS SELECT 1")
+    two = await next_test(sandbox)
+    for name in names:
+        with pytest.raises(asyncpg.InvalidSQLStatementNameError):
+            await two.execute(f"EXECUTE {name}")
+
+
 async def test_advisory_locks(
     sandbox: Sandbox, connect: Connect, plain: asyncpg.Connection[asyncpg.Record]
 ) -> None:
