@@ -39,6 +39,9 @@ MARKER = r'add @pytest\.mark\.db\(isolation="commit"\) to the test'
         "INSERT INTO author (name, notes) VALUES ('a', '{}'); COMMIT",
         "SAVEPOINT a; SELECT 1",
         "LISTEN channel",
+        "SELECT 1; LISTEN channel",
+        "DEALLOCATE ALL",
+        "DEALLOCATE PREPARE ALL",
         "VACUUM",
         "CREATE DATABASE other",
         "CREATE INDEX CONCURRENTLY i ON author (name)",
@@ -46,6 +49,7 @@ MARKER = r'add @pytest\.mark\.db\(isolation="commit"\) to the test'
         "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
         "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
         "SET default_transaction_isolation = serializable",
+        "SELECT 1; SET default_transaction_isolation = serializable",
     ],
 )
 async def test_statements(sandbox: Sandbox, connect: Connect, sql: str) -> None:

@@ -257,3 +257,12 @@ async def test_discard_all(w: World) -> object:
     await one.execute("SET application_name = 'mine'")
     await one.execute("DISCARD ALL")
     return await one.fetchval(SHOW)
+
+
+@refused(gives="InvalidSQLStatementNameError", note="It would forget what all connections share.")
+async def test_deallocate_all(w: World) -> object:
+    """DEALLOCATE ALL."""
+    one = await w.connect()
+    await one.execute("PREPARE p AS SELECT 'a'")
+    await one.execute("DEALLOCATE ALL")
+    return await attempt(one.execute("EXECUTE p"))
