@@ -85,6 +85,21 @@ async def test_prepared_statements(connect: Connect, sql: str) -> None:
         await statement.fetch()
 
 
+@pytest.mark.parametrize("fetch", ["fetch", "fetchrow", "fetchval"])
+async def test_control_that_is_fetched(sandbox: Sandbox, connect: Connect, fetch: str) -> None:
+    """COMMIT is refused, and a savepoint obeyed, also by methods that are meant for queries."""
+    connection = connect()
+    run = getattr(connection, fetch)
+    with pytest.raises(SandboxRefusedError, match="would end the outer transaction"):
+        await run("COMMIT")
+    async with connection.transaction():
+        await run("SAVEPOINT a")
+        await connection.execute(INSERT, "lost")
+        await run("ROLLBACK TO a")
+    assert await connection.fetchval("SELECT count(*) FROM author") == 0
+    assert not sandbox.committed
+
+
 async def test_production_errors_stay(connect: Connect) -> None:
     """What production refuses in a transaction is production's error there."""
     connection = connect()
