@@ -103,7 +103,7 @@ class Layer:
         return transaction.failed and self.frame is transaction.frames[-1]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Ground:
     """A savepoint to fall back to in the middle of a test, beneath which nothing may be undone."""
 
@@ -113,7 +113,7 @@ class Ground:
     """Those that were open when it was laid."""
     schema_changed: bool
     routines: re.Pattern[str] | None
-    restoring: str
+    restoring: str = ""
     """The statement that puts sequences back to their positions here."""
 
     def __str__(self) -> str:
@@ -539,18 +539,27 @@ class LiveWire:
         script = self._due(None)
         ended, _ = self._take_ended()
         script += self._push(Transaction(origin, origin).frames[0], ended, readonly=False)
-        layer = self._layers[-1]
-        await self._finish(self._bookkeeping(";".join(script)))
         ground = Ground(
             origin=origin,
-            layer=layer,
+            layer=self._layers[-1],
             transactions=frozenset(self.open),
             schema_changed=self.schema_changed,
             routines=self._routines,
-            restoring=restoring(await self.catalog.current_positions(self.wire)),
         )
+        # From now on: a rollback of another transaction, which needs no turn, may come meanwhile.
         self._grounds.append(ground)
+        try:
+            await self._finish(self._lay(ground, ";".join(script)))
+        except BaseException:
+            self._grounds.remove(ground)
+            del self._layers[self._layers.index(ground.layer) :]
+            self._return_to(ground.layer.name)
+            raise
         return ground
+
+    async def _lay(self, ground: Ground, script: str) -> None:
+        await self._bookkeeping(script)
+        ground.restoring = restoring(await self.catalog.current_positions(self.wire))
 
     async def fall_back(self, ground: Ground, patience: float) -> bool:
         """Undo all that was done since a ground was laid, and the ground itself.
