@@ -55,7 +55,8 @@ _DEFINES_ROUTINE: Final = re.compile(
     r"\bcreate\s+(?:or\s+replace\s+)?(?:function|procedure)\b", re.IGNORECASE
 )
 _CHANGES_SCHEMA: Final = re.compile(
-    r"\b(?:create|alter|drop|do|call|prepare|execute|search_path)\b", re.IGNORECASE
+    r"\b(?:create|alter|drop|do(?!\s+(?:nothing|update)\b)|call|prepare|execute|search_path)\b",
+    re.IGNORECASE,
 )
 _LISTEN: Final = re.compile(r"listen\b", re.IGNORECASE)
 _DEALLOCATES_ALL: Final = re.compile(r"deallocate\s+(?:prepare\s+)?all\b", re.IGNORECASE)
