@@ -6,11 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
-from . import _statements, _transaction_identity
+from . import _transaction_identity
+from ._routines import Routines
 
 if TYPE_CHECKING:
-    import re
-
     from ._wire import Wire
 
 _SEQUENCES: Final = """
@@ -34,16 +33,6 @@ _DEFERRABLE: Final = """
            c.contype = 't' AS trigger
     FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
     WHERE c.condeferrable
-"""
-# Functions written in C come from extensions and are not suspected of writing tables.
-_ROUTINES: Final = """
-    SELECT DISTINCT p.proname
-    FROM pg_proc p
-    JOIN pg_namespace n ON n.oid = p.pronamespace
-    JOIN pg_language l ON l.oid = p.prolang
-    WHERE p.provolatile = 'v' AND l.lanname NOT IN ('c', 'internal')
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-      AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
 """
 
 
@@ -104,8 +93,7 @@ class Catalog:
 
     sequences: Positions
     deferrable: Deferrable
-    routines: re.Pattern[str] | None
-    """Matches calls of functions that may write."""
+    routines: Routines
     identity: tuple[str, ...]
     """The objects that mention transaction identity."""
 
@@ -125,11 +113,10 @@ class Catalog:
     async def read(cls, wire: Wire) -> Catalog:
         """Read the facts from a database that no test has touched yet."""
         sequences = {row["oid"]: row["name"] for row in await wire.fetch(_SEQUENCES)}
-        routines = [row["proname"] for row in await wire.fetch(_ROUTINES)]
         return cls(
             sequences=await _positions(wire, sequences),
             deferrable=await Deferrable.read(wire),
-            routines=_statements.routine_calls(routines),
+            routines=await Routines.read(wire),
             identity=await _transaction_identity.read(wire),
         )
 

@@ -534,6 +534,7 @@ class Sandbox:
                 f"session`, and others in a function-scoped fixture."
             )
         settings = _statements.local_settings(sql, args)
+        settings |= live.catalog.routines.effect(sql).settings
         if not transaction.local_settings.keys() >= settings:
             operation = self._noting(transaction, settings, operation)
         transaction.endings |= _statements.endings(sql)

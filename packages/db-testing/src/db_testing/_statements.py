@@ -230,8 +230,15 @@ def routine_calls(names: list[str]) -> re.Pattern[str] | None:
     if not names:
         return None
     return re.compile(
-        r"(?<![\w$])(?:" + "|".join(map(re.escape, sorted(names))) + r')"?\s*\(', re.IGNORECASE
+        r"(?<![\w$])(?P<name>" + "|".join(map(re.escape, sorted(names))) + r')"?\s*\(',
+        re.IGNORECASE,
     )
+
+
+@functools.lru_cache(maxsize=2048)
+def called(sql: str, calls: re.Pattern[str]) -> frozenset[str]:
+    """Return the names, in lower case, of the routines that a statement calls."""
+    return frozenset(match["name"].lower() for match in calls.finditer(_skeleton(sql)))
 
 
 ANY_CALL = re.compile(r"\w\"?\s*\(")

@@ -237,7 +237,7 @@ class LiveWire:
         self.catalog = catalog
         self._runtime = runtime
         self._codecs: Codecs = {}
-        self._routines: re.Pattern[str] | None = catalog.routines
+        self._routines: re.Pattern[str] | None = catalog.routines.writing
         self._begun = False
         self._layers: list[Layer] = []
         self._grounds: list[Ground] = []
@@ -254,7 +254,7 @@ class LiveWire:
         await self.wire.execute("DEALLOCATE db_testing_reset")
         await catalog.prepare_reset(self.wire)
         self.catalog = catalog
-        self._routines = catalog.routines
+        self._routines = catalog.routines.writing
 
     def reads_only(self, sql: str) -> bool:
         """Tell whether a statement can be shown to change nothing; note what it defines."""
@@ -262,6 +262,7 @@ class LiveWire:
             self.schema_changed = True
             if _statements.defines_routine(sql):
                 self._routines = _statements.ANY_CALL
+        self.schema_changed |= self.catalog.routines.effect(sql).changes_schema
         return _statements.reads_only(sql, self._routines)
 
     @property
@@ -595,7 +596,7 @@ class LiveWire:
         self._grounds.clear()
         self._layers.clear()
         self._pending.clear()
-        self._routines = self.catalog.routines
+        self._routines = self.catalog.routines.writing
         return True
 
     async def _undo_all(

@@ -63,6 +63,22 @@ async def test_tenant(w: World) -> object:
     return [inside, await one.fetchval("SELECT current_setting('app.tenant', true)")]
 
 
+@same(
+    gives=["7", ""],
+    schema="""
+        CREATE FUNCTION become(tenant text) RETURNS void LANGUAGE plpgsql AS $$
+        BEGIN PERFORM set_config('app.tenant', tenant, true); END $$;
+    """,
+)
+async def test_tenant_by_function(w: World) -> object:
+    """A setting that a function of the database's own makes for its transaction."""
+    one = await w.connect()
+    async with one.transaction():
+        await one.fetchval("SELECT become('7')")
+        inside = await one.fetchval("SELECT current_setting('app.tenant')")
+    return [inside, await one.fetchval("SELECT current_setting('app.tenant', true)")]
+
+
 @different(gives="", here="mine", note=SHARED)
 async def test_set_elsewhere(w: World) -> object:
     """SET on one connection is not seen on another."""
