@@ -118,6 +118,9 @@ PATIENCE: Final = 10.0
 
 MARKER: Final = '@pytest.mark.db(isolation="commit")'
 
+_NO_TEST: Final = "no test"
+"""The test of transactions that begin outside of any."""
+
 _LIBRARY_FOLDERS: Final = (
     str(Path(__file__).parent),
     str(Path(asyncio.__file__).parent.parent),
@@ -491,7 +494,7 @@ class Sandbox:
         if self._broken and self._failure is not None:
             raise self._failure
         return Transaction(
-            test=self._test or "no test",
+            test=self._test or _NO_TEST,
             origin=caller(),
             implicit=implicit,
             readonly=readonly,
@@ -792,6 +795,12 @@ class Sandbox:
 
     def _check_open(self, transaction: Transaction) -> None:
         if not transaction.open:
+            if transaction.test is _NO_TEST:
+                raise SandboxClosedError(
+                    f"{transaction} began while no test was running, probably in a fixture of "
+                    f"class, module, package or session scope, and was rolled back with the first "
+                    f"test that ended since. Begin it in a function-scoped fixture."
+                )
             raise SandboxClosedError(
                 f"{transaction} was still open when its test {transaction.test} ended, or a data "
                 f"layer in it, and was rolled back with it. Await or cancel what outlives the test."

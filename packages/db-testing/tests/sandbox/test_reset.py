@@ -490,6 +490,19 @@ async def test_a_write_outside_of_tests(sandbox: Sandbox, connect: Connect) -> N
         await connect().execute(INSERT, "a")
 
 
+async def test_a_transaction_from_outside_of_tests(sandbox: Sandbox, connect: Connect) -> None:
+    """One that a wider fixture holds ends with the first test; the second is told what to do."""
+    await sandbox.end_test()
+    wider = connect()
+    await wider.transaction().start()
+    assert await wider.fetchval("SELECT 1") == 1
+    sandbox.begin_test("the first test")
+    assert await wider.fetchval("SELECT 1") == 1
+    await next_test(sandbox)
+    with pytest.raises(SandboxClosedError, match="began while no test was running.* function-sco"):
+        await wider.fetchval("SELECT 1")
+
+
 async def test_the_connection_cannot_be_made(plain: asyncpg.Connection[asyncpg.Record]) -> None:
     """An error while the wire is prepared closes it and is the caller's."""
     from db_testing._sandbox import Sandbox  # noqa: PLC0415
