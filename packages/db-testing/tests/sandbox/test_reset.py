@@ -118,9 +118,9 @@ async def calls_setval(connection: VirtualConnection) -> None:
 
 
 async def deallocates(connection: VirtualConnection) -> None:
-    """Deallocate every prepared statement, the reset's included."""
+    """Deallocate the statement that the reset executes."""
     await commits(connection)
-    await connection.execute("DEALLOCATE ALL")
+    await connection.execute("DEALLOCATE db_testing_reset")
 
 
 async def sets_a_timeout(connection: VirtualConnection) -> None:
@@ -472,7 +472,7 @@ async def test_a_backend_that_dies_between_tests(
 
 async def test_a_replaced_wire_is_kept(sandbox: Sandbox, connect: Connect) -> None:
     """After a wire was replaced, its successor serves the tests that follow."""
-    await connect().execute("DEALLOCATE ALL")
+    await connect().execute("DEALLOCATE db_testing_reset")
     pids = []
     for _ in range(3):
         connection = await next_test(sandbox)
