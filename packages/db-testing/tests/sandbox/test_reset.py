@@ -499,7 +499,7 @@ async def test_a_transaction_from_outside_of_tests(sandbox: Sandbox, connect: Co
     sandbox.begin_test("the first test")
     assert await wider.fetchval("SELECT 1") == 1
     await next_test(sandbox)
-    with pytest.raises(SandboxClosedError, match="began while no test was running.* function-sco"):
+    with pytest.raises(SandboxClosedError, match=r"began while no test was running.* function-sco"):
         await wider.fetchval("SELECT 1")
 
 
