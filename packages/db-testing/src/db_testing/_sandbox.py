@@ -552,6 +552,7 @@ class Sandbox:
             self._check_usable(transaction)
             self._check_locks(live, transaction, sql)
             blockers = Blockers(self._connect, live.pid)
+            live.running = transaction.task
             try:
                 with blockers.watching() if self._runtime is ASYNCIO else contextlib.nullcontext():
                     result = await live.perform(transaction, operation, reads=reads, cursor=cursor)
@@ -568,6 +569,7 @@ class Sandbox:
                 raise failure
             return result
         finally:
+            live.running = None
             live.turn.release()
 
     def _check_admitted(self, sql: str, epoch: int) -> None:
@@ -852,6 +854,16 @@ class Sandbox:
 
     async def _take_turn(self, live: LiveWire, transaction: Transaction) -> None:
         transaction.task = self._runtime.current()
+        if live.running is not None and live.running is transaction.task:
+            raise self._fail(
+                SandboxDeadlockError(
+                    f"{transaction} was to run at {caller()} within another statement of the same "
+                    f"{self._runtime.worker}, such as a COPY whose source or target uses the "
+                    f"database. Under rollback isolation all connections are one, which runs one "
+                    f"statement at a time. Read the rows before the COPY begins, or add {MARKER} "
+                    f"to {self._test}."
+                )
+            )
         while True:
             holder = live.holder_before(transaction)
             try:

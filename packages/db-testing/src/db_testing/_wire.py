@@ -229,6 +229,8 @@ class LiveWire:
         self.guard: AsyncGenerator[None] | None = None
         """Closes the wire when its loop closes."""
         self.turn = runtime.lock()
+        self.running: Worker | None = None
+        """The task or thread that has the turn, while its statement runs."""
         self.open: set[Transaction] = set()
         self.answer: bool | None = None
         """Whether the question of the last reset selected a row; None if there was none."""

@@ -185,6 +185,19 @@ def test_a_queue_is_no_deadlock(world: World, pool: ThreadPoolExecutor) -> None:
     assert world.sandbox.failure is None
 
 
+def test_a_statement_within_a_copy(world: World) -> None:
+    """Another connection of the same thread is told at once that it cannot have the turn."""
+    one, two = world.connect(), world.connect()
+    with (
+        pytest.raises(SandboxDeadlockError, match="within another statement of the same thread"),
+        one.cursor().copy("COPY author (name, notes) FROM STDIN") as copy,
+    ):
+        copy.write_row(["a", two.execute("SELECT '{}'").fetchone()])
+    one.rollback()
+    assert names(two) is None
+    two.rollback()
+
+
 def test_a_statement_that_is_running(world: World, until_asleep: Callable[[], None]) -> None:
     """While one thread's statement runs, another can cancel it, and then goes on."""
     one, other = world.connect(), world.connect()
