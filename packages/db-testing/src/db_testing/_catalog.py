@@ -6,11 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
-from . import _statements, _transaction_identity
+from . import _transaction_identity
+from ._routines import Routines
 
 if TYPE_CHECKING:
-    import re
-
     from ._runtime import Wire
 
 _SEQUENCES: Final = """
@@ -35,21 +34,11 @@ _DEFERRABLE: Final = """
     FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
     WHERE c.condeferrable
 """
-# Functions written in C come from extensions and are not suspected of writing tables.
-_ROUTINES: Final = """
-    SELECT DISTINCT p.proname
-    FROM pg_proc p
-    JOIN pg_namespace n ON n.oid = p.pronamespace
-    JOIN pg_language l ON l.oid = p.prolang
-    WHERE p.provolatile = 'v' AND l.lanname NOT IN ('c', 'internal')
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-      AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
-"""
 
 
-_PREPARED: Final = r"""
+_PREPARED: Final = """
     SELECT name, format('DEALLOCATE %I', name) AS deallocate FROM pg_prepared_statements
-    WHERE from_sql AND name NOT LIKE 'db\_testing\_%'
+    WHERE from_sql AND name NOT IN ('db_testing_reset', 'db_testing_moved')
 """
 """Statements that PREPARE has made; what the drivers have prepared is theirs."""
 
@@ -122,8 +111,7 @@ class Catalog:
 
     sequences: Positions
     deferrable: Deferrable
-    routines: re.Pattern[str] | None
-    """Matches calls of functions that may write."""
+    routines: Routines
     identity: tuple[str, ...]
     """The objects that mention transaction identity."""
 
@@ -143,11 +131,10 @@ class Catalog:
     async def read(cls, wire: Wire) -> Catalog:
         """Read the facts from a database that no test has touched yet."""
         sequences = {row["oid"]: row["name"] for row in await wire.fetch(_SEQUENCES)}
-        routines = [row["proname"] for row in await wire.fetch(_ROUTINES)]
         return cls(
             sequences=await _positions(wire, sequences),
             deferrable=await Deferrable.read(wire),
-            routines=_statements.routine_calls(routines),
+            routines=await Routines.read(wire),
             identity=await _transaction_identity.read(wire),
         )
 

@@ -82,6 +82,14 @@ def db_bind() -> Sequence[object]:
 
 
 def _schema(request: pytest.FixtureRequest) -> object:
+    test = request._pyfuncitem  # noqa: SLF001  # request.node is a collector in wider scopes
+    definitions = request._fixturemanager.getfixturedefs("db_schema", test)  # noqa: SLF001
+    if definitions and definitions[-1].params:
+        raise SchemaError(
+            "the fixture db_schema has parameters, and every test would get the database of the "
+            "first. Define a db_schema for each schema instead, in the conftest.py, module or "
+            "class of its tests."
+        )
     try:
         return request.getfixturevalue("db_schema")
     except (SetupError, pytest.FixtureLookupError):

@@ -48,7 +48,7 @@ class Layer:
         return transaction.failed and self.frame is transaction.frames[-1]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Ground:
     """A savepoint to fall back to in the middle of a test, beneath which nothing may be undone."""
 
@@ -58,9 +58,9 @@ class Ground:
     """Those that were open when it was laid."""
     schema_changed: bool
     routines: re.Pattern[str] | None
-    prepared: frozenset[str]
+    prepared: frozenset[str] = frozenset()
     """The statements prepared in SQL until then."""
-    restoring: str
+    restoring: str = ""
     """The statement that puts sequences back to their positions here."""
 
     def __str__(self) -> str:
@@ -220,6 +220,12 @@ class Layers:
 
     def _return_to(self, name: str) -> None:
         self._pending += [f"ROLLBACK TO {name}", f"RELEASE {name}"]
+
+    def give_up(self, ground: Ground) -> None:
+        """Schedule the return beneath a ground that could not be laid."""
+        self.grounds.remove(ground)
+        del self._stack[self._stack.index(ground.layer) :]
+        self._return_to(ground.layer.name)
 
     def drop(self, ground: Ground) -> None:
         """Forget a ground and all above it: the server has returned beneath it."""

@@ -122,7 +122,7 @@ class Runtime(Protocol):
         """Take a lock.
 
         Raises:
-            TimeoutError: it was not free within the bound.
+            TimeoutError: one of those who had it meanwhile kept it for longer than the bound.
         """
 
     async def ended_or_orphaned(self, ended: Event, worker: Worker | None, seconds: float) -> None:
@@ -149,6 +149,8 @@ class Turn(asyncio.Lock):
     """A lock that knows whether somebody waits for it, for whom it may be free already."""
 
     waiting = 0
+    taken_at = 0.0
+    """When it was taken last, in the loop's time."""
 
 
 class AsyncioRuntime:
@@ -176,15 +178,30 @@ class AsyncioRuntime:
 
     async def acquire(self, lock: Lock, seconds: float) -> None:
         assert isinstance(lock, Turn)  # noqa: S101  # this runtime's own
+        loop = asyncio.get_running_loop()
         if not (lock.waiting or lock.locked()):
             await lock.acquire()  # at once; a timeout would cost more than all the rest
+            lock.taken_at = loop.time()
             return
+        timer: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal timer
+            due = lock.taken_at + seconds
+            if due <= loop.time():
+                bound.reschedule(0)
+            else:
+                timer = loop.call_at(due, look)
+
         lock.waiting += 1
+        timer = loop.call_later(seconds, look)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(None) as bound:
                 await lock.acquire()
         finally:
+            timer.cancel()
             lock.waiting -= 1
+        lock.taken_at = loop.time()
 
     async def ended_or_orphaned(self, ended: Event, worker: Worker | None, seconds: float) -> None:
         assert isinstance(ended, asyncio.Event)  # noqa: S101  # this runtime's own

@@ -72,7 +72,7 @@ from ._failures import MARKER, Failures
 from ._inspection import Inspection
 from ._origin import caller
 from ._runtime import ASYNCIO
-from ._transaction import Frame, Transaction
+from ._transaction import NO_TEST, Frame, Transaction
 from ._transaction_end import last_step, noting
 from ._wires import DatabaseState, Wires
 from .errors import SandboxClosedError, SandboxConflictError
@@ -319,7 +319,7 @@ class Sandbox:
         if self._failures.broken is not None:
             raise self._failures.broken
         return Transaction(
-            test=self._failures.test or "no test",
+            test=self._failures.test or NO_TEST,
             origin=caller(),
             runtime=self.runtime,
             implicit=implicit,
@@ -358,12 +358,14 @@ class Sandbox:
         if test is None and not reads:
             raise self._failures.outside_of_tests(sql)
         settings = _statements.local_settings(sql, args)
+        settings |= live.catalog.routines.effect(sql).settings
         if not transaction.local_settings.keys() >= settings:
             operation = noting(transaction, settings, operation)
         transaction.endings |= _statements.endings(sql)
         transaction.check_usable()
         await live.turns.take(transaction, self._patience, self._failures)
         try:
+            live.turns.running = self.runtime.current()  # its transaction may be shared by threads
             if epoch != self._epoch:
                 raise SandboxClosedError(
                     f"{transaction} was waiting for its turn when {transaction.test} ended. Await "
@@ -389,6 +391,7 @@ class Sandbox:
                 raise failure
             return result
         finally:
+            live.turns.running = None
             live.turns.give()
 
     def _check_admitted(self, sql: str, epoch: int) -> None:

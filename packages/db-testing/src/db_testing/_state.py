@@ -145,6 +145,7 @@ def loops(config: pytest.Config) -> list[asyncio.AbstractEventLoop]:
 def begin(test: pytest.Item) -> None:
     """Let the statements that follow belong to the test."""
     kind = isolation(test)
+    test.stash[FAILED] = False  # an earlier attempt of the same test may have
     test.config.stash[TEST] = (test.nodeid, kind)
     test.config.stash[TASKS].begin()
     worker = test.config.stash.get(WORKER, None)

@@ -55,9 +55,11 @@ _DEFINES_ROUTINE: Final = re.compile(
     r"\bcreate\s+(?:or\s+replace\s+)?(?:function|procedure)\b", re.IGNORECASE
 )
 _CHANGES_SCHEMA: Final = re.compile(
-    r"\b(?:create|alter|drop|do|call|prepare|execute|search_path)\b", re.IGNORECASE
+    r"\b(?:create|alter|drop|do(?!\s+(?:nothing|update)\b)|call|prepare|execute|search_path)\b",
+    re.IGNORECASE,
 )
 _LISTEN: Final = re.compile(r"listen\b", re.IGNORECASE)
+_DEALLOCATES_ALL: Final = re.compile(r"deallocate\s+(?:prepare\s+)?all\b", re.IGNORECASE)
 _EXPORTS: Final = re.compile(r"\bpg_export_snapshot\s*\(", re.IGNORECASE)
 _ENDS_WITH_TRANSACTION: Final = re.compile(
     r"""\bcreate\s+(?:(?:global|local)\s+)?temp(?:orary)?\s+table\s+(?:if\s+not\s+exists\s+)?
@@ -169,14 +171,17 @@ def _control(statement: str) -> Control | None:
 def refusal(sql: str) -> str | None:
     """Say why a statement would be a lie inside an outer transaction; None if it would not."""
     skeleton = _skeleton(sql)
-    if _LISTEN.match(skeleton):
+    parts = [part.strip() for part in skeleton.split(";") if part.strip()]
+    if any(map(_LISTEN.match, parts)):
         return "is delivered at a commit, and this test's never comes"
+    if any(map(_DEALLOCATES_ALL.match, parts)):
+        return "would forget what all connections of the test share"
     if _EMPTIED_AT_COMMIT.search(skeleton):
         return "would empty its table at the end of the outer transaction only"
     if _EXPORTS.search(skeleton):
         return "would show others what is never committed"
-    match = _SETS_DEFAULT.match(skeleton)
-    if match is not None and not _USUAL.search(sql):
+    whole = sql if len(parts) == 1 else None  # in which a value in quotes can be read
+    if any(_SETS_DEFAULT.match(part) and not _USUAL.search(whole or part) for part in parts):
         return "is about the transactions that follow, and here they are parts of one"
     return None
 
@@ -225,8 +230,15 @@ def routine_calls(names: list[str]) -> re.Pattern[str] | None:
     if not names:
         return None
     return re.compile(
-        r"(?<![\w$])(?:" + "|".join(map(re.escape, sorted(names))) + r')"?\s*\(', re.IGNORECASE
+        r"(?<![\w$])(?P<name>" + "|".join(map(re.escape, sorted(names))) + r')"?\s*\(',
+        re.IGNORECASE,
     )
+
+
+@functools.lru_cache(maxsize=2048)
+def called(sql: str, calls: re.Pattern[str]) -> frozenset[str]:
+    """Return the names, in lower case, of the routines that a statement calls."""
+    return frozenset(match["name"].lower() for match in calls.finditer(_skeleton(sql)))
 
 
 ANY_CALL = re.compile(r"\w\"?\s*\(")

@@ -228,12 +228,18 @@ class ThreadLock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._times = 0
+        """How often it was taken."""
 
     async def acquire(self, seconds: float = -1) -> bool:
-        if self._lock.acquire(blocking=False):
-            return True
-        taken: bool = await Step(lambda: self._lock.acquire(timeout=seconds))
-        return taken
+        if not self._lock.acquire(blocking=False):
+            before = self._times
+            while not await Step(lambda: self._lock.acquire(timeout=seconds)):
+                if self._times == before:
+                    return False
+                before = self._times  # others have had it; one of them may keep it
+        self._times += 1
+        return True
 
     def release(self) -> None:
         self._lock.release()

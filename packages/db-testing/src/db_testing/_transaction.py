@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ._runtime import ASYNCIO, BROKEN_BLOCK, NO_SAVEPOINT
 from .errors import SandboxClosedError
@@ -11,6 +11,9 @@ from .errors import SandboxClosedError
 if TYPE_CHECKING:
     from ._codecs import Codecs
     from ._runtime import Event, Runtime, Worker
+
+NO_TEST: Final = "no test"
+"""The test of transactions that begin outside of any."""
 
 
 @dataclass(eq=False, slots=True)
@@ -59,6 +62,12 @@ class Transaction:
     def check_open(self) -> None:
         """Raise an error if somebody else has ended it."""
         if not self.open:
+            if self.test is NO_TEST:
+                raise SandboxClosedError(
+                    f"{self} began while no test was running, probably in a fixture of class, "
+                    f"module, package or session scope, and was rolled back with the first test "
+                    f"that ended since. Begin it in a function-scoped fixture."
+                )
             raise SandboxClosedError(
                 f"{self} was still open when its test {self.test} ended, or a data "
                 f"layer in it, and was rolled back with it. Await or cancel what outlives the test."

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._failures import Failures
-    from ._runtime import Runtime
+    from ._runtime import Runtime, Worker
     from ._transaction import Transaction
 
 LEFTOVER_PATIENCE: Final = 1.0
@@ -31,6 +31,8 @@ class Turns:
     def __init__(self, runtime: Runtime) -> None:
         """Let nobody have it yet."""
         self.open: set[Transaction] = set()
+        self.running: Worker | None = None
+        """The task or thread that has the turn, while its statement runs."""
         self._runtime = runtime
         self._lock = runtime.lock()
         self.give: Callable[[], None] = self._lock.release
@@ -42,9 +44,12 @@ class Turns:
         `patience` is in seconds.
 
         Raises:
-            SandboxDeadlockError: one holder of the turn, or one statement, took longer than that.
+            SandboxDeadlockError: one holder of the turn, or one statement, took longer than that,
+                or the statement is part of the one that is running.
         """
-        transaction.task = self._runtime.current()
+        transaction.task = me = self._runtime.current()
+        if me is not None and self.running is me:
+            raise failures.note(self._within(transaction, failures.test))
         while True:
             holder = self._holder_before(transaction)
             try:
@@ -102,6 +107,14 @@ class Turns:
             ):
                 return other
         return None
+
+    def _within(self, transaction: Transaction, test: str | None) -> SandboxDeadlockError:
+        return SandboxDeadlockError(
+            f"{transaction} was to run at {caller()} within another statement of the same "
+            f"{self._runtime.worker}, such as a COPY whose source or target uses the database. "
+            f"Under rollback isolation all connections are one, which runs one statement at a "
+            f"time. Read the rows before the COPY begins, or add {MARKER} to {test}."
+        )
 
     def _deadlock(
         self,

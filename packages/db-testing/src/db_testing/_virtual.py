@@ -102,13 +102,27 @@ class VirtualConnection(_ConnectionProxy):
         await self.run(command, lambda wire: wire.executemany(command, args, timeout=timeout))
 
     async def fetch(self, query: str, *args: Any, **options: Any) -> list[Any]:
+        if self._steered(query):
+            return []
         return await self.run(query, lambda wire: wire.fetch(query, *args, **options), args)
 
     async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
+        if self._steered(query):
+            return None
         return await self.run(query, lambda wire: wire.fetchval(query, *args, **options), args)
 
     async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
+        if self._steered(query):
+            return None
         return await self.run(query, lambda wire: wire.fetchrow(query, *args, **options), args)
+
+    def _steered(self, query: str) -> bool:
+        """Obey a statement that steers a transaction, whose result has no rows."""
+        self._check_open()
+        control = _statements.control(query)
+        if control is not None:
+            self.steer(control)
+        return control is not None
 
     async def fetchmany(self, query: str, args: Iterable[Sequence[Any]], **options: Any) -> Any:
         return await self.run(query, lambda wire: wire.fetchmany(query, args, **options))

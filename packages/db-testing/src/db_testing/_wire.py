@@ -51,7 +51,7 @@ class LiveWire:
         self.catalog = catalog
         self._runtime = runtime
         self._codecs: Codecs = {}
-        self._routines: re.Pattern[str] | None = catalog.routines
+        self._routines: re.Pattern[str] | None = catalog.routines.writing
         self._uprooted = False
         """Whether a savepoint was gone, so that a commit and a BEGIN must have been hidden."""
 
@@ -60,7 +60,7 @@ class LiveWire:
         await self.wire.execute("DEALLOCATE db_testing_reset")
         await catalog.prepare_reset(self.wire)
         self.catalog = catalog
-        self._routines = catalog.routines
+        self._routines = catalog.routines.writing
 
     def reads_only(self, sql: str) -> bool:
         """Tell whether a statement can be shown to change nothing; note what it defines."""
@@ -68,6 +68,7 @@ class LiveWire:
             self.schema_changed = True
             if _statements.defines_routine(sql):
                 self._routines = _statements.ANY_CALL
+        self.schema_changed |= self.catalog.routines.effect(sql).changes_schema
         return _statements.reads_only(sql, self._routines)
 
     @property
@@ -157,18 +158,27 @@ class LiveWire:
     async def lay(self, origin: str) -> Ground:
         """Lay a ground on what the test has done so far. Needs the turn."""
         script, layer = self.layers.lay(origin)
-        await self._finish(self._bookkeeping(";".join(script)))
         ground = Ground(
             origin=origin,
             layer=layer,
             transactions=frozenset(self.turns.open),
             schema_changed=self.schema_changed,
             routines=self._routines,
-            prepared=await prepared(self.wire) if self.schema_changed else frozenset(),
-            restoring=restoring(await self.catalog.current_positions(self.wire)),
         )
+        # From now on: a rollback of another transaction, which needs no turn, may come meanwhile.
         self.layers.grounds.append(ground)
+        try:
+            await self._finish(self._lay(ground, ";".join(script)))
+        except BaseException:
+            self.layers.give_up(ground)
+            raise
         return ground
+
+    async def _lay(self, ground: Ground, script: str) -> None:
+        await self._bookkeeping(script)
+        if ground.schema_changed:
+            ground.prepared = await prepared(self.wire)
+        ground.restoring = restoring(await self.catalog.current_positions(self.wire))
 
     async def fall_back(self, ground: Ground, patience: float) -> bool:
         """Undo all that was done since a ground was laid, and the ground itself.
@@ -199,7 +209,7 @@ class LiveWire:
             self.answer = status != "SELECT 0"
         self.layers.clear()
         self.schema_changed = False
-        self._routines = self.catalog.routines
+        self._routines = self.catalog.routines.writing
         return True
 
     async def _undo_all(

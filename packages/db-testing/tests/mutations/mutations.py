@@ -171,7 +171,7 @@ MUTATIONS: Final = (
         5,
         "LISTEN is believed",
         "_statements.py",
-        "    if _LISTEN.match(skeleton):",
+        "    if any(map(_LISTEN.match, parts)):",
         "    if False:",
         "sandbox/test_refusals.py",
     ),

@@ -252,6 +252,27 @@ def test_schema_fixture_that_raises_is_shown_once(suite: Suite, options: list[st
     assert result.ret != 0
 
 
+@pytest.mark.parametrize("asks", ["db", "db, db_schema"])
+def test_schema_fixture_with_parameters_is_refused(suite: Suite, asks: str) -> None:
+    """One engine per definition is all there is, so a second schema would silently be the first."""
+    pytester = suite(conftest=None, mode="auto")
+    pytester.makeconftest(
+        """
+        import pytest
+        from db_testing import Schema
+        from models import Base
+
+        @pytest.fixture(scope="session", params=["one", "two"])
+        def db_schema(request):
+            return Schema.from_metadata(Base.metadata)
+        """
+    )
+    pytester.makepyfile(f"async def test_any({asks}): pass\n\nasync def test_other(db): pass")
+    result = pytester.runpytest("-p", "no:randomly")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*the fixture db_schema has parameters*"])
+
+
 def test_session_options_that_are_not_there_are_shown_once(suite: Suite) -> None:
     """A typing error in the ini key ends the run with one message."""
     pytester = suite("every_fixture", more="db_session_options = models:MISSING")

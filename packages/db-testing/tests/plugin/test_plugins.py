@@ -91,6 +91,35 @@ def test_rerun_starts_clean(suite: Suite) -> None:
     assert result.parseoutcomes()["rerun"] == 4
 
 
+def test_rerun_answers_for_itself(suite: Suite) -> None:
+    """What a test leaves behind is its error also when an earlier attempt has failed already."""
+    pytester = suite(mode="auto", more="db_leaks = error")
+    pytester.makepyfile(
+        """
+        import asyncio
+
+        import pytest
+        from sqlalchemy import text
+
+        RUNS = []
+        TASKS = []
+
+        async def wait():
+            await asyncio.Event().wait()
+
+        @pytest.mark.flaky(reruns=1)
+        async def test_flaky(db):
+            RUNS.append(db)
+            await db.execute(text("SELECT"))
+            assert len(RUNS) == 2
+            TASKS.append(asyncio.create_task(wait()))
+        """
+    )
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*left behind", "*task * was still running*"])
+
+
 def test_repeated_tests_start_clean(suite: Suite) -> None:
     """Each repetition by pytest-repeat is a test of its own."""
     suite("every_fixture").runpytest("--count=3").assert_outcomes(passed=33)

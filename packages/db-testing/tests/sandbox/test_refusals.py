@@ -39,6 +39,9 @@ MARKER = r'add @pytest\.mark\.db\(isolation="commit"\) to the test'
         "INSERT INTO author (name, notes) VALUES ('a', '{}'); COMMIT",
         "SAVEPOINT a; SELECT 1",
         "LISTEN channel",
+        "SELECT 1; LISTEN channel",
+        "DEALLOCATE ALL",
+        "DEALLOCATE PREPARE ALL",
         "VACUUM",
         "CREATE DATABASE other",
         "CREATE INDEX CONCURRENTLY i ON author (name)",
@@ -46,6 +49,7 @@ MARKER = r'add @pytest\.mark\.db\(isolation="commit"\) to the test'
         "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
         "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
         "SET default_transaction_isolation = serializable",
+        "SELECT 1; SET default_transaction_isolation = serializable",
     ],
 )
 async def test_statements(sandbox: Sandbox, connect: Connect, sql: str) -> None:
@@ -79,6 +83,21 @@ async def test_prepared_statements(connect: Connect, sql: str) -> None:
     statement = await connect().prepare(sql)
     with pytest.raises(SandboxRefusedError, match="would end the outer transaction"):
         await statement.fetch()
+
+
+@pytest.mark.parametrize("fetch", ["fetch", "fetchrow", "fetchval"])
+async def test_control_that_is_fetched(sandbox: Sandbox, connect: Connect, fetch: str) -> None:
+    """COMMIT is refused, and a savepoint obeyed, also by methods that are meant for queries."""
+    connection = connect()
+    run = getattr(connection, fetch)
+    with pytest.raises(SandboxRefusedError, match="would end the outer transaction"):
+        await run("COMMIT")
+    async with connection.transaction():
+        await run("SAVEPOINT a")
+        await connection.execute(INSERT, "lost")
+        await run("ROLLBACK TO a")
+    assert await connection.fetchval("SELECT count(*) FROM author") == 0
+    assert not sandbox.committed
 
 
 async def test_production_errors_stay(connect: Connect) -> None:

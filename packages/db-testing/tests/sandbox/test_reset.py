@@ -118,9 +118,9 @@ async def calls_setval(connection: VirtualConnection) -> None:
 
 
 async def deallocates(connection: VirtualConnection) -> None:
-    """Deallocate every prepared statement, the reset's included."""
+    """Deallocate the statement that the reset executes."""
     await commits(connection)
-    await connection.execute("DEALLOCATE ALL")
+    await connection.execute("DEALLOCATE db_testing_reset")
 
 
 async def sets_a_timeout(connection: VirtualConnection) -> None:
@@ -486,7 +486,7 @@ async def test_a_backend_that_dies_between_tests(
 
 async def test_a_replaced_wire_is_kept(sandbox: Sandbox, connect: Connect) -> None:
     """After a wire was replaced, its successor serves the tests that follow."""
-    await connect().execute("DEALLOCATE ALL")
+    await connect().execute("DEALLOCATE db_testing_reset")
     pids = []
     for _ in range(3):
         connection = await next_test(sandbox)
@@ -502,6 +502,19 @@ async def test_a_write_outside_of_tests(sandbox: Sandbox, connect: Connect) -> N
     assert await connect().fetchval("SELECT 1") == 1
     with pytest.raises(SandboxRefusedError, match="ran while no test was running"):
         await connect().execute(INSERT, "a")
+
+
+async def test_a_transaction_from_outside_of_tests(sandbox: Sandbox, connect: Connect) -> None:
+    """One that a wider fixture holds ends with the first test; the second is told what to do."""
+    await sandbox.end_test()
+    wider = connect()
+    await wider.transaction().start()
+    assert await wider.fetchval("SELECT 1") == 1
+    sandbox.begin_test("the first test")
+    assert await wider.fetchval("SELECT 1") == 1
+    await next_test(sandbox)
+    with pytest.raises(SandboxClosedError, match=r"began while no test was running.* function-sco"):
+        await wider.fetchval("SELECT 1")
 
 
 async def test_the_connection_cannot_be_made(plain: asyncpg.Connection[asyncpg.Record]) -> None:

@@ -317,7 +317,7 @@ async def test_prepared_statements_of_the_pool_survive_a_new_wire(
             session.add(Person(name="a"))
             await session.flush()
             pids.add((await session.execute(text("SELECT pg_backend_pid()"))).scalar_one())
-            await session.execute(text("DEALLOCATE ALL"))
+            await session.execute(text("DEALLOCATE db_testing_reset"))
         await sandbox.end_test()
         sandbox.begin_test(name)
     assert len(pids) == 2

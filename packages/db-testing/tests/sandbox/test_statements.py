@@ -187,6 +187,8 @@ def test_local_settings(sql: str, args: tuple[Any, ...], names: set[str]) -> Non
         ("DO $$ ... $$", True),
         ("SET search_path = a", True),
         ("SELECT created_at FROM t", False),
+        ("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", False),
+        ("INSERT INTO t VALUES (1) ON CONFLICT (a) DO\nUPDATE SET b = 1", False),
     ],
 )
 def test_changes_schema(sql: str, *, changes: bool) -> None:

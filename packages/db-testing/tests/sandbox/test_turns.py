@@ -255,6 +255,28 @@ async def test_deadlock_names_both_sides(sandbox: Sandbox, connect: Connect) -> 
     await end(one, keep=True)
 
 
+async def test_a_queue_is_no_deadlock(sandbox: Sandbox, connect: Connect) -> None:
+    """The bound is for one statement: many short ones may keep a task waiting for longer."""
+    sandbox._patience = 0.5
+    await asyncio.gather(*(connect().execute("SELECT pg_sleep(0.2)") for _ in range(6)))
+    assert sandbox.failure is None
+
+
+async def test_a_statement_without_end_in_a_queue(
+    sandbox: Sandbox, connect: Connect, until_asleep: Callable[[], Any]
+) -> None:
+    """Who waits for a statement that takes too long is told so, also behind others."""
+    sandbox._patience = 0.3
+    await connect().execute("SELECT pg_sleep(0.1)")
+    endless = asyncio.create_task(connect().execute("SELECT pg_sleep(60)"))
+    await until_asleep()
+    waiting = [connect().execute("SELECT 1") for _ in range(2)]
+    for error in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(error, SandboxDeadlockError)
+    endless.cancel()
+    await asyncio.wait({endless})
+
+
 async def test_after_a_deadlock_the_holder_goes_on(sandbox: Sandbox, connect: Connect) -> None:
     """The error is the waiter's; nothing is lost."""
     sandbox._patience = 0.1

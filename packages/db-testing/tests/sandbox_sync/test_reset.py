@@ -80,9 +80,9 @@ def drops_the_tables(connection: VirtualConnection) -> None:
 
 
 def deallocates(connection: VirtualConnection) -> None:
-    """Deallocate every prepared statement, the reset's included."""
+    """Deallocate the statement that the reset executes."""
     commits(connection)
-    connection.execute("DEALLOCATE ALL")
+    connection.execute("DEALLOCATE db_testing_reset")
     connection.commit()
 
 

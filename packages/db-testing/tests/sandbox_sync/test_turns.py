@@ -171,6 +171,33 @@ def test_deadlock(options: dict[str, Any], pool: ThreadPoolExecutor) -> None:
         world.threads.drive(world.sandbox.close())
 
 
+def test_a_queue_is_no_deadlock(world: World, pool: ThreadPoolExecutor) -> None:
+    """The bound is for one statement: many short ones may keep a thread waiting for longer."""
+    world.sandbox._patience = 0.3
+
+    def work() -> None:
+        connection = world.connect()
+        connection.autocommit = True
+        connection.execute("SELECT pg_sleep(0.2)")
+
+    for done in [pool.submit(work) for _ in range(5)]:
+        done.result(10)
+    assert world.sandbox.failure is None
+
+
+def test_a_statement_within_a_copy(world: World) -> None:
+    """Another connection of the same thread is told at once that it cannot have the turn."""
+    one, two = world.connect(), world.connect()
+    with (
+        pytest.raises(SandboxDeadlockError, match="within another statement of the same thread"),
+        one.cursor().copy("COPY author (name, notes) FROM STDIN") as copy,
+    ):
+        copy.write_row(["a", two.execute("SELECT '{}'").fetchone()])
+    one.rollback()
+    assert names(two) is None
+    two.rollback()
+
+
 def test_a_statement_that_is_running(world: World, until_asleep: Callable[[], None]) -> None:
     """While one thread's statement runs, another can cancel it, and then goes on."""
     one, other = world.connect(), world.connect()

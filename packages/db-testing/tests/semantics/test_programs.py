@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from .table import attempt, different, refused, same
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from .conftest import World
 
 AREA = "Routines, bulk data and statistics"
@@ -90,6 +92,25 @@ async def test_copy(w: World) -> object:
 
     found.append(await one.fetchval(COUNT))
     return [*found, await one.copy_from_query("SELECT name FROM item", output=keep)]
+
+
+@refused(
+    gives=2,
+    note="One connection runs one statement at a time.",
+    error="SandboxDeadlockError",
+    schema="CREATE TABLE names (name text); INSERT INTO names VALUES ('a'), ('b')",
+)
+async def test_copy_from_another_connection(w: World) -> object:
+    """COPY from rows that are read on another connection meanwhile."""
+    one, two = await w.connect(), await w.connect()
+
+    async def rows() -> AsyncIterator[tuple[str]]:
+        async with two.transaction():
+            async for row in two.cursor("SELECT name FROM names"):
+                yield tuple(row)
+
+    await one.copy_records_to_table("item", records=rows(), columns=["name"])
+    return await one.fetchval(COUNT)
 
 
 @same(gives=[b"abc", 0])

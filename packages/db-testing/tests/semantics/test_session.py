@@ -77,6 +77,22 @@ async def test_tenant_elsewhere(w: World) -> object:
     return await two.fetchval("SELECT current_setting('app.tenant', true)")
 
 
+@same(
+    gives=["7", ""],
+    schema="""
+        CREATE FUNCTION become(tenant text) RETURNS void LANGUAGE plpgsql AS $$
+        BEGIN PERFORM set_config('app.tenant', tenant, true); END $$;
+    """,
+)
+async def test_tenant_by_function(w: World) -> object:
+    """A setting that a function of the database's own makes for its transaction."""
+    one = await w.connect()
+    async with one.transaction():
+        await one.fetchval("SELECT become('7')")
+        inside = await one.fetchval("SELECT current_setting('app.tenant')")
+    return [inside, await one.fetchval("SELECT current_setting('app.tenant', true)")]
+
+
 @different(gives="", here="mine", note=SHARED)
 async def test_set_elsewhere(w: World) -> object:
     """SET on one connection is not seen on another."""
@@ -298,3 +314,12 @@ async def test_discard_all(w: World) -> object:
     await one.execute("SET application_name = 'mine'")
     await one.execute("DISCARD ALL")
     return await one.fetchval(SHOW)
+
+
+@refused(gives="InvalidSQLStatementNameError", note="It would forget what all connections share.")
+async def test_deallocate_all(w: World) -> object:
+    """DEALLOCATE ALL."""
+    one = await w.connect()
+    await one.execute("PREPARE p AS SELECT 'a'")
+    await one.execute("DEALLOCATE ALL")
+    return await attempt(one.execute("EXECUTE p"))

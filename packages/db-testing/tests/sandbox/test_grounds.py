@@ -1,0 +1,51 @@
+"""States in the middle of a test to fall back to, as data layers in tests do."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from db_testing.errors import SandboxConflictError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from db_testing._sandbox import Sandbox
+    from db_testing._virtual import VirtualConnection
+
+    Connect = Callable[[], VirtualConnection]
+
+INSERT = "INSERT INTO author (name, notes) VALUES ($1, '{}')"
+NAMES = "SELECT array_agg(name ORDER BY name) FROM author"
+
+
+async def test_a_rollback_while_a_ground_is_laid(sandbox: Sandbox, connect: Connect) -> None:
+    """It would take the ground away, so it is refused as later ones are."""
+    one = connect()
+    transaction = one.transaction()
+    await transaction.start()
+    await one.execute(INSERT, "before")
+
+    async def roll_back() -> None:
+        with pytest.raises(SandboxConflictError, match="the data layer begun at"):
+            await transaction.rollback()
+
+    (live, ground), _ = await asyncio.gather(sandbox.lay(), roll_back())
+    await sandbox.fall_back(live, ground)
+    assert not sandbox.lost
+    assert not sandbox.committed
+
+
+async def test_a_ground_that_cannot_be_laid(sandbox: Sandbox, connect: Connect) -> None:
+    """Where a role may not read the sequences, the error is the server's, and the test goes on."""
+    one = connect()
+    await one.execute(INSERT, "a")
+    await one.execute("SET ROLE pg_monitor")
+    await one.execute("CREATE TEMPORARY SEQUENCE own")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await sandbox.lay()
+    await one.execute("RESET ROLE")
+    assert await one.fetchval(NAMES) == ["a"]
