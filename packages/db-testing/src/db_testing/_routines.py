@@ -29,6 +29,27 @@ _ROUTINES: Final = """
       AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
 """
 
+_VIEWS: Final = """
+    WITH RECURSIVE uses AS (
+        SELECT r.ev_class AS used_by, d.refclassid, d.refobjid
+        FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+        WHERE r.ev_class <> d.refobjid
+    ), writing AS (
+        SELECT used_by AS oid
+        FROM uses
+        JOIN pg_proc p ON refclassid = 'pg_proc'::regclass AND refobjid = p.oid
+        JOIN pg_namespace n ON n.oid = p.pronamespace
+        JOIN pg_language l ON l.oid = p.prolang
+        WHERE p.provolatile = 'v' AND l.lanname NOT IN ('c', 'internal')
+          AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+        UNION
+        SELECT used_by
+        FROM uses JOIN writing ON refclassid = 'pg_class'::regclass AND refobjid = writing.oid
+    )
+    SELECT c.relname AS name FROM writing JOIN pg_class c USING (oid)
+"""
+"""Views that call routines which may write, and views of those."""
+
 
 @dataclass(frozen=True, slots=True)
 class Effect:
@@ -50,7 +71,7 @@ class Routines:
     """The routines of a database that are not the server's own."""
 
     writing: re.Pattern[str] | None
-    """Matches calls of those that may write."""
+    """Matches calls of those that may write, and the names of views that call them."""
     effects: Mapping[str, Effect]
     """Of those that have one, by name in lower case."""
     calls: re.Pattern[str] | None
@@ -60,12 +81,13 @@ class Routines:
     async def read(cls, wire: Wire) -> Routines:
         """Read them from the catalog."""
         rows = await wire.fetch(_ROUTINES)
+        views = {row["name"] for row in await wire.fetch(_VIEWS)}
         effects = _effects([(row["name"].lower(), row["source"]) for row in rows])
         writing = {row["name"] for row in rows if row["writes"]} | effects.keys()
         return cls(
-            writing=_statements.routine_calls(list(writing)),
+            writing=_statements.routine_calls(writing, views),
             effects=effects,
-            calls=_statements.routine_calls(list(effects)),
+            calls=_statements.routine_calls(effects),
         )
 
     def effect(self, sql: str) -> Effect:
@@ -86,7 +108,7 @@ def _effects(sources: Sequence[tuple[str, str]]) -> dict[str, Effect]:
         effects[name] = effects.get(name, _NOTHING) | own
     while True:
         effects = {name: effect for name, effect in effects.items() if effect != _NOTHING}
-        calls = _statements.routine_calls(list(effects))
+        calls = _statements.routine_calls(effects)
         before = dict(effects)
         for name, source in sources if calls is not None else ():
             for other in _statements.called(source, calls):

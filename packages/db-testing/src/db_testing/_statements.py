@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 _OPAQUE: Final = re.compile(
     r"""
@@ -190,7 +190,8 @@ def refusal(sql: str) -> str | None:
 def reads_only(sql: str, routines: re.Pattern[str] | None) -> bool:
     """Tell whether a statement can be shown to change nothing.
 
-    `routines` matches the calls of functions defined by the database's owner that may write.
+    `routines` matches the calls of functions defined by the database's owner that may write, and
+    the views that call them.
     """
     skeleton = _skeleton(sql)
     return (
@@ -225,14 +226,20 @@ def sets_isolation(sql: str) -> bool:
     return _SETS_ISOLATION.match(_skeleton(sql)) is not None
 
 
-def routine_calls(names: list[str]) -> re.Pattern[str] | None:
-    """Match a call of any of the named functions; None when there are none."""
-    if not names:
+def routine_calls(names: Collection[str], views: Collection[str] = ()) -> re.Pattern[str] | None:
+    """Match a call of any of the named functions, or a view's name; None when there are none."""
+    matched = []
+    if names:
+        matched.append(rf'(?P<name>{_any_of(names)})"?\s*\(')
+    if views:
+        matched.append(rf"(?:{_any_of(views)})(?![\w$])")
+    if not matched:
         return None
-    return re.compile(
-        r"(?<![\w$])(?P<name>" + "|".join(map(re.escape, sorted(names))) + r')"?\s*\(',
-        re.IGNORECASE,
-    )
+    return re.compile(rf"(?<![\w$])(?:{'|'.join(matched)})", re.IGNORECASE)
+
+
+def _any_of(names: Collection[str]) -> str:
+    return "|".join(map(re.escape, sorted(names)))
 
 
 @functools.lru_cache(maxsize=2048)

@@ -29,7 +29,8 @@ INTRODUCTION: Final = """\
 
 `sandbox/` tests rollback isolation without pytest's machinery, `semantics/` compares it with
 production row by row (and writes `docs/semantics.md`), `schema/` and `server/` test what stands
-beneath, `plugin/` and `cli/` run small suites (`suites/`) as a user does.
+beneath, `plugin/` and `cli/` run small suites (`suites/`) as a user does, and `docs/` the examples
+of the documentation.
 
 ## Mutations
 

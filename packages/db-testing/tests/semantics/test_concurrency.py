@@ -78,6 +78,30 @@ async def test_one_task_sees_uncommitted_rows(w: World) -> object:
     return seen
 
 
+@different(
+    gives=None,
+    here=["a"],
+    note="Nobody knows who has a transaction now if the task that last used it is done, so that "
+    "nothing waits for it. asyncio.wait_for() is such a task up to Python 3.11.",
+)
+async def test_other_task_sees_rows_of_a_task_that_is_done(w: World) -> object:
+    """Uncommitted rows are invisible to others when the task that wrote them is done."""
+    one, two = await w.connect(), await w.connect()
+    transaction = await _begin(one)
+    asked, seen = asyncio.Event(), []
+
+    async def read() -> None:
+        await asked.wait()
+        seen.append(await two.fetchval(NAMES))
+
+    reading = w.start(read())
+    await w.start(one.execute(ADD, "a"))
+    asked.set()
+    await reading
+    await transaction.rollback()
+    return seen[0]
+
+
 @different(gives="LockNotAvailableError", here="UPDATE 1", note=ONE_TASK)
 async def test_row_lock_in_one_task(w: World) -> object:
     """A row that was changed, but not committed, is locked for others of the same task."""

@@ -187,3 +187,22 @@ async def test_function_that_writes(w: World) -> object:
     found.append(await attempt(one.execute("INSERT INTO item (name) VALUES ('b')")))
     await transaction.rollback()
     return found
+
+
+@same(
+    gives=[1, 0],
+    schema="""
+        CREATE FUNCTION note() RETURNS int LANGUAGE sql VOLATILE AS
+            $$ INSERT INTO item (name) VALUES ('noted') RETURNING 1 $$;
+        CREATE VIEW noting AS SELECT note() AS noted;
+        CREATE VIEW noting_too AS SELECT noted FROM noting;
+    """,
+)
+async def test_view_that_writes(w: World) -> object:
+    """What a view's function writes is rolled back."""
+    one = await w.connect()
+    transaction = one.transaction()
+    await transaction.start()
+    noted = await one.fetchval("SELECT noted FROM noting_too")
+    await transaction.rollback()
+    return [noted, await one.fetchval("SELECT count(*) FROM item")]
