@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.pool import Pool
 
 if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
+
+OURS: Final = ("sqlalchemy.", f"{__name__.partition('.')[0]}.")
 
 
 class LoopPool(Pool):
@@ -73,9 +75,9 @@ class LoopPool(Pool):
 
     @property
     def has_listeners_of_its_own(self) -> bool:
-        """Whether something besides SQLAlchemy itself prepares each new connection."""
+        """Whether something besides SQLAlchemy itself, and us, prepares each new connection."""
         modules = [getattr(listener, "__module__", "") for listener in self.dispatch.connect]
         return any(
-            not module.startswith("sqlalchemy.") or module.startswith("sqlalchemy.event.")
+            not module.startswith(OURS) or module.startswith("sqlalchemy.event.")
             for module in modules  # sqlalchemy.event wraps the listeners of others
         )

@@ -59,6 +59,32 @@ def test_run_without_database_tests_starts_nothing(pytester: pytest.Pytester) ->
     result.stdout.no_fnmatch_line("*database test*")
 
 
+def test_connections_and_plans_outlive_tests(suite: Suite) -> None:
+    """A test finds the connection of the one before, and with it all that was prepared."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+        from sqlalchemy import select, text
+
+        STATEMENTS = text("SELECT array_agg(name || prepare_time) FROM pg_prepared_statements")
+        seen = []
+
+        @pytest.mark.parametrize("time", [1, 2, 3, 4])
+        async def test_again(db, db_engine, time):
+            db.add(Item(name="a"))
+            await db.commit()
+            await db.execute(select(Item))
+            connection = (await (await db.connection()).get_raw_connection()).driver_connection
+            prepared = (await db.execute(STATEMENTS)).scalar_one()
+            seen.append((db_engine.pool, connection, prepared))
+            assert len(seen) < 3 or seen[-1] == seen[-2]
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=4)
+
+
 def test_session_options_from_the_ini_key(suite: Suite) -> None:
     """Sessions get the options that the ini key names in the application's code."""
     pytester = suite(mode="auto", more="db_session_options = options:OPTIONS")
