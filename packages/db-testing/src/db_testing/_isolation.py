@@ -84,10 +84,10 @@ class Isolation:
             async_creator=self.connect,
             poolclass=LoopPool,
         )
-        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet([self.engine.sync_engine])
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
         """Those whose pools hold connections of this database."""
         self._checkouts = Checkouts()
-        self._checkouts.watch(self.engine.sync_engine)
+        self.serve(self.engine.sync_engine)
         self._commits = Commits(url.database or "")
 
     def serve(self, engine: Engine) -> None:

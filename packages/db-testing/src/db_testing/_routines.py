@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Functions written in C come from extensions and are not suspected of writing tables.
 _ROUTINES: Final = """
-    SELECT p.proname AS name, p.provolatile = 'v' AS writes, p.prosrc AS source
+    SELECT p.oid, p.proname AS name, p.provolatile = 'v' AS writes, p.prosrc AS source
     FROM pg_proc p
     JOIN pg_namespace n ON n.oid = p.pronamespace
     JOIN pg_language l ON l.oid = p.prolang
@@ -36,19 +36,14 @@ _VIEWS: Final = """
         WHERE r.ev_class <> d.refobjid
     ), writing AS (
         SELECT used_by AS oid
-        FROM uses
-        JOIN pg_proc p ON refclassid = 'pg_proc'::regclass AND refobjid = p.oid
-        JOIN pg_namespace n ON n.oid = p.pronamespace
-        JOIN pg_language l ON l.oid = p.prolang
-        WHERE p.provolatile = 'v' AND l.lanname NOT IN ('c', 'internal')
-          AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+        FROM uses WHERE refclassid = 'pg_proc'::regclass AND refobjid = ANY ($1::oid[])
         UNION
         SELECT used_by
         FROM uses JOIN writing ON refclassid = 'pg_class'::regclass AND refobjid = writing.oid
     )
     SELECT c.relname AS name FROM writing JOIN pg_class c USING (oid)
 """
-"""Views that call routines which may write, and views of those."""
+"""Views that call some routines, and views of those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +76,13 @@ class Routines:
     async def read(cls, wire: Wire) -> Routines:
         """Read them from the catalog."""
         rows = await wire.fetch(_ROUTINES)
-        views = {row["name"] for row in await wire.fetch(_VIEWS)}
         effects = _effects([(row["name"].lower(), row["source"]) for row in rows])
-        writing = {row["name"] for row in rows if row["writes"]} | effects.keys()
+        writing = {row["oid"]: row["name"] for row in rows if row["writes"]}
+        views = await wire.fetch(_VIEWS, list(writing)) if writing else []
         return cls(
-            writing=_statements.routine_calls(writing, views),
+            writing=_statements.routine_calls(
+                {*writing.values(), *effects}, {row["name"] for row in views}
+            ),
             effects=effects,
             calls=_statements.routine_calls(effects),
         )

@@ -353,12 +353,12 @@ class Sandbox:
         test = self._failures.test
         if self._admitted != epoch and test is not None:
             self._check_admitted(sql, epoch)
+        effect = live.catalog.routines.effect(sql)
         if reads is None:
-            reads = live.reads_only(sql)
+            reads = live.reads_only(sql, effect)
         if test is None and not reads:
             raise self._failures.outside_of_tests(sql)
-        settings = _statements.local_settings(sql, args)
-        settings |= live.catalog.routines.effect(sql).settings
+        settings = _statements.local_settings(sql, args) | effect.settings
         if not transaction.local_settings.keys() >= settings:
             operation = noting(transaction, settings, operation)
         transaction.endings |= _statements.endings(sql)

@@ -62,10 +62,10 @@ class Synchronous:
             poolclass=QueuePool,
             pool_size=0,  # no limit: nobody waits for a connection that a test has lost
         )
-        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet([self.engine])
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
         """Those whose pools hold connections of this database."""
         self._checkouts = checkouts
-        checkouts.watch(self.engine)
+        self.serve(self.engine)
 
     def serve(self, engine: Engine) -> None:
         """Note that an engine holds connections of this database."""

@@ -140,13 +140,13 @@ def _is_programs(task: Task) -> bool:
 
 def _lines(coroutine: Any) -> Iterator[str]:
     """Name the lines outside the libraries at which a coroutine is suspended, outermost first."""
-    from ._origin import is_library as _is_library
+    from ._origin import is_library
 
     step = coroutine
     while step is not None:
         frame = getattr(step, "cr_frame", None) or getattr(step, "ag_frame", None)
         frame = frame or getattr(step, "gi_frame", None)
-        if frame is not None and not _is_library(frame.f_code.co_filename):
+        if frame is not None and not is_library(frame.f_code.co_filename):
             yield f"{frame.f_code.co_filename}:{frame.f_lineno}"
         step = (
             getattr(step, "cr_await", None)

@@ -70,10 +70,7 @@ class Turns:
         Raises:
             TimeoutError: it is still running.
         """
-        if self._lock.locked():
-            await self._runtime.acquire(self._lock, min(patience, LEFTOVER_PATIENCE))
-        else:
-            await self._lock.acquire()
+        await self._runtime.acquire(self._lock, min(patience, LEFTOVER_PATIENCE))
 
     def hold(self, transaction: Transaction) -> None:
         """Let a transaction, which writes for the first time, hold the turn until it ends."""

@@ -90,10 +90,9 @@ class VirtualConnection(_ConnectionProxy):
             self._busy = False
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
-        self._check_open()
-        control = _statements.control(query)
-        if control is not None:
-            return self.steer(control)
+        status = self._steered(query)
+        if status is not None:
+            return status
         return await self.run(query, lambda wire: wire.execute(query, *args, timeout=timeout), args)
 
     async def executemany(
@@ -102,27 +101,25 @@ class VirtualConnection(_ConnectionProxy):
         await self.run(command, lambda wire: wire.executemany(command, args, timeout=timeout))
 
     async def fetch(self, query: str, *args: Any, **options: Any) -> list[Any]:
-        if self._steered(query):
+        if self._steered(query) is not None:
             return []
         return await self.run(query, lambda wire: wire.fetch(query, *args, **options), args)
 
     async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
-        if self._steered(query):
+        if self._steered(query) is not None:
             return None
         return await self.run(query, lambda wire: wire.fetchval(query, *args, **options), args)
 
     async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
-        if self._steered(query):
+        if self._steered(query) is not None:
             return None
         return await self.run(query, lambda wire: wire.fetchrow(query, *args, **options), args)
 
-    def _steered(self, query: str) -> bool:
-        """Obey a statement that steers a transaction, whose result has no rows."""
+    def _steered(self, query: str) -> str | None:
+        """Obey a statement that steers a transaction, which gives no rows; return its status."""
         self._check_open()
         control = _statements.control(query)
-        if control is not None:
-            self.steer(control)
-        return control is not None
+        return None if control is None else self.steer(control)
 
     async def fetchmany(self, query: str, args: Iterable[Sequence[Any]], **options: Any) -> Any:
         return await self.run(query, lambda wire: wire.fetchmany(query, args, **options))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
     from ._codecs import Codecs
+    from ._routines import Effect
     from ._runtime import Runtime, Wire
     from ._transaction import Transaction
 
@@ -62,13 +63,13 @@ class LiveWire:
         self.catalog = catalog
         self._routines = catalog.routines.writing
 
-    def reads_only(self, sql: str) -> bool:
+    def reads_only(self, sql: str, effect: Effect) -> bool:
         """Tell whether a statement can be shown to change nothing; note what it defines."""
         if _statements.changes_schema(sql):
             self.schema_changed = True
             if _statements.defines_routine(sql):
                 self._routines = _statements.ANY_CALL
-        self.schema_changed |= self.catalog.routines.effect(sql).changes_schema
+        self.schema_changed |= effect.changes_schema
         return _statements.reads_only(sql, self._routines)
 
     @property
