@@ -32,6 +32,8 @@ class Checkouts:
         """Watch no engine yet."""
         self.watching = False
         """Whether what is taken now is the test's own, and not a wider fixture's."""
+        self.taken = False
+        """Whether anything has been taken since this was last set to false."""
         self._out: dict[Any, tuple[weakref.ref[Any], str]] = {}
         self._detached: list[tuple[weakref.ref[Any], Any, str]] = []
         self._collected: list[str] = []
@@ -56,6 +58,7 @@ class Checkouts:
 
     def _checkout(self, connection: Any, record: Any, fairy: Any) -> None:
         del connection
+        self.taken = True
         if self.watching:
             self._out[record] = weakref.ref(fairy), caller()
 

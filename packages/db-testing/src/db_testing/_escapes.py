@@ -200,6 +200,10 @@ class Watch:
         self._renewed = self.stale = self.pristine = True
         self._alone = None
 
+    def swept(self) -> None:
+        """Learn that the sweep has written to the database, which changed nothing."""
+        self._renewed = self.stale = True
+
     def begin(self) -> None:
         """Look at the database before a test, if something else may have happened to it."""
         if self.stale:

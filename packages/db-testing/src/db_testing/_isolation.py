@@ -18,9 +18,10 @@ from ._admin import connect
 from ._checkouts import Checkouts
 from ._commits import Commits
 from ._failures import MARKER
-from ._kinds import Commit, Rollback, run
+from ._kinds import Commit, Pooled, Rollback, run
 from ._origin import caller
 from ._pool import LoopPool
+from ._real import RealConnection
 from ._states import States
 from ._tasks import generators_closed
 from ._template import LOCK_TIMEOUT
@@ -32,12 +33,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL, Engine
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+    from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
     from ._escapes import Watch
     from ._kinds import Close, Kind
     from ._runtime import Wire
     from ._settings import IsolationName
     from ._states import Database
+    from ._sweep import Sweep
     from ._synchronous import Synchronous
 
     Sessions = async_sessionmaker[AsyncSession]
@@ -49,7 +52,7 @@ CLOSE_PATIENCE: Final = 5.0
 class Isolation:
     """One database of a worker: its engine, and the beginning and end of each test in it."""
 
-    def __init__(self, url: URL, database: Database, *, watch: Watch) -> None:
+    def __init__(self, url: URL, database: Database, *, watch: Watch, sweep: Sweep) -> None:
         """Connect to nothing yet. `watch` sees what others do in the database."""
         self.url = url
         self.tests = 0
@@ -65,7 +68,8 @@ class Isolation:
         self._rollback = Rollback(
             self._connect, self._database, watch, lambda: self._admit("asyncpg (db, db_engine)")
         )
-        self._commit = Commit(self._connect)
+        self._sweep = sweep
+        self._commit = Commit(self._connect_really, lambda: self._checkouts.taken, self._pooled)
         self._kinds: dict[IsolationName, Kind] = {
             "rollback": self._rollback,
             "commit": self._commit,
@@ -86,6 +90,8 @@ class Isolation:
         )
         self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
         """Those whose pools hold connections of this database."""
+        self._put_away: weakref.WeakKeyDictionary[Engine, Pool] = weakref.WeakKeyDictionary()
+        """Their pools with connections of the other kind."""
         self._checkouts = Checkouts()
         self.serve(self.engine.sync_engine)
         self._commits = Commits(url.database or "")
@@ -140,7 +146,10 @@ class Isolation:
             )
         return await self._kind.connect()
 
-    async def _connect(self) -> Wire:
+    async def _connect_really(self) -> Wire:
+        return await self._connect(connection_class=RealConnection)
+
+    async def _connect(self, **options: Any) -> Wire:
         # A server that a test restarts comes back; but one that does not is waited for only once.
         patience, self._patience = self._patience, 0.0
         wire = await connect(
@@ -148,6 +157,7 @@ class Isolation:
             patience=patience,
             gone=True,
             server_settings={"lock_timeout": LOCK_TIMEOUT},
+            **options,
         )
         self._patience = RETURN
         return wire
@@ -162,7 +172,7 @@ class Isolation:
         self.seal()
         chosen = self._kinds[kind]
         if chosen is not self._kind:
-            self._forget_pools()
+            self._exchange_pools()
             self._kind = chosen
         if self._states.settle():
             self._changed()
@@ -177,9 +187,12 @@ class Isolation:
                 self._rollback.forget()
                 self._watch.changed = False
         self._commits.clear()
-        self._checkouts.watching = True
         if chosen is self._commit:
             self._states.save()
+            self._sweep.begin()
+            self._watch.swept()
+        self._checkouts.watching = True
+        self._checkouts.taken = False
         self._family = None
         self._test = (test, kind)
         chosen.begin(test)
@@ -250,8 +263,16 @@ class Isolation:
         if self._kind is self._rollback:
             return failure or self._escaped(test, connects=connects)
         if not used and (connects or self._commits.seen):
-            self._replace(test)
+            self._sweep_up(test)
         return failure
+
+    def _sweep_up(self, test: str) -> None:
+        """Undo what a test has really committed, by a sweep or else by a new database."""
+        ours = [*self._commit.processes, *self._rollback.sandbox.processes]
+        swept = self._sweep.run(ours)
+        self._leaks += swept.left
+        if swept.reason is not None:
+            self._replace(test)
 
     def _end_synchronous(self) -> tuple[bool, bool, SandboxError | None]:
         """Undo what synchronous code did: whether it did anything, spoilt the database, failed."""
@@ -303,8 +324,9 @@ class Isolation:
             self._checkouts.watching = False
             kind.abandon()
             if spoilt:
-                self._replace(test)
+                self._undo_commits(test)
             return False
+        self._checkouts.taken = False
         started = time.perf_counter()
         loops = [loop for loop in kind.loops if not loop.is_closed()]
         if asyncio._get_running_loop() in loops:  # noqa: SLF001  # None where none runs
@@ -317,11 +339,10 @@ class Isolation:
         if not loops:
             kind.abandon()
             self._close_without_loop(closing)
-        if kind.spoilt or spoilt:
-            self._replace(test)
-        else:
-            # What listeners do to a new connection, such as SET, has been undone with the test.
-            self._forget_pools(of_listeners=True)
+        # What listeners do to a new connection, such as SET, has been undone with the test.
+        self._forget_pools(of_listeners=True)
+        if kind is self._commit or spoilt or kind.spoilt:
+            self._undo_commits(test)
         self.seconds += time.perf_counter() - started
         return True
 
@@ -329,8 +350,14 @@ class Isolation:
         await generators_closed()
         await kind.undo(closing)
 
+    def _undo_commits(self, test: str) -> None:
+        if self._kind is self._commit:
+            self._sweep_up(test)
+        else:
+            self._replace(test)
+
     def _replace(self, test: str) -> None:
-        """Undo what a test has really committed."""
+        """Undo what a test has really committed, by a new database."""
         self._states.renew(test)
         self._changed()
 
@@ -432,6 +459,7 @@ class Isolation:
 
     def _cut_off(self) -> None:
         self._watch.close()
+        self._sweep.close()
         self._forget_pools()
         self._commit.cut_off()
         self._rollback.disconnect()
@@ -441,11 +469,30 @@ class Isolation:
     def _changed(self) -> None:
         """Learn that the database is another, or has other rows to begin with."""
         self._rollback.forget()
+        self._sweep.close()
         self._watch.renewed()
         self._commits.disconnected()
 
+    def _pooled(self) -> Pooled:
+        """Return the connections in the pools, without those that listeners have prepared."""
+        pools = [cast("LoopPool", engine.pool) for engine in self._engines]
+        idle: dict[Any, ConnectionPoolEntry] = {}
+        for pool in pools:
+            if not pool.has_listeners_of_its_own:
+                idle |= pool.idle()
+        return Pooled(idle, {wire for pool in pools for wire in pool.held()})
+
+    def _exchange_pools(self) -> None:
+        """Put the pools with connections of one kind away, and take those of the other."""
+        for engine in list(self._engines):
+            put_away = self._put_away.pop(engine, None)
+            self._put_away[engine] = engine.pool
+            engine.pool = put_away or engine.pool.recreate()
+
     def _forget_pools(self, *, of_listeners: bool = False) -> None:
         """Empty the pools: virtual connections need no closing, and real ones have been closed."""
+        if not of_listeners:
+            self._put_away.clear()
         for engine in list(self._engines):
             if not of_listeners or cast("LoopPool", engine.pool).has_listeners_of_its_own:
                 engine.pool = engine.pool.recreate()
@@ -466,3 +513,4 @@ class Isolation:
         if self._synchronous is not None:
             self._synchronous.disconnect()
         self._watch.close()
+        self._sweep.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from ._admin import disconnect
 from ._sandbox import Sandbox
@@ -14,7 +14,10 @@ from .errors import DBTestingError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
+    from sqlalchemy.pool import ConnectionPoolEntry
+
     from ._escapes import Watch
+    from ._real import RealConnection
     from ._runtime import Wire
     from ._wires import Connect, DatabaseState
     from .errors import SandboxError
@@ -145,14 +148,33 @@ class Rollback:
         return self._sandbox.remark
 
 
-class Commit:
-    """Real connections, on any number of event loops; the database is thrown away."""
+class Pooled(NamedTuple):
+    """Connections of the driver that pools know."""
 
-    def __init__(self, connect: Connect) -> None:
+    idle: dict[Any, ConnectionPoolEntry]
+    """Those that lie in a pool for the running loop."""
+    held: set[Any]
+    """Those that are out of one."""
+
+
+class Commit:
+    """Real connections, on any number of event loops; what they commit is swept up."""
+
+    def __init__(
+        self, connect: Connect, taken: Callable[[], bool], pooled: Callable[[], Pooled]
+    ) -> None:
+        """Open nothing yet.
+
+        `taken` tells whether the test has taken a connection from a pool, and `pooled` what lies
+        in the pools for the running loop.
+        """
         self._connect = connect
+        self._taken = taken
+        self._pooled = pooled
         self._used = False
         self._wires: dict[asyncio.AbstractEventLoop, tuple[list[Wire], AsyncGenerator[None]]] = {}
         """The connections of each loop, and what closes them."""
+        self._renewed: list[Wire] = []
 
     async def connect(self) -> Any:
         self._used = True
@@ -171,18 +193,24 @@ class Commit:
     def begin(self, test: str) -> None:
         del test
         self._used = False
+        self._renewed.clear()
 
     @property
     def used(self) -> bool:
-        return self._used
+        return self._used or self._taken()
 
     @property
     def loops(self) -> list[asyncio.AbstractEventLoop]:
         return list(self._wires)
 
     @property
+    def processes(self) -> list[int]:
+        """The server processes of connections that are as new, and whose counters are known."""
+        return [wire.get_server_pid() for wire in self._renewed]
+
+    @property
     def spoilt(self) -> bool:
-        return True
+        return False
 
     @property
     def failure(self) -> SandboxError | None:
@@ -191,12 +219,25 @@ class Commit:
     async def undo(self, closing: list[Close]) -> None:
         for close in closing:
             await close()
-        await self.close_here()
-        self._used = bool(self._wires)
+        wires, _ = self._wires[asyncio.get_running_loop()]
+        pooled = self._pooled()
+        self._used = False
+        for wire in list(wires):
+            if wire in pooled.held:
+                continue  # a wider fixture's
+            record = pooled.idle.get(wire)
+            if record is not None and await cast("RealConnection", wire).renewed():
+                self._renewed.append(wire)
+                continue
+            wires.remove(wire)
+            await disconnect(wire)
+            if record is not None:
+                record.invalidate()
 
     def abandon(self) -> None:
-        self._wires.clear()
         self._used = False
+        for loop in [loop for loop in self._wires if loop.is_closed()]:
+            del self._wires[loop]
 
     async def close_here(self) -> None:
         """Close the connections of the running loop."""

@@ -28,6 +28,12 @@ class LoopPool(Pool):
             asyncio.AbstractEventLoop, list[ConnectionPoolEntry]
         ] = weakref.WeakKeyDictionary()
         self._used = 0
+        self._records: weakref.WeakSet[ConnectionPoolEntry] = weakref.WeakSet()
+
+    def _create_connection(self) -> ConnectionPoolEntry:
+        record = super()._create_connection()
+        self._records.add(record)
+        return record
 
     def _do_get(self) -> ConnectionPoolEntry:
         idle = self._idle.get(asyncio.get_running_loop())
@@ -40,6 +46,16 @@ class LoopPool(Pool):
         # What the garbage collector returns, on whatever thread, is empty.
         if record.dbapi_connection is not None:
             self._idle.setdefault(asyncio.get_running_loop(), []).append(record)
+
+    def idle(self) -> dict[Any, ConnectionPoolEntry]:
+        """Return the running loop's idle connections of the driver."""
+        idle = self._idle.get(asyncio.get_running_loop(), [])
+        return {record.driver_connection: record for record in idle}
+
+    def held(self) -> set[Any]:
+        """Return the connections of the driver that have been given out."""
+        idle = {record for records in self._idle.values() for record in records}
+        return {record.driver_connection for record in set(self._records) - idle}
 
     def recreate(self) -> LoopPool:
         """Return an empty pool with the same options and listeners."""

@@ -10,6 +10,7 @@ from . import _naming, _server, _template
 from ._admin import Admin
 from ._escapes import Watch
 from ._isolation import Isolation
+from ._sweep import Sweep
 from .errors import ServerError
 
 if TYPE_CHECKING:
@@ -195,7 +196,9 @@ class Worker:
 
         database = Database(self._connect, schema, fingerprint, name)
         url = admin.url.set(database=database.name)
-        return Application(database, Isolation(url, database, watch=Watch(admin, url)))
+        return Application(
+            database, Isolation(url, database, watch=Watch(admin, url), sweep=Sweep(admin, url))
+        )
 
     def close(self) -> None:
         """Drop the databases and give the server up.

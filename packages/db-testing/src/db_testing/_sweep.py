@@ -1,0 +1,174 @@
+"""The sweep: undo what tests have really committed, without a new database.
+
+What a test has changed is told by the server's own counters (`pg_stat_get_tuples_inserted()` and
+its like, a microsecond for each table), of each table and of each catalog: whoever wrote it, through
+whatever connection, and DDL as well. They are exact because each connection of ours hands them in
+when the test is over (`pg_stat_force_next_flush()`), and every other one when it ends. Where one is
+still open that has done something meanwhile, everything is looked at instead.
+
+Then only what was changed is put back: rows deleted, those of the template restored, sequences set.
+With the rights of a superuser, triggers and foreign keys sleep meanwhile
+(`session_replication_role`); an owner without them disables triggers, and deletes all in one
+statement, at the end of which foreign keys are checked. What cannot be put back is a reason to
+replace the database: see `sweep.sql`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.resources
+import textwrap
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import asyncpg
+
+from ._admin import connect, disconnect
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy.engine import URL
+
+    from ._admin import Admin
+
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+SINCE: Final = 15
+"""The first major version of PostgreSQL whose counters are never late."""
+
+KEPT: Final = 64
+"""Pages of 8 KiB up to which a table's rows are kept, to be restored; beyond, a clone is faster."""
+
+GRACE: Final = 0.5
+"""Seconds for a connection that is not ours to end its transaction."""
+
+LOCK_TIMEOUT: Final = "2s"
+"""How long the sweep waits for what another connection has locked."""
+
+PATIENCE: Final = 60.0
+"""Seconds within which each statement must have ended."""
+
+_OTHERS: Final = """
+    SELECT pid, application_name, state, query FROM pg_stat_activity
+    WHERE pid = ANY ($1) AND state IS DISTINCT FROM 'idle'
+"""
+
+class Swept(NamedTuple):
+    """What came of a sweep."""
+
+    reason: str | None
+    """Why the database must be replaced; None if it is as it was."""
+    left: list[str]
+    """Connections that were ended in the middle of something."""
+
+
+@dataclass(eq=False)
+class Sweep:
+    """One worker's database, swept from a connection of its own."""
+
+    admin: Admin
+    url: URL
+    keeps: bool = False
+    """Whether rows of the template are kept: only for tests that change some."""
+    _connection: Connection | None = None
+
+    # ----------------------------------------------------------------- from synchronous code
+
+    @property
+    def possible(self) -> bool:
+        """Whether the server can tell what has changed."""
+        return self.admin.server_version >= SINCE
+
+    def begin(self) -> None:
+        """Learn the state to which tests are undone, unless it is known."""
+        if self.possible and self._connection is None:
+            self._connection = self.admin.run(self._learn)
+
+    def run(self, ours: Collection[int]) -> Swept:
+        """Undo what has been committed since the last time.
+
+        `ours` are server processes whose counters are known, and which do nothing.
+        """
+        if self._connection is None or self._connection.is_closed():
+            return Swept("nothing is known of its state", [])
+        return self.admin.run(self._run, self._connection, list(ours))
+
+    def close(self) -> None:
+        """Disconnect, and forget the state."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self.admin.run(disconnect, connection)
+
+    # ----------------------------------------------------------------- on the admin's thread
+
+    async def _learn(self) -> Connection:
+        connection = await connect(
+            self.url,
+            command_timeout=PATIENCE,
+            server_settings={
+                "application_name": "db-testing (sweep)",
+                "lock_timeout": LOCK_TIMEOUT,
+                "search_path": "pg_catalog, pg_temp",
+            },
+        )
+        try:
+            # Not for everyone: a superuser may, and whom one has granted it.
+            if await connection.fetchval(_MAY_REPLICATE):
+                await connection.execute("SET session_replication_role = replica")
+            await connection.execute(_statements())
+            await connection.execute(
+                "SELECT pg_temp.db_testing_learn($1)", KEPT if self.keeps else 0
+            )
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _run(self, connection: Connection, ours: list[int]) -> Swept:
+        left: list[str] = []
+        try:
+            answer = await self._sweep(connection, ours, thorough=False)
+            if answer["others"]:
+                left = await self._end(connection, answer["others"])
+                answer = await self._sweep(connection, ours, thorough=True)
+            if answer["grown"]:
+                await connection.execute(f"VACUUM {answer['grown']}")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            # A lock that is not released, a right that is missing, a key that was in the way.
+            return Swept(f"the sweep failed ({error})", left)
+        self.keeps = self.keeps or answer["unkept"]
+        return Swept(answer["reason"], left)
+
+    async def _sweep(self, connection: Connection, ours: list[int], *, thorough: bool) -> Any:
+        return await connection.fetchrow(
+            "SELECT * FROM pg_temp.db_testing_sweep($1, $2)", ours, thorough
+        )
+
+    async def _end(self, connection: Connection, others: list[int]) -> list[str]:
+        """End what other connections do, after a moment in which they may end it themselves."""
+        deadline = time.monotonic() + GRACE
+        while busy := await connection.fetch(_OTHERS, others):
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.01)  # the server has no event to wait for
+        said = []
+        for row in busy:
+            ended = await connection.fetchval("SELECT pg_terminate_backend($1, 2000)", row["pid"])
+            said.append(
+                f"a connection that is not db_engine's (process {row['pid']}, "
+                f"{row['application_name'] or 'without a name'}) was left {row['state']}, in "
+                f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; "
+                f"{'its process was ended' if ended else 'it could not be ended'}"
+            )
+        return said
+
+
+_MAY_REPLICATE: Final = """
+    SELECT rolsuper FROM pg_roles WHERE rolname = current_user
+"""
+
+
+def _statements() -> str:
+    return importlib.resources.files(__package__).joinpath("sweep.sql").read_text(encoding="utf-8")

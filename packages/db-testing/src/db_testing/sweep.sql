@@ -1,0 +1,376 @@
+-- The sweep: what a connection of its own knows of a worker's database, and how it restores it.
+--
+-- Everything lives in this session's temporary schema, depends on nothing of the application's (rows
+-- are kept as text, relations by oid), and is gone with the session.
+
+CREATE TEMP TABLE db_testing_relations (
+    relation oid PRIMARY KEY,
+    name text NOT NULL,
+    kind "char" NOT NULL,       -- r: table, m: materialised view, S: sequence, c: catalog
+    writes bigint NOT NULL,     -- of the server's counters, those that any change moves
+    rows bigint NOT NULL,       -- that it holds when a test begins
+    pages bigint NOT NULL,
+    kept boolean NOT NULL,      -- whether its rows stand in db_testing_rows
+    columns text,               -- those that can be inserted
+    fields text,                -- the same, of a row named r
+    referenced boolean NOT NULL,
+    stubborn text,              -- why it cannot be swept
+    last bigint,                -- of a sequence
+    called boolean
+) WITH (fillfactor = 50);
+
+CREATE TEMP TABLE db_testing_rows (relation oid NOT NULL, image text NOT NULL);
+CREATE INDEX ON db_testing_rows (relation);
+
+-- Of each relation, what TRUNCATE, REFRESH, CLUSTER and REINDEX leave as it is.
+CREATE TEMP TABLE db_testing_classes (relation oid PRIMARY KEY, image text NOT NULL);
+
+-- The last transaction of the sweep's own; what is newer is a test's.
+CREATE TEMP TABLE db_testing_moment (
+    transaction xid NOT NULL,
+    at timestamptz NOT NULL,
+    alone bigint                -- sessions that the database had had, when nobody else was connected
+) WITH (fillfactor = 10);
+
+CREATE FUNCTION pg_temp.db_testing_writes(relation oid, kind "char") RETURNS bigint
+LANGUAGE sql STABLE RETURN CASE kind
+    WHEN 'S' THEN pg_stat_get_blocks_fetched(relation)
+    ELSE pg_stat_get_tuples_inserted(relation) + pg_stat_get_tuples_updated(relation)
+        + pg_stat_get_tuples_deleted(relation)
+END;
+
+-- What this session has done that the server does not count yet.
+CREATE FUNCTION pg_temp.db_testing_own_writes(relation oid, kind "char") RETURNS bigint
+LANGUAGE sql VOLATILE RETURN CASE kind
+    WHEN 'S' THEN pg_stat_get_xact_blocks_fetched(relation)
+    ELSE pg_stat_get_xact_tuples_inserted(relation) + pg_stat_get_xact_tuples_updated(relation)
+        + pg_stat_get_xact_tuples_deleted(relation)
+END;
+
+CREATE FUNCTION pg_temp.db_testing_class(c pg_class) RETURNS text
+LANGUAGE sql STABLE RETURN ROW(
+    c.relname, c.relnamespace, c.reltype, c.reloftype, c.relowner, c.relam, c.reltablespace,
+    c.relhasindex, c.relpersistence, c.relkind, c.relnatts, c.relchecks, c.relhasrules,
+    c.relhastriggers, c.relhassubclass, c.relrowsecurity, c.relforcerowsecurity, c.relispopulated,
+    c.relreplident, c.relispartition, c.relacl, c.reloptions, c.relpartbound)::text;
+
+-- Sessions of others that may have done something since a moment.
+CREATE FUNCTION pg_temp.db_testing_others(ours integer[], since timestamptz) RETURNS integer[]
+LANGUAGE sql VOLATILE AS $$
+    SELECT array_agg(pid) FROM pg_stat_get_activity(NULL)
+    WHERE datid = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND pid <> ALL (ours) AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+      AND (state IS DISTINCT FROM 'idle' OR state_change IS NULL OR state_change >= since)
+$$;
+
+-- Learn the state to which tests are undone, once. Tables of up to $1 pages are kept row by row.
+CREATE FUNCTION pg_temp.db_testing_learn(largest bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    it record;
+    replica boolean := current_setting('session_replication_role') = 'replica';
+BEGIN
+    INSERT INTO pg_temp.db_testing_relations
+    SELECT c.oid, format('%I.%I', n.nspname, c.relname),
+        CASE WHEN n.nspname = 'pg_catalog' THEN 'c' ELSE c.relkind END,
+        0, 0, CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 8192 ELSE 0 END, false,
+        a.columns, a.fields,
+        c.oid IN (SELECT confrelid FROM pg_constraint WHERE contype = 'f' AND conrelid <> confrelid),
+        CASE
+            WHEN c.relkind <> 'r' OR n.nspname = 'pg_catalog' THEN NULL
+            WHEN EXISTS (SELECT FROM pg_trigger t
+                WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('A', 'R'))
+                THEN 'triggers that always fire'
+            WHEN EXISTS (SELECT FROM pg_rewrite w
+                WHERE w.ev_class = c.oid AND (NOT replica OR w.ev_enabled IN ('A', 'R')))
+                THEN 'rules'
+            WHEN a.columns IS NULL THEN 'no column that can be inserted'
+            WHEN NOT replica AND c.relforcerowsecurity THEN 'row-level security that binds its owner'
+            WHEN NOT replica AND NOT pg_has_role(c.relowner, 'USAGE') THEN 'another owner'
+        END
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (
+        SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum),
+            string_agg('(r).' || quote_ident(attname), ', ' ORDER BY attnum)
+        FROM pg_attribute
+        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+            AND c.relkind = 'r' AND n.nspname <> 'pg_catalog'
+    ) AS a (columns, fields)
+    WHERE c.relpersistence <> 't' AND NOT c.relisshared AND CASE n.nspname
+        WHEN 'pg_catalog' THEN c.relkind = 'r'
+            AND c.relname NOT IN ('pg_statistic', 'pg_statistic_ext_data')
+        WHEN 'information_schema' THEN false
+        ELSE c.relkind IN ('r', 'm', 'S') AND n.nspname !~ '^pg_'
+    END;
+    FOR it IN SELECT * FROM pg_temp.db_testing_relations WHERE kind = 'c' OR pages > 0 LOOP
+        it.rows := (pg_temp.db_testing_count(it.name)).rows;
+        IF it.rows > 0 AND it.kind <> 'c' AND it.pages <= largest THEN
+            it.kept := true;
+            EXECUTE format('INSERT INTO pg_temp.db_testing_rows'
+                ' SELECT %s, db_testing_row::text FROM ONLY %s AS db_testing_row',
+                it.relation, it.name);
+        END IF;
+        UPDATE pg_temp.db_testing_relations SET rows = it.rows, kept = it.kept
+        WHERE relation = it.relation;
+    END LOOP;
+    FOR it IN
+        SELECT string_agg(format('SELECT %s::oid, last_value, is_called FROM %s', relation, name),
+            ' UNION ALL ') AS name
+        FROM (SELECT *, row_number() OVER () / 100 AS batch FROM pg_temp.db_testing_relations) AS r
+        WHERE kind = 'S' GROUP BY batch
+    LOOP
+        EXECUTE format('WITH s (relation, last, called) AS MATERIALIZED (%s)'
+            ' UPDATE pg_temp.db_testing_relations r SET last = s.last, called = s.called'
+            ' FROM s WHERE r.relation = s.relation', it.name);
+    END LOOP;
+    INSERT INTO pg_temp.db_testing_classes
+    SELECT oid, pg_temp.db_testing_class(c) FROM pg_class AS c WHERE relpersistence <> 't';
+    UPDATE pg_temp.db_testing_relations SET writes =
+        pg_temp.db_testing_writes(relation, kind) + pg_temp.db_testing_own_writes(relation, kind);
+    INSERT INTO pg_temp.db_testing_moment
+    SELECT pg_current_xact_id()::xid, clock_timestamp(), NULL;
+    PERFORM pg_stat_force_next_flush();
+    ANALYZE pg_temp.db_testing_relations, pg_temp.db_testing_rows, pg_temp.db_testing_classes;
+END
+$$;
+
+-- How many rows there are, and how many of them are newer than the last sweep.
+CREATE FUNCTION pg_temp.db_testing_count(name text, OUT rows bigint, OUT newer bigint)
+LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('SELECT count(*), count(*) FILTER (WHERE age(r.xmin) < age(transaction))'
+        ' FROM ONLY %s AS r LEFT JOIN pg_temp.db_testing_moment ON true%s', name,
+        -- Schemas for temporary tables stay, once there; and there may be many.
+        CASE name WHEN 'pg_catalog.pg_namespace' THEN ' WHERE nspname !~ ''^pg_''' ELSE '' END)
+    INTO rows, newer;
+END
+$$;
+
+-- Put the rows of a table back that were there when the test began.
+CREATE FUNCTION pg_temp.db_testing_restore(it pg_temp.db_testing_relations) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    image text := format('SELECT image FROM pg_temp.db_testing_rows WHERE relation = %s',
+        it.relation);
+    now text := format('SELECT db_testing_row::text FROM ONLY %s AS db_testing_row', it.name);
+    put text := format('INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE SELECT %3$s'
+        ' FROM (SELECT image::%1$s AS r FROM (%4$s AND image NOT IN (%5$s)) AS missing OFFSET 0)'
+        ' AS restored', it.name, it.columns, it.fields, image, now);
+    rows bigint;
+BEGIN
+    EXECUTE format('DELETE FROM ONLY %s AS db_testing_row WHERE db_testing_row::text NOT IN (%s)',
+        it.name, image);
+    EXECUTE put;
+    EXECUTE format('SELECT count(*) FROM ONLY %s', it.name) INTO rows;
+    IF rows <> it.rows THEN  -- some are there twice, as without a key they may
+        EXECUTE format('DELETE FROM ONLY %s', it.name);
+        EXECUTE put;
+    END IF;
+END
+$$;
+
+-- Find what was changed since the last sweep, and undo it.
+CREATE FUNCTION pg_temp.db_testing_sweep(
+    ours integer[],
+    thorough boolean,           -- look at everything, because not everything is counted yet
+    OUT others integer[],       -- sessions that must be waited for, or asked for thoroughness
+    OUT reason text,            -- why the database must be replaced instead
+    OUT unkept boolean,         -- whether that is rows that could have been kept
+    OUT grown text              -- tables that need a VACUUM
+)
+LANGUAGE plpgsql AS $$
+DECLARE
+    moment pg_temp.db_testing_moment;
+    database oid := (SELECT oid FROM pg_database WHERE datname = current_database());
+    sessions bigint := pg_stat_get_db_sessions(database);
+    replica boolean := current_setting('session_replication_role') = 'replica';
+    it pg_temp.db_testing_relations;
+    seen record;
+    emptied text[] := '{}';
+    refilled pg_temp.db_testing_relations[] := '{}';
+    views text[] := '{}';
+    swapped oid[] := '{}';
+    sequences oid[] := '{}';
+    handled oid[] := '{}';
+    again text[] := '{}';
+    deletes text;
+BEGIN
+    unkept := false;
+    SELECT * INTO moment FROM pg_temp.db_testing_moment;
+    IF NOT thorough AND moment.alone IS DISTINCT FROM sessions THEN
+        others := pg_temp.db_testing_others(ours, moment.at);
+        IF others IS NOT NULL THEN
+            RETURN;
+        END IF;
+    END IF;
+
+    -- What the schema consists of.
+    FOR it IN SELECT * FROM pg_temp.db_testing_relations
+        WHERE kind = 'c' AND (thorough OR writes <> pg_temp.db_testing_writes(relation, kind))
+    LOOP
+        handled := handled || it.relation;
+        IF it.name IN ('pg_catalog.pg_largeobject', 'pg_catalog.pg_largeobject_metadata')
+            AND it.rows = 0
+        THEN
+            PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
+            CONTINUE;
+        END IF;
+        seen := pg_temp.db_testing_count(it.name);
+        CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
+        IF it.name = 'pg_catalog.pg_class' AND seen.rows = it.rows THEN
+            SELECT coalesce(array_agg(c.oid), '{}') AS newer, count(*) FILTER (
+                WHERE image IS DISTINCT FROM pg_temp.db_testing_class(c)) AS differing
+            INTO seen
+            FROM pg_class AS c LEFT JOIN pg_temp.db_testing_classes ON relation = c.oid
+            WHERE age(c.xmin) < age(moment.transaction);
+            swapped := seen.newer;
+            CONTINUE WHEN seen.differing = 0;
+        END IF;
+        reason := 'the schema was changed (' || it.name || ')';
+        RETURN;
+    END LOOP;
+    IF EXISTS (SELECT FROM pg_db_role_setting
+        WHERE setdatabase = database AND age(xmin) < age(moment.transaction))
+    THEN
+        reason := 'settings of the database were changed';
+    ELSIF EXISTS (SELECT FROM pg_database
+        WHERE oid = database AND age(xmin) < age(moment.transaction))
+        OR EXISTS (SELECT FROM pg_shdescription
+            WHERE classoid = 'pg_database'::regclass AND objoid = database
+              AND age(xmin) < age(moment.transaction))
+    THEN
+        reason := 'the database itself was altered';
+    ELSIF EXISTS (SELECT FROM pg_prepared_xact() WHERE dbid = database) THEN
+        reason := 'a prepared transaction was left';
+    ELSIF EXISTS (SELECT FROM pg_get_replication_slots() WHERE datoid = database) THEN
+        reason := 'a replication slot was left';
+    END IF;
+    IF replica AND reason IS NULL THEN
+        SELECT 'roles were made or changed, which belong to the whole server and stay: '
+            || string_agg(rolname, ', ') INTO reason
+        FROM pg_authid WHERE age(xmin) < age(moment.transaction);
+    END IF;
+    IF reason IS NOT NULL THEN
+        RETURN;
+    END IF;
+
+    -- Rows.
+    FOR it IN SELECT * FROM pg_temp.db_testing_relations
+        WHERE kind <> 'c' AND (
+            thorough OR writes <> pg_temp.db_testing_writes(relation, kind)
+            OR relation = ANY (swapped))
+    LOOP
+        handled := handled || it.relation;
+        IF it.kind = 'S' THEN
+            sequences := sequences || it.relation;
+            CONTINUE;
+        END IF;
+        CONTINUE WHEN thorough AND it.rows = 0 AND it.kind = 'r'
+            AND pg_relation_size(it.relation) = 0;
+        IF it.rows > 0 AND NOT it.relation = ANY (swapped) THEN
+            seen := pg_temp.db_testing_count(it.name);
+            CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
+        END IF;
+        IF it.kind = 'm' THEN
+            CONTINUE WHEN thorough AND NOT it.relation = ANY (swapped)
+                AND (pg_temp.db_testing_count(it.name)).newer = 0;
+            IF it.rows > 0 AND NOT it.kept THEN
+                reason := format('%s was refreshed', it.name);
+                unkept := true;
+                RETURN;
+            END IF;
+            views := views || it.name;
+            CONTINUE;
+        END IF;
+        IF it.stubborn IS NOT NULL THEN
+            reason := format('%s was changed, which has %s', it.name, it.stubborn);
+            RETURN;
+        ELSIF it.rows > 0 AND NOT it.kept THEN
+            reason := format('rows of %s were changed that were there before', it.name);
+            unkept := true;
+            RETURN;
+        ELSIF it.rows > 0 THEN
+            refilled := refilled || it;
+        ELSIF pg_relation_size(it.relation) > 256 * 8192 AND NOT it.referenced THEN
+            EXECUTE format('TRUNCATE ONLY %s', it.name);
+            CONTINUE;
+        ELSE
+            emptied := emptied || it.name;
+        END IF;
+        IF pg_relation_size(it.relation) > (it.pages + 24) * 8192 THEN
+            grown := concat_ws(', ', grown, it.name);
+        END IF;
+    END LOOP;
+
+    IF replica THEN
+        FOREACH deletes IN ARRAY emptied LOOP
+            EXECUTE format('DELETE FROM ONLY %s', deletes);
+        END LOOP;
+    ELSIF emptied <> '{}' OR refilled <> '{}' THEN
+        -- The owner of the tables, who is no superuser, must keep to foreign keys.
+        FOR seen IN
+            SELECT format('ALTER TABLE %s DISABLE TRIGGER %I', name, tgname) AS disable,
+                format('ALTER TABLE %s ENABLE TRIGGER %I', name, tgname) AS enable
+            FROM pg_trigger JOIN pg_temp.db_testing_relations r ON r.relation = tgrelid
+            WHERE tgrelid = ANY (handled) AND NOT tgisinternal AND tgenabled = 'O'
+        LOOP
+            EXECUTE seen.disable;
+            again := again || seen.enable;
+        END LOOP;
+        SET CONSTRAINTS ALL DEFERRED;
+        -- In one statement: keys, cycles of them too, are checked when all rows are gone.
+        IF emptied <> '{}' THEN
+            SELECT 'WITH ' || string_agg(format('d%s AS (DELETE FROM ONLY %s)', n, name), ', ')
+                || ' SELECT' INTO deletes FROM unnest(emptied) WITH ORDINALITY AS t (name, n);
+            EXECUTE deletes;
+        END IF;
+    END IF;
+    FOREACH it IN ARRAY refilled LOOP
+        PERFORM pg_temp.db_testing_restore(it);
+    END LOOP;
+    IF again <> '{}' THEN
+        SET CONSTRAINTS ALL IMMEDIATE;
+        FOREACH deletes IN ARRAY again LOOP
+            EXECUTE deletes;
+        END LOOP;
+    END IF;
+    PERFORM setval(relation::regclass, last, called)
+    FROM pg_temp.db_testing_relations WHERE relation = ANY (sequences);
+    FOR it IN SELECT * FROM pg_temp.db_testing_relations
+        WHERE name = ANY (views) AND kind = 'm' ORDER BY relation
+    LOOP
+        EXECUTE format('REFRESH MATERIALIZED VIEW %s', it.name);
+        EXECUTE format('SELECT count(*) FILTER (WHERE image IS NULL OR now IS NULL) AS differing'
+            ' FROM (SELECT image, row_number() OVER (PARTITION BY image) AS n'
+            ' FROM pg_temp.db_testing_rows WHERE relation = %s) AS i FULL JOIN'
+            ' (SELECT db_testing_row::text AS now, row_number() OVER (PARTITION BY'
+            ' db_testing_row::text) AS m FROM %s AS db_testing_row) AS r ON image = now AND n = m',
+            it.relation, it.name) INTO seen;
+        IF seen.differing > 0 THEN
+            reason := format('%s was refreshed, which changes what the template has in it', it.name);
+            RETURN;
+        END IF;
+    END LOOP;
+
+    IF handled <> '{}' THEN
+        -- Keys may have taken rows with them that no test had changed.
+        IF NOT replica THEN
+            SELECT format('rows of %s were taken along by a foreign key', name) INTO reason
+            FROM pg_temp.db_testing_relations
+            WHERE kind = 'r' AND relation <> ALL (handled)
+              AND pg_temp.db_testing_own_writes(relation, kind) <> 0
+            LIMIT 1;
+        END IF;
+        UPDATE pg_temp.db_testing_relations SET writes =
+            pg_temp.db_testing_writes(relation, kind)
+            + pg_temp.db_testing_own_writes(relation, kind)
+        WHERE relation = ANY (handled)
+            OR kind = 'c' AND pg_temp.db_testing_own_writes(relation, kind) <> 0;
+    END IF;
+    UPDATE pg_temp.db_testing_moment SET
+        transaction = coalesce(pg_current_xact_id_if_assigned()::xid, transaction),
+        at = clock_timestamp(),
+        alone = CASE WHEN pg_temp.db_testing_others(ours, '-infinity') IS NULL THEN sessions END;
+    PERFORM pg_stat_force_next_flush();
+END
+$$;
