@@ -17,12 +17,13 @@ from ._origin import caller
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-OWN: Final = __name__.partition(".")[0] + "."
+VIRTUAL: Final = [f"{__name__.partition('.')[0]}.{name}" for name in ("_virtual", "_psycopg")]
+"""The modules whose connections are the sandbox's; they may not have been imported."""
 
 
 def is_virtual(driver_connection: object) -> bool:
     """Tell whether a connection of a driver is one of the sandbox's."""
-    return type(driver_connection).__module__.startswith(OWN)
+    return type(driver_connection).__module__ in VIRTUAL
 
 
 class Checkouts:

@@ -332,12 +332,15 @@ class Isolation:
         if asyncio._get_running_loop() in loops:  # noqa: SLF001  # None where none runs
             message = "a database test ended while its event loop was running"
             raise DBTestingError(message)
+        if len(loops) < len(kind.loops):
+            closing = [functools.partial(_close_what_is_left, close) for close in closing]
         # What the test was given lives on its own loop, which waits now; that of a thread may run.
         for loop in sorted(loops, key=lambda loop: loop.is_running()):
             run(loop, self._undo_here(kind, closing))
             closing = []
-        if not loops:
+        if len(loops) < len(kind.loops):
             kind.abandon()
+        if not loops:
             self._close_without_loop(closing)
         # What listeners do to a new connection, such as SET, has been undone with the test.
         self._forget_pools(of_listeners=True)
@@ -501,9 +504,7 @@ class Isolation:
         """Close what the test was given when its event loop is gone: nothing is sent any more."""
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
             for close in closing:
-                # A real connection was closed with its loop, so it cannot be rolled back.
-                with contextlib.suppress(DBAPIError, asyncpg.InterfaceError):
-                    runner.run(close())
+                runner.run(_close_what_is_left(close))
 
     def close(self) -> None:
         """Close the connections whose event loops still live."""
@@ -514,3 +515,9 @@ class Isolation:
             self._synchronous.disconnect()
         self._watch.close()
         self._sweep.close()
+
+
+async def _close_what_is_left(close: Close) -> None:
+    """Close what may have lost its connection, closed with its event loop: no rollback any more."""
+    with contextlib.suppress(DBAPIError, asyncpg.InterfaceError):
+        await close()

@@ -8,7 +8,7 @@ CREATE TEMP TABLE db_testing_relations (
     name text NOT NULL,
     kind "char" NOT NULL,       -- r: table, m: materialised view, S: sequence, c: catalog
     writes bigint NOT NULL,     -- of the server's counters, those that any change moves
-    rows bigint NOT NULL,       -- that it holds when a test begins
+    rows bigint NOT NULL,       -- that it holds when a test begins; -1 if it cannot be read
     pages bigint NOT NULL,
     kept boolean NOT NULL,      -- whether its rows stand in db_testing_rows
     columns text,               -- those that can be inserted
@@ -103,6 +103,10 @@ BEGIN
         ELSE c.relkind IN ('r', 'm', 'S') AND n.nspname !~ '^pg_'
     END;
     FOR it IN SELECT * FROM pg_temp.db_testing_relations WHERE kind = 'c' OR pages > 0 LOOP
+        IF NOT has_table_privilege(it.relation, 'SELECT') THEN
+            UPDATE pg_temp.db_testing_relations SET rows = -1 WHERE relation = it.relation;
+            CONTINUE;
+        END IF;
         it.rows := (pg_temp.db_testing_count(it.name)).rows;
         IF it.rows > 0 AND it.kind <> 'c' AND it.pages <= largest THEN
             it.kept := true;
@@ -210,13 +214,16 @@ BEGIN
     LOOP
         handled := handled || it.relation;
         IF it.name IN ('pg_catalog.pg_largeobject', 'pg_catalog.pg_largeobject_metadata')
-            AND it.rows = 0
+            AND EXISTS (SELECT FROM pg_temp.db_testing_relations
+                WHERE name = 'pg_catalog.pg_largeobject_metadata' AND rows = 0)
         THEN
             PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
             CONTINUE;
         END IF;
-        seen := pg_temp.db_testing_count(it.name);
-        CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
+        IF it.rows >= 0 THEN
+            seen := pg_temp.db_testing_count(it.name);
+            CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
+        END IF;
         IF it.name = 'pg_catalog.pg_class' AND seen.rows = it.rows THEN
             SELECT coalesce(array_agg(c.oid), '{}') AS newer, count(*) FILTER (
                 WHERE image IS DISTINCT FROM pg_temp.db_testing_class(c)) AS differing

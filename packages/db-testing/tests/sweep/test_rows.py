@@ -1,0 +1,195 @@
+"""What a sweep restores: whatever tests commit, in whatever table, the template's state is back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Database
+
+
+class Case(NamedTuple):
+    """A schema, and what a test commits in it."""
+
+    schema: str
+    work: str
+    superuser: bool = False
+    """Whether it takes a superuser to undo it."""
+    seen: bool = True
+    """Whether it changes any row."""
+
+
+SERIAL = "CREATE TABLE t (id serial PRIMARY KEY, x text)"
+SEEDED = f"{SERIAL}; INSERT INTO t (x) VALUES ('a'), ('b'), (NULL)"
+
+CASES = {
+    "a row": Case(SERIAL, "INSERT INTO t (x) VALUES ('a')"),
+    "rows through COPY and its kin": Case(SERIAL, "INSERT INTO t (x) SELECT g FROM generate_series(1, 500) g"),
+    "in another schema": Case(
+        'CREATE SCHEMA "Other s"; CREATE TABLE "Other s"."T 1" ("a b" int)',
+        'INSERT INTO "Other s"."T 1" VALUES (1)',
+    ),
+    "partitions": Case(
+        "CREATE TABLE p (k int, v int) PARTITION BY LIST (k);"
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); CREATE TABLE pd PARTITION OF p DEFAULT;"
+        "INSERT INTO p VALUES (1, 1), (2, 2)",
+        "INSERT INTO p VALUES (1, 3); UPDATE p SET k = 1 WHERE k = 2; DELETE FROM p WHERE v = 1",
+    ),
+    "inheritance": Case(
+        "CREATE TABLE a (x int); CREATE TABLE b (y int) INHERITS (a); INSERT INTO a VALUES (1)",
+        "INSERT INTO b VALUES (1, 2); INSERT INTO a VALUES (3); UPDATE a SET x = 4",
+    ),
+    "generated and identity columns": Case(
+        "CREATE TABLE g (id int GENERATED ALWAYS AS IDENTITY, a int,"
+        " b int GENERATED ALWAYS AS (a * 2) STORED); INSERT INTO g (a) VALUES (1), (2)",
+        "INSERT INTO g (a) VALUES (3); UPDATE g SET a = 9 WHERE a = 1; DELETE FROM g WHERE a = 2",
+    ),
+    "keys in a cycle": Case(
+        "CREATE TABLE a (id int PRIMARY KEY, b int); CREATE TABLE b (id int PRIMARY KEY,"
+        " a int REFERENCES a); ALTER TABLE a ADD FOREIGN KEY (b) REFERENCES b",
+        "INSERT INTO a VALUES (1, NULL); INSERT INTO b VALUES (1, 1); UPDATE a SET b = 1",
+    ),
+    "keys of every kind": Case(
+        "CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE r (p int REFERENCES p ON DELETE RESTRICT);"
+        "CREATE TABLE c (p int REFERENCES p ON DELETE CASCADE);"
+        "CREATE TABLE n (p int REFERENCES p ON DELETE SET NULL)",
+        "INSERT INTO p VALUES (1), (2); INSERT INTO r VALUES (1); INSERT INTO c VALUES (1);"
+        "INSERT INTO n VALUES (2)",
+    ),
+    "a key to a row of the template": Case(
+        f"{SEEDED}; CREATE TABLE c (t int REFERENCES t)", "INSERT INTO c VALUES (1), (3)"
+    ),
+    "a row of the template that others refer to": Case(
+        f"{SEEDED}; CREATE TABLE c (t int REFERENCES t); INSERT INTO c VALUES (1)",
+        "UPDATE t SET x = 'changed' WHERE id = 1",
+        superuser=True,
+    ),
+    "a trigger that forbids DELETE": Case(
+        f"{SERIAL}; CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE 'never'; END$$;"
+        "CREATE TRIGGER never BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION never();"
+        "CREATE TRIGGER nor BEFORE TRUNCATE ON t EXECUTE FUNCTION never()",
+        "INSERT INTO t (x) VALUES ('a')",
+    ),
+    "a trigger that writes": Case(
+        f"{SEEDED}; CREATE TABLE log (x text); CREATE FUNCTION note() RETURNS trigger"
+        " LANGUAGE plpgsql AS $$BEGIN INSERT INTO log VALUES (TG_OP); RETURN NULL; END$$;"
+        "CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON t FOR EACH ROW"
+        " EXECUTE FUNCTION note()",
+        "INSERT INTO t (x) VALUES ('c'); DELETE FROM t WHERE id = 1",
+    ),
+    "a rule": Case(
+        f"{SERIAL}; CREATE RULE keep AS ON DELETE TO t DO INSTEAD NOTHING",
+        "INSERT INTO t (x) VALUES ('a')",
+        superuser=True,
+    ),
+    "row-level security": Case(
+        f"{SERIAL}; ALTER TABLE t ENABLE ROW LEVEL SECURITY", "INSERT INTO t (x) VALUES ('a')"
+    ),
+    "row-level security for the owner too": Case(
+        f"{SERIAL}; CREATE POLICY mine ON t FOR INSERT WITH CHECK (true);"
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY",
+        "INSERT INTO t (x) VALUES ('a')",
+        superuser=True,
+    ),
+    "an unlogged table": Case("CREATE UNLOGGED TABLE u (x int)", "INSERT INTO u VALUES (1)"),
+    "a large table": Case(
+        SERIAL, "INSERT INTO t (x) SELECT repeat('x', 100) FROM generate_series(1, 40000)"
+    ),
+    "a large table that is referred to": Case(
+        f"{SERIAL}; CREATE TABLE c (t int REFERENCES t)",
+        "INSERT INTO t (x) SELECT repeat('x', 100) FROM generate_series(1, 40000);"
+        "INSERT INTO c VALUES (7)",
+    ),
+    "large values": Case(
+        SEEDED,
+        "UPDATE t SET x = (SELECT string_agg(md5(g::text), '') FROM generate_series(1, 9999) g)",
+    ),
+    "TRUNCATE": Case(SEEDED, "TRUNCATE t RESTART IDENTITY"),
+    "TRUNCATE and more": Case(SERIAL, "TRUNCATE t; INSERT INTO t (x) VALUES ('a')"),
+    "rows of the template": Case(
+        SEEDED, "UPDATE t SET x = 'c' WHERE id = 1; DELETE FROM t WHERE id = 2"
+    ),
+    "rows without a key, twice": Case(
+        "CREATE TABLE d (x json); INSERT INTO d VALUES ('{}'), ('{}'), ('[1,  2]')",
+        "INSERT INTO d VALUES ('{}'); DELETE FROM d WHERE x::text <> '{}'",
+    ),
+    "types without an equality": Case(
+        "CREATE TABLE y (a point, b jsonpath, c int[], d tstzrange, e float, f bytea, g name);"
+        "INSERT INTO y VALUES ('(1,2)', '$.a', '{1,NULL}', '[now,)', 0.1 + 0.2, 'ab', 'n')",
+        "UPDATE y SET a = NULL",
+    ),
+    "a materialised view": Case(
+        f"{SEEDED}; CREATE MATERIALIZED VIEW m AS SELECT count(*) FROM t;"
+        "CREATE MATERIALIZED VIEW mm AS SELECT * FROM m",
+        "INSERT INTO t (x) VALUES ('c'); REFRESH MATERIALIZED VIEW m; REFRESH MATERIALIZED VIEW mm",
+    ),
+    "a materialised view, concurrently": Case(
+        f"{SEEDED}; CREATE MATERIALIZED VIEW m AS SELECT id FROM t; CREATE UNIQUE INDEX ON m (id)",
+        "INSERT INTO t (x) VALUES ('c'); REFRESH MATERIALIZED VIEW CONCURRENTLY m",
+    ),
+    "sequences": Case(
+        "CREATE SEQUENCE s START 5 INCREMENT 5; CREATE SEQUENCE used; SELECT nextval('used');"
+        "CREATE SEQUENCE cached CACHE 10",
+        "SELECT setval('s', 100); SELECT nextval('used'), nextval('cached')",
+    ),
+    "large objects": Case(SERIAL, "SELECT lo_from_bytea(0, 'abc')"),
+    "storage that was written anew": Case(SEEDED, "VACUUM FULL t; REINDEX TABLE t", seen=False),
+    "temporary tables": Case(SERIAL, "CREATE TEMP TABLE q (a int); INSERT INTO q VALUES (1)", seen=False),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_sweep_restores(database: Database, role: str, case: Case) -> None:
+    """What was committed is undone, twice in a row, without a new database."""
+    database.execute(case.schema)
+    before = database.content()
+    database.sweep.begin()
+    for _ in range(2):
+        database.execute(*case.work.split(";"))
+        assert (database.content() != before) is case.seen
+        swept = database.run()
+        if case.superuser and role == "owner":
+            assert swept.reason is not None
+            return
+        assert swept == (None, [])
+        assert database.content() == before
+
+
+CHANGES = {
+    "a table": ("", "CREATE TABLE n (a int)", "schema"),
+    "a column": (SERIAL, "ALTER TABLE t ADD y int", "schema"),
+    "a function": ("", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "schema"),
+    "an index": (SERIAL, "CREATE INDEX CONCURRENTLY ON t (x)", "schema"),
+    "a default": (SERIAL, "ALTER TABLE t ALTER x SET DEFAULT 'a'", "schema"),
+    "a comment": (SERIAL, "COMMENT ON TABLE t IS 'new'", "schema"),
+    "a privilege": (SERIAL, "GRANT SELECT ON t TO public", "schema"),
+    "a label": ("CREATE TYPE e AS ENUM ('a')", "ALTER TYPE e ADD VALUE 'b'", "schema"),
+    "a sequence's definition": (SERIAL, "ALTER SEQUENCE t_id_seq INCREMENT 7", "schema"),
+    "a disabled trigger": (
+        f"{SERIAL}; CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN RETURN NEW; END$$;"
+        "CREATE TRIGGER f BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
+        "ALTER TABLE t DISABLE TRIGGER f",
+        "schema",
+    ),
+    "statistics": (SERIAL, "CREATE STATISTICS s ON id, x FROM t", "schema"),
+    "a publication": ("", "CREATE PUBLICATION p", "schema"),
+    "a setting of the database": ("", "ALTER DATABASE {name} SET work_mem = '1MB'", "settings"),
+    "a comment on the database": ("", "COMMENT ON DATABASE {name} IS 'a'", "itself"),
+    "a limit of the database": ("", "ALTER DATABASE {name} CONNECTION LIMIT 50", "itself"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_what_no_sweep_restores_is_noticed(database: Database, change: str) -> None:
+    """DDL and settings of the database are a reason to replace it, which says what was changed."""
+    schema, work, reason = CHANGES[change]
+    database.execute(schema)
+    database.sweep.begin()
+    database.execute(work.format(name=database.url.database))
+    said = database.run().reason
+    assert said is not None
+    assert reason in said
