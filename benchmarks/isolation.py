@@ -142,6 +142,7 @@ def pytest_sessionfinish(exitstatus):
 """
 
 OURS = "db-testing rollback"
+COMMIT = "db-testing commit"
 OURS_ON_PSYCOPG = "db-testing rollback, psycopg"
 FLOOR = "nothing"
 FLOOR_ON_PSYCOPG = "nothing, psycopg"
@@ -154,6 +155,17 @@ async def db(engine):
         yield session
 """,
     OURS: "",
+    COMMIT: "",
+    "DELETE from every table": """
+DELETES = [f"DELETE FROM {name}" for name in Base.metadata.tables]
+
+@pytest.fixture
+async def db(engine):
+    async with async_sessionmaker(engine)() as session:
+        yield session
+    async with engine.begin() as connection:
+        await (await connection.get_raw_connection()).driver_connection.execute(";".join(DELETES))
+""",
     "TRUNCATE of every table": """
 TRUNCATE = "TRUNCATE " + ", ".join(Base.metadata.tables) + " RESTART IDENTITY CASCADE"
 
@@ -163,6 +175,26 @@ async def db(engine):
         yield session
     async with engine.begin() as connection:
         await connection.execute(text(TRUNCATE))
+""",
+    "clone of a template for each test": """
+@pytest.fixture(scope="session")
+async def template(engine):
+    name = engine.url.database
+    await engine.dispose()
+    server = create_async_engine(engine.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    async with server.connect() as connection:
+        yield name, connection
+    await server.dispose()
+
+@pytest.fixture
+async def db(template):
+    name, server = template
+    await server.execute(text(f"CREATE DATABASE {name}_clone TEMPLATE {name} STRATEGY FILE_COPY"))
+    engine = create_async_engine(server.engine.url.set(database=f"{name}_clone"))
+    async with async_sessionmaker(engine)() as session:
+        yield session
+    await engine.dispose()
+    await server.execute(text(f"DROP DATABASE {name}_clone"))
 """,
     "schema built for each test": """
 @pytest.fixture
@@ -187,7 +219,12 @@ def db(sync_engine):
 """,
     OURS_ON_PSYCOPG: "",
 }
-WITH_PLUGIN = (OURS, OURS_ON_PSYCOPG)
+OPTIONS = {
+    OURS: ["--db-isolation=rollback"],
+    COMMIT: ["--db-isolation=commit"],
+    OURS_ON_PSYCOPG: ["--db-isolation=rollback"],
+}
+"""Of the variants that use db-testing; the others run without its plugin."""
 ON_PSYCOPG = (FLOOR_ON_PSYCOPG, OURS_ON_PSYCOPG)
 
 
@@ -197,8 +234,8 @@ def synchronous(name: str) -> str:
     return tests.replace("db", "db_sync") if name == OURS_ON_PSYCOPG else tests
 
 
-def run(folder: Path, server: str, tests: int, tables: int, *, plugin: bool) -> float:
-    """Run a variant's suite, with or without db-testing; return its seconds per test."""
+def run(folder: Path, server: str, tests: int, tables: int, options: list[str]) -> float:
+    """Run a variant's suite; return its seconds per test."""
     result = folder / "result.json"
     environment = os.environ | {
         "BENCHMARK_TESTS": str(tests),
@@ -207,7 +244,7 @@ def run(folder: Path, server: str, tests: int, tables: int, *, plugin: bool) -> 
         "BENCHMARK_SERVER": server,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *([] if plugin else ["-p", "no:db_testing"])],
+        [sys.executable, "-m", "pytest", *options],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -245,11 +282,11 @@ def main() -> None:
             )
         for _ in range(options.rounds):
             for name, folder in folders.items():
-                plugin = name in WITH_PLUGIN
                 # The slow ones say as much with fewer tests.
-                fast = plugin or name in (FLOOR, FLOOR_ON_PSYCOPG)
+                fast = name in OPTIONS or name in (FLOOR, FLOOR_ON_PSYCOPG)
                 number = options.tests if fast else 40
-                seconds[name].append(run(folder, url, number, options.tables, plugin=plugin))
+                arguments = OPTIONS.get(name, ["-p", "no:db_testing"])
+                seconds[name].append(run(folder, url, number, options.tables, arguments))
 
     print(
         f"{options.tables} tables, {options.tests} tests, {options.rounds} interleaved rounds; "
