@@ -133,6 +133,19 @@ def _db_bound(db_bind: Sequence[object]) -> None:
         _state.stop(request.session, error)
 
 
+def spare_binding(item: pytest.Item) -> None:
+    """Take the automatic fixture that binds, and what it asks for, from a test without a bind.
+
+    pytest looks each of them up again in every test, though they have nothing to do.
+    """
+    fixtures = getattr(item, "_fixtureinfo", None)
+    if fixtures is None or _loops.is_bound(item):
+        return
+    closure: list[str] = fixtures.names_closure
+    spared = {_db_bound.__name__, _loops.BIND}.difference(fixtures.argnames)
+    closure[:] = [name for name in closure if name not in spared]
+
+
 def test_database_url(_db_application: Application) -> str:  # noqa: PT019  # no test: a fixture
     """Return the URL of this worker's database, for code that connects by itself.
 

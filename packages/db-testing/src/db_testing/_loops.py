@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import unittest
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -34,8 +35,11 @@ BIND: Final = "db_bind"
 
 def is_database_test(item: pytest.Item) -> bool:
     """Tell whether a test asks for the database, or the application's objects lead there."""
-    if ENGINE in getattr(item, "fixturenames", ()):
-        return True
+    return ENGINE in getattr(item, "fixturenames", ()) or is_bound(item)
+
+
+def is_bound(item: pytest.Item) -> bool:
+    """Tell whether the application's own objects lead to the database in a test."""
     fixtures = getattr(item, "_fixtureinfo", None)
     overridden = fixtures is not None and len(fixtures.name2fixturedefs.get(BIND, ())) > 1
     return overridden or bool(_state.settings(item.config).bind)
@@ -55,7 +59,12 @@ def share_session_loop(item: pytest.Item) -> None:
 
 def is_asynchronous(fixturedef: pytest.FixtureDef[Any]) -> bool:
     """Tell whether a fixture needs an event loop."""
-    function: Any = fixturedef.func
+    return _is_asynchronous(fixturedef.func)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_asynchronous(function: Callable[..., Any]) -> bool:
+    # Asked for each fixture of each test; inspect takes some twenty calls to answer.
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 

@@ -64,7 +64,8 @@ def pytest_pycollect_makeitem(collector: pytest.Collector) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Put database tests on the session's event loop."""
+    """Put database tests on the session's event loop; bind nothing where nothing is bound."""
+    _fixtures.spare_binding(item)
     if _loops.is_database_test(item):
         _loops.share_session_loop(item)
 

@@ -533,3 +533,17 @@ def test_schema_that_needs_a_loop_of_its_own(application: Callable[..., pytest.P
         """
     )
     pytester.runpytest().assert_outcomes(passed=1)
+
+
+def test_nothing_is_bound_where_there_is_no_bind(pytester: pytest.Pytester) -> None:
+    """A test without a bind does not set up what binds, but may still ask what is bound."""
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = session")
+    pytester.makepyfile("""
+        def test_of_no_application(request):
+            assert not {"_db_bound", "db_bind"} & set(request.fixturenames)
+
+        def test_that_asks(request, db_bind):
+            assert not db_bind
+            assert "_db_bound" not in request.fixturenames
+    """)
+    pytester.runpytest().assert_outcomes(passed=2)
