@@ -38,8 +38,11 @@ if TYPE_CHECKING:
 SINCE: Final = 15
 """The first major version of PostgreSQL whose counters are never late."""
 
-KEPT: Final = 64
+LARGEST: Final = 64
 """Pages of 8 KiB up to which a table's rows are kept, to be restored; beyond, a clone is faster."""
+
+MOST: Final = 2048
+"""Pages of 8 KiB of which rows are kept altogether."""
 
 GRACE: Final = 0.5
 """Seconds for a connection that is not ours to end its transaction."""
@@ -49,6 +52,9 @@ LOCK_TIMEOUT: Final = "2s"
 
 PATIENCE: Final = 60.0
 """Seconds within which each statement must have ended."""
+
+# Others might set it too, where a superuser has granted them that.
+_MAY_REPLICATE: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 
 _OTHERS: Final = """
     SELECT pid, application_name, state, query FROM pg_stat_activity
@@ -70,8 +76,6 @@ class Sweep:
 
     admin: Admin
     url: URL
-    keeps: bool = False
-    """Whether rows of the template are kept: only for tests that change some."""
     _connection: Connection | None = None
 
     # ----------------------------------------------------------------- from synchronous code
@@ -114,13 +118,10 @@ class Sweep:
             },
         )
         try:
-            # Not for everyone: a superuser may, and whom one has granted it.
             if await connection.fetchval(_MAY_REPLICATE):
                 await connection.execute("SET session_replication_role = replica")
             await connection.execute(_statements())
-            await connection.execute(
-                "SELECT pg_temp.db_testing_learn($1)", KEPT if self.keeps else 0
-            )
+            await connection.execute("SELECT pg_temp.db_testing_learn($1, $2)", LARGEST, MOST)
         except BaseException:
             connection.terminate()
             raise
@@ -138,7 +139,6 @@ class Sweep:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             # A lock that is not released, a right that is missing, a key that was in the way.
             return Swept(f"the sweep failed ({error})", left)
-        self.keeps = self.keeps or answer["unkept"]
         return Swept(answer["reason"], left)
 
     async def _sweep(self, connection: Connection, ours: list[int], *, thorough: bool) -> Any:
@@ -163,11 +163,6 @@ class Sweep:
                 f"{'its process was ended' if ended else 'it could not be ended'}"
             )
         return said
-
-
-_MAY_REPLICATE: Final = """
-    SELECT rolsuper FROM pg_roles WHERE rolname = current_user
-"""
 
 
 def _statements() -> str:

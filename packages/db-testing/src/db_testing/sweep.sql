@@ -63,12 +63,14 @@ LANGUAGE sql VOLATILE AS $$
       AND (state IS DISTINCT FROM 'idle' OR state_change IS NULL OR state_change >= since)
 $$;
 
--- Learn the state to which tests are undone, once. Tables of up to $1 pages are kept row by row.
-CREATE FUNCTION pg_temp.db_testing_learn(largest bigint) RETURNS void
+-- Learn the state to which tests are undone, once. Rows of tables of up to `largest` pages are kept,
+-- of the smallest first, until there are `most`.
+CREATE FUNCTION pg_temp.db_testing_learn(largest bigint, most bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     it record;
     replica boolean := current_setting('session_replication_role') = 'replica';
+    kept bigint := 0;
 BEGIN
     INSERT INTO pg_temp.db_testing_relations
     SELECT c.oid, format('%I.%I', n.nspname, c.relname),
@@ -102,14 +104,17 @@ BEGIN
         WHEN 'information_schema' THEN false
         ELSE c.relkind IN ('r', 'm', 'S') AND n.nspname !~ '^pg_'
     END;
-    FOR it IN SELECT * FROM pg_temp.db_testing_relations WHERE kind = 'c' OR pages > 0 LOOP
+    FOR it IN SELECT * FROM pg_temp.db_testing_relations WHERE kind = 'c' OR pages > 0
+        ORDER BY pages
+    LOOP
         IF NOT has_table_privilege(it.relation, 'SELECT') THEN
             UPDATE pg_temp.db_testing_relations SET rows = -1 WHERE relation = it.relation;
             CONTINUE;
         END IF;
         it.rows := (pg_temp.db_testing_count(it.name)).rows;
-        IF it.rows > 0 AND it.kind <> 'c' AND it.pages <= largest THEN
+        IF it.rows > 0 AND it.kind <> 'c' AND it.pages <= least(largest, most - kept) THEN
             it.kept := true;
+            kept := kept + it.pages;
             EXECUTE format('INSERT INTO pg_temp.db_testing_rows'
                 ' SELECT %s, db_testing_row::text FROM ONLY %s AS db_testing_row',
                 it.relation, it.name);
@@ -179,7 +184,6 @@ CREATE FUNCTION pg_temp.db_testing_sweep(
     thorough boolean,           -- look at everything, because not everything is counted yet
     OUT others integer[],       -- sessions that must be waited for, or asked for thoroughness
     OUT reason text,            -- why the database must be replaced instead
-    OUT unkept boolean,         -- whether that is rows that could have been kept
     OUT grown text              -- tables that need a VACUUM
 )
 LANGUAGE plpgsql AS $$
@@ -199,7 +203,6 @@ DECLARE
     again text[] := '{}';
     deletes text;
 BEGIN
-    unkept := false;
     SELECT * INTO moment FROM pg_temp.db_testing_moment;
     IF NOT thorough AND moment.alone IS DISTINCT FROM sessions THEN
         others := pg_temp.db_testing_others(ours, moment.at);
@@ -282,9 +285,8 @@ BEGIN
             CONTINUE WHEN thorough AND NOT it.relation = ANY (swapped)
                 AND (pg_temp.db_testing_count(it.name)).newer = 0;
             IF it.rows > 0 AND NOT it.kept THEN
-                reason := format('%s was refreshed', it.name);
-                unkept := true;
-                RETURN;
+                reason := format('%s was refreshed, which is too large to be compared', it.name);
+                    RETURN;
             END IF;
             views := views || it.name;
             CONTINUE;
@@ -293,8 +295,7 @@ BEGIN
             reason := format('%s was changed, which has %s', it.name, it.stubborn);
             RETURN;
         ELSIF it.rows > 0 AND NOT it.kept THEN
-            reason := format('rows of %s were changed that were there before', it.name);
-            unkept := true;
+            reason := format('rows of %s were changed, which is too large to be restored', it.name);
             RETURN;
         ELSIF it.rows > 0 THEN
             refilled := refilled || it;

@@ -89,12 +89,16 @@ class Database:
         self.url = admin.url.set(database=f"swept_{next(NUMBERS)}")
         admin.run(admin.connection.execute, f"CREATE DATABASE {self.url.database}")
         self.connections: list[Connection] = []
-        self.connection = self.connect()
-        self.sweep = Sweep(admin, self.url, keeps=True)
+        self.connection, self.other = self.connect(), self.connect()
+        self.sweep = Sweep(admin, self.url)
 
     def connect(self) -> Connection:
         """Open a connection, which ends with the test at the latest."""
-        connection = self.admin.run(lambda: connect(self.url, connection_class=RealConnection))
+        connection = self.admin.run(
+            lambda: connect(
+                self.url, connection_class=RealConnection, server_settings={"lock_timeout": "50ms"}
+            )
+        )
         self.connections.append(connection)
         return connection
 
@@ -117,9 +121,11 @@ class Database:
         return [row[0] for row in self.admin.run(self.connection.fetch, query)]
 
     def run(self) -> Swept:
-        """Make the connection as new, and sweep."""
-        assert self.admin.run(cast("RealConnection", self.connection).renewed)
-        return self.sweep.run([self.connection.get_server_pid()])
+        """Make the connections as new, and sweep."""
+        ours = [self.connection, self.other]
+        for connection in ours:
+            assert self.admin.run(cast("RealConnection", connection).renewed)
+        return self.sweep.run([connection.get_server_pid() for connection in ours])
 
     def drop(self) -> None:
         """Leave nothing."""

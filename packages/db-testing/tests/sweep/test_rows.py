@@ -26,7 +26,9 @@ SEEDED = f"{SERIAL}; INSERT INTO t (x) VALUES ('a'), ('b'), (NULL)"
 
 CASES = {
     "a row": Case(SERIAL, "INSERT INTO t (x) VALUES ('a')"),
-    "rows through COPY and its kin": Case(SERIAL, "INSERT INTO t (x) SELECT g FROM generate_series(1, 500) g"),
+    "rows through COPY and its kin": Case(
+        SERIAL, "INSERT INTO t (x) SELECT g FROM generate_series(1, 500) g"
+    ),
     "in another schema": Case(
         'CREATE SCHEMA "Other s"; CREATE TABLE "Other s"."T 1" ("a b" int)',
         'INSERT INTO "Other s"."T 1" VALUES (1)',
@@ -137,7 +139,9 @@ CASES = {
     ),
     "large objects": Case(SERIAL, "SELECT lo_from_bytea(0, 'abc')"),
     "storage that was written anew": Case(SEEDED, "VACUUM FULL t; REINDEX TABLE t", seen=False),
-    "temporary tables": Case(SERIAL, "CREATE TEMP TABLE q (a int); INSERT INTO q VALUES (1)", seen=False),
+    "temporary tables": Case(
+        SERIAL, "CREATE TEMP TABLE q (a int); INSERT INTO q VALUES (1)", seen=False
+    ),
 }
 
 
