@@ -146,6 +146,11 @@ class Sandbox:
         self.moved = None
 
     @property
+    def epoch(self) -> int:
+        """Counts the beginnings and ends of tests."""
+        return self._epoch
+
+    @property
     def used(self) -> bool:
         """Whether a statement has reached the server since the last reset."""
         return self._wires.current is not None

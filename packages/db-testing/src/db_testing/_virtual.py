@@ -49,10 +49,10 @@ class VirtualConnection(_ConnectionProxy):
         self._codecs: Codecs = {}
         self._listeners = Listeners()
         self._savepoints = 0
-        self._prepared: weakref.WeakValueDictionary[str, VirtualStatement] = (
+        self._prepared: weakref.WeakValueDictionary[tuple[int, str | None], VirtualStatement] = (
             weakref.WeakValueDictionary()
         )
-        """By the names that the program gave them."""
+        """By test and by the names that the program gave them."""
         self._busy = False
         self._closed = False
 
@@ -176,13 +176,14 @@ class VirtualConnection(_ConnectionProxy):
             return ControlStatement(self, query, control)
         timeout = options.pop("timeout", None)
         statement = VirtualStatement(self, query, name, options)
-        if name is not None and name in self._prepared:
+        key = self._sandbox.epoch, name
+        if name is not None and key in self._prepared:
             self._fail()
             message = f'prepared statement "{name}" already exists'
             raise asyncpg.DuplicatePreparedStatementError(message)
         await statement.prepare(timeout)
         if name is not None:
-            self._prepared[name] = statement
+            self._prepared[key] = statement
         return statement
 
     def cursor(self, query: str, *args: Any, **options: Any) -> VirtualCursorFactory:
@@ -192,7 +193,7 @@ class VirtualConnection(_ConnectionProxy):
         async def make(wire: Wire) -> Any:
             return await wire.cursor(query, *args, **options)
 
-        return VirtualCursorFactory(self, query, make, args, prefetch, timeout)
+        return VirtualCursorFactory(self, query, make, args, prefetch, timeout=timeout)
 
     async def copy_from_table(self, table_name: str, **options: Any) -> str:
         self._follow(options)

@@ -32,6 +32,7 @@ class VirtualCursorFactory(Resource):
         make: Callable[[Wire], Awaitable[Any]],
         args: Sequence[Any],
         prefetch: int | None,
+        *,
         timeout: float | None,
     ) -> None:
         super().__init__(connection)

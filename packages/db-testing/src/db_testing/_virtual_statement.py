@@ -118,7 +118,9 @@ class VirtualStatement(Resource):
         async def make(wire: Wire) -> Any:
             return await (await self._ensure(wire)).cursor(*args, **options)
 
-        return VirtualCursorFactory(self._connection, self._query, make, args, prefetch, timeout)
+        return VirtualCursorFactory(
+            self._connection, self._query, make, args, prefetch, timeout=timeout
+        )
 
     def get_name(self) -> str:
         self._check_connection("get_name")

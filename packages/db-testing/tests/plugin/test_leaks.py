@@ -130,8 +130,10 @@ def test_task_of_the_first_test(suite: Suite, marker: str, scope: str) -> None:
         async def writes_late(sessions):
             await asyncio.Event().wait()  # for ever
 
+        KEPT = []  # else the garbage collector may be faster
+
         async def test_first(db_sessionmaker):
-            asyncio.create_task(writes_late(db_sessionmaker))
+            KEPT.append(asyncio.create_task(writes_late(db_sessionmaker)))
 
         async def test_next(db):
             assert not any(
