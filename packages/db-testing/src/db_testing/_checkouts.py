@@ -38,6 +38,7 @@ class Checkouts:
         self._out: dict[Any, tuple[weakref.ref[Any], str]] = {}
         self._detached: list[tuple[weakref.ref[Any], Any, str]] = []
         self._collected: list[str] = []
+        self._ended: set[Any] = set()
         self._listening = contextlib.ExitStack()
 
     def watch(self, engine: Engine) -> None:
@@ -78,6 +79,11 @@ class Checkouts:
         else:
             self._detached.append((fairy, connection, line))
 
+    def ending(self, driver: Any) -> None:
+        """Learn that the test has left a connection open, which is closed for it now."""
+        if self._detached:
+            self._ended.add(driver)
+
     def end(self) -> list[str]:
         """Cut loose what was not given back, and say what it was."""
         self.watching = False
@@ -89,9 +95,10 @@ class Checkouts:
         detached, self._detached, self._collected = self._detached, [], []
         for fairy_of, connection, line in detached:
             driver = _driver(connection)
-            if not _is_closed(driver):
+            if driver in self._ended or not _is_closed(driver):
                 said.append(_say(driver, line, "was detached, never closed"))
             _cut_loose(fairy_of())
+        self._ended.clear()
         for fairy_of, line in out.values():
             fairy = fairy_of()
             connection = getattr(fairy, "dbapi_connection", None)

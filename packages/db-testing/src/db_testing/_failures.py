@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ._origin import caller
+from ._transaction import NO_TEST
 from .errors import SandboxError, SandboxLoopError, SandboxLostError, SandboxRefusedError
+
+if TYPE_CHECKING:
+    from ._transaction import Transaction
 
 E = TypeVar("E", bound=SandboxError)
 
@@ -32,6 +36,14 @@ class Failures:
         self.test = test
         self.first = self.broken = None
         self.committed = False
+
+    def test_of(self, transaction: Transaction) -> str | None:
+        """Name the test to which a transaction belongs: another may run by now."""
+        return self.test if transaction.test is NO_TEST else transaction.test
+
+    def blame(self, transaction: Transaction, error: E) -> E:
+        """Remember an error of a transaction, unless its test has ended."""
+        return self.note(error) if self.test_of(transaction) == self.test else error
 
     def note(self, error: E, *, broken: bool = False) -> E:
         """Remember an error; when `broken`, the test can only end."""

@@ -7,7 +7,6 @@ needs take it from `REQUESTS` instead.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import traceback
 from typing import TYPE_CHECKING, Any, Final
@@ -183,10 +182,13 @@ def db_layer(
     its end. Connections that are used inside must be given back inside.
 
     Raises:
-        DataLayerError: under commit isolation, a connection is in use at the beginning or end.
+        DataLayerError: under commit isolation, a connection is in use at the beginning or end;
+            or the block is a plain `with`, for which there is no synchronous form.
         SandboxConflictError: a transaction begun before the block was rolled back in it.
     """
-    return functools.partial(_db_application.isolation.layer, db_sessionmaker)
+    from ._data_layer import DataLayer
+
+    return lambda: DataLayer(_db_application.isolation.layer(db_sessionmaker))
 
 
 def db_sync_engine(_db_application: Application) -> Engine:

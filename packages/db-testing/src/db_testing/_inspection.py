@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ._blockers import Blockers
     from ._failures import Failures
+    from ._routines import Effect
     from ._runtime import Runtime
     from ._transaction import Transaction
     from ._wire import LiveWire
@@ -68,9 +69,12 @@ class Inspection:
                 NO_TRANSACTION, "DECLARE CURSOR can only be used in transaction blocks"
             )
 
-    def check_locks(self, live: LiveWire, transaction: Transaction, sql: str) -> None:
+    def check_locks(
+        self, live: LiveWire, transaction: Transaction, sql: str, effect: Effect
+    ) -> None:
         """Refuse to tell what is locked while others may hold locks: a session sees not its own."""
-        if _statements.asks_for_locks(sql) and (others := live.turns.writers_besides(transaction)):
+        asks = effect.asks_for_locks or _statements.asks_for_locks(sql)
+        if asks and (others := live.turns.writers_besides(transaction)):
             raise self._failures.refused(
                 sql, f"cannot see the locks of {others[0]}, on the same connection"
             )
@@ -108,22 +112,24 @@ class Inspection:
     def _blocked(
         self, error: BaseException, transaction: Transaction, sql: str, blockers: Blockers
     ) -> SandboxBlockedError:
-        return self._failures.note(
+        return self._failures.blame(
+            transaction,
             SandboxBlockedError(
                 f"{shorten(sql)!r} at {caller()}, in {transaction}, waited in vain for a lock "
                 f"({error}) that a connection which is not the sandbox's held: "
                 f"{', '.join(blockers.names)}. End its transaction first, use db_engine for both, "
-                f"or add {MARKER} to {self._failures.test}."
-            )
+                f"or add {MARKER} to {self._failures.test_of(transaction)}."
+            ),
         )
 
     def _beneath(self, reader: Transaction, transaction: Transaction) -> SandboxConflictError:
-        return self._failures.note(
+        return self._failures.blame(
+            transaction,
             SandboxConflictError(
                 f"{transaction} could not write at {caller()}, because {reader} is "
                 f"read-only and has an open cursor. End the cursor's transaction first, "
-                f"or add {MARKER} to {self._failures.test}."
-            )
+                f"or add {MARKER} to {self._failures.test_of(transaction)}."
+            ),
         )
 
     def ambiguous(
@@ -133,11 +139,12 @@ class Inspection:
         others = live.turns.writers_besides(transaction)
         if not sqlstate(error).startswith(CONSTRAINT_VIOLATION) or not others:
             return None
-        return self._failures.note(
+        return self._failures.blame(
+            transaction,
             SandboxConflictError(
                 f"a deferred constraint was violated when {transaction} was committed at "
                 f"{caller()} ({error}), and the violation may be of {others[0]}, which is still "
                 f"open. Commit one before the other writes, or add {MARKER} to "
-                f"{self._failures.test}."
-            )
+                f"{self._failures.test_of(transaction)}."
+            ),
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ._transaction import Frame, Transaction
 
 if TYPE_CHECKING:
-    import re
+    from ._routines import Routines
 
 BASE: Final = "db_testing"
 """The savepoint beneath all others: a return to it undoes everything but sequences and locks."""
@@ -57,7 +57,7 @@ class Ground:
     transactions: frozenset[Transaction]
     """Those that were open when it was laid."""
     schema_changed: bool
-    routines: re.Pattern[str] | None
+    routines: Routines
     prepared: frozenset[str] = frozenset()
     """The statements prepared in SQL until then."""
     restoring: str = ""

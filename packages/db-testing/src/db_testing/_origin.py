@@ -56,17 +56,23 @@ def _waiting_line() -> str | None:
         task = asyncio.current_task()
     except RuntimeError:
         return None
+    other = waiter(task) if task is not None else None
+    line = None
+    step: Any = other.get_coro() if other is not None else None
+    while (frame := getattr(step, "cr_frame", None)) is not None:
+        if not is_library(frame.f_code.co_filename):
+            line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        step = step.cr_await
+    return line
+
+
+def waiter(task: asyncio.Task[Any]) -> asyncio.Task[Any] | None:
+    """Return a task of the same event loop that waits for another, perhaps shielding it."""
     awaited: set[object] = {task}
     for callback, _ in getattr(task, "_callbacks", None) or ():
         cells = getattr(callback, "__closure__", None) or ()
         awaited |= {cell.cell_contents for cell in cells if asyncio.isfuture(cell.cell_contents)}
-    for other in asyncio.all_tasks() if task is not None else ():
+    for other in asyncio.all_tasks(task.get_loop()):
         if getattr(other, "_fut_waiter", None) in awaited:
-            line = None
-            step: Any = other.get_coro()
-            while (frame := getattr(step, "cr_frame", None)) is not None:
-                if not is_library(frame.f_code.co_filename):
-                    line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-                step = step.cr_await
-            return line
+            return other
     return None

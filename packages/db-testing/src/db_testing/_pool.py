@@ -17,7 +17,8 @@ OURS: Final = ("sqlalchemy.", f"{__name__.partition('.')[0]}.")
 class LoopPool(Pool):
     """A pool without a limit, which keeps idle connections apart by event loop.
 
-    Without a limit nobody waits for a connection that a test has lost. A connection of asyncpg
+    Without a limit nobody waits for a connection that a test has lost, also where the pool of the
+    application's engine has one. A connection of asyncpg
     works on the loop that opened it and on no other, and a test may run several: Starlette's
     `TestClient` brings one of its own.
     """

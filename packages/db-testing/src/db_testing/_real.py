@@ -37,7 +37,9 @@ class RealConnection(Base):
         super().__init__(*args, **options)
         self._codecs: list[tuple[str, str]] = []
 
-    async def set_type_codec(self, typename: str, *, schema: str = "public", **options: Any) -> None:
+    async def set_type_codec(
+        self, typename: str, *, schema: str = "public", **options: Any
+    ) -> None:
         self._codecs.append((typename, schema))
         await super().set_type_codec(typename, schema=schema, **options)
 

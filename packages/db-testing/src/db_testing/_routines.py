@@ -1,13 +1,15 @@
 """What the routines of a database do without a word of it in the statements that call them.
 
 A function may create a table, or set something until its transaction ends, as helpers of row
-security do. The text of a call does not say so; the body, which is in the catalog, does. What
-triggers do, and routines that the test itself defines, is not looked for here.
+security do. The text of a call does not say so; the body, which is in the catalog, does. Nothing
+says which triggers a statement fires, foreign keys and other triggers included, so that any that
+writes is taken to do what some trigger's function does. So is any that follows the definition of a
+routine by the test itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from . import _statements
@@ -20,13 +22,13 @@ if TYPE_CHECKING:
 
 # Functions written in C come from extensions and are not suspected of writing tables.
 _ROUTINES: Final = """
-    SELECT p.oid, p.proname AS name, p.provolatile = 'v' AS writes, p.prosrc AS source
+    SELECT p.oid, p.proname AS name, p.provolatile = 'v' AS writes, p.prosrc AS source,
+           p.prorettype IN ('trigger'::regtype, 'event_trigger'::regtype) AS fires
     FROM pg_proc p
     JOIN pg_namespace n ON n.oid = p.pronamespace
     JOIN pg_language l ON l.oid = p.prolang
     WHERE l.lanname NOT IN ('c', 'internal')
       AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-      AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
 """
 
 _VIEWS: Final = """
@@ -53,12 +55,31 @@ class Effect:
     changes_schema: bool = False
     settings: frozenset[str] = frozenset()
     """The names of those that it makes for its transaction only."""
+    endings: frozenset[tuple[str, str]] = frozenset()
+    """What it makes that ends with its transaction."""
+    asks_for_locks: bool = False
+    """Whether it depends on what other transactions have locked."""
 
     def __or__(self, other: Effect) -> Effect:
-        return Effect(self.changes_schema or other.changes_schema, self.settings | other.settings)
+        return Effect(
+            self.changes_schema or other.changes_schema,
+            self.settings | other.settings,
+            self.endings | other.endings,
+            self.asks_for_locks or other.asks_for_locks,
+        )
+
+    @classmethod
+    def of(cls, body: str) -> Effect:
+        """Read what the body of a routine does, also what it makes up and executes."""
+        return cls(
+            _statements.changes_schema(body),
+            _statements.local_settings_of_body(body),
+            _statements.endings_of_body(body),
+            _statements.asks_for_locks(body),
+        )
 
 
-_NOTHING: Final = Effect()
+NOTHING: Final = Effect()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,12 +92,24 @@ class Routines:
     """Of those that have one, by name in lower case."""
     calls: re.Pattern[str] | None
     """Matches calls of those."""
+    fired: Effect = NOTHING
+    """What any statement that writes may do besides: fire triggers, or call what the test made."""
 
     @classmethod
     async def read(cls, wire: Wire) -> Routines:
         """Read them from the catalog."""
         rows = await wire.fetch(_ROUTINES)
         effects = _effects([(row["name"].lower(), row["source"]) for row in rows])
+        fired = NOTHING
+        for row in rows:
+            if row["fires"]:
+                # Dynamic SQL, as in audits, is not taken for DDL: that would cost every test.
+                ddl = _statements.defines_something(row["source"])
+                effect = effects.get(row["name"].lower(), NOTHING)
+                fired |= replace(effect, changes_schema=ddl, asks_for_locks=False)
+        rows = [row for row in rows if not row["fires"]]
+        called = {row["name"].lower() for row in rows}
+        effects = {name: effect for name, effect in effects.items() if name in called}
         writing = {row["oid"]: row["name"] for row in rows if row["writes"]}
         views = await wire.fetch(_VIEWS, list(writing)) if writing else []
         return cls(
@@ -85,13 +118,21 @@ class Routines:
             ),
             effects=effects,
             calls=_statements.routine_calls(effects),
+            fired=fired,
         )
 
+    def beside(self, definition: str) -> Routines:
+        """Return these, with what a statement of the test's own has defined."""
+        writing = _statements.ANY_CALL
+        if self.writing is _statements.ANYTHING or _statements.defines_view(definition):
+            writing = _statements.ANYTHING
+        return replace(self, writing=writing, fired=self.fired | Effect.of(definition))
+
     def effect(self, sql: str) -> Effect:
-        """Return what a statement does by the routines that it calls."""
+        """Return what a statement that may write does by the routines that it runs."""
         if self.calls is None:
-            return _NOTHING
-        effect = _NOTHING
+            return self.fired
+        effect = self.fired
         for name in _statements.called(sql, self.calls):
             effect |= self.effects[name]
         return effect
@@ -101,14 +142,13 @@ def _effects(sources: Sequence[tuple[str, str]]) -> dict[str, Effect]:
     """Return the effects of routines by name, those of the routines that they call included."""
     effects: dict[str, Effect] = {}
     for name, source in sources:
-        own = Effect(_statements.changes_schema(source), _statements.local_settings(source, ()))
-        effects[name] = effects.get(name, _NOTHING) | own
+        effects[name] = effects.get(name, NOTHING) | Effect.of(source)
     while True:
-        effects = {name: effect for name, effect in effects.items() if effect != _NOTHING}
+        effects = {name: effect for name, effect in effects.items() if effect != NOTHING}
         calls = _statements.routine_calls(effects)
         before = dict(effects)
         for name, source in sources if calls is not None else ():
             for other in _statements.called(source, calls):
-                effects[name] = effects.get(name, _NOTHING) | before[other]
+                effects[name] = effects.get(name, NOTHING) | before[other]
         if effects == before:
             return effects

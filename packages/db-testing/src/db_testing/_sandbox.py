@@ -66,19 +66,19 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
 
-from . import _statements
 from ._blockers import Blockers
 from ._failures import MARKER, Failures
 from ._inspection import Inspection
 from ._origin import caller
+from ._routines import NOTHING
 from ._runtime import ASYNCIO
 from ._transaction import NO_TEST, Frame, Transaction
-from ._transaction_end import last_step, noting
+from ._transaction_end import last_step, taking_down
 from ._wires import DatabaseState, Wires
 from .errors import SandboxClosedError, SandboxConflictError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from ._codecs import Codec, Codecs
     from ._escapes import Watch
@@ -144,6 +144,11 @@ class Sandbox:
         self._inspection.begin()
         self.lost = False
         self.moved = None
+
+    @property
+    def epoch(self) -> int:
+        """Counts the beginnings and ends of tests."""
+        return self._epoch
 
     @property
     def used(self) -> bool:
@@ -353,15 +358,12 @@ class Sandbox:
         test = self._failures.test
         if self._admitted != epoch and test is not None:
             self._check_admitted(sql, epoch)
-        effect = live.catalog.routines.effect(sql)
         if reads is None:
-            reads = live.reads_only(sql, effect)
+            reads = live.reads_only(sql)
         if test is None and not reads:
             raise self._failures.outside_of_tests(sql)
-        settings = _statements.local_settings(sql, args) | effect.settings
-        if not transaction.local_settings.keys() >= settings:
-            operation = noting(transaction, settings, operation)
-        transaction.endings |= _statements.endings(sql)
+        effect = NOTHING if reads else live.effect(sql)
+        operation = taking_down(transaction, sql, args, effect, operation)
         transaction.check_usable()
         await live.turns.take(transaction, self._patience, self._failures)
         try:
@@ -372,7 +374,7 @@ class Sandbox:
                     f"or cancel what outlives the test."
                 )
             transaction.check_usable()
-            inspection.check_locks(live, transaction, sql)
+            inspection.check_locks(live, transaction, sql, effect)
             blockers = Blockers(self._wires.connect, live.pid)
             try:
                 with blockers.watching() if self.runtime is ASYNCIO else contextlib.nullcontext():
@@ -393,6 +395,20 @@ class Sandbox:
         finally:
             live.turns.running = None
             live.turns.give()
+
+    @contextlib.contextmanager
+    def part_of_statement(self) -> Iterator[None]:
+        """Let the running task be known as a part of the statement that is on the wire."""
+        turns = self._wires.current.turns if self._wires.current is not None else None
+        before = turns.running if turns is not None else None
+        if turns is None or before is None:
+            yield
+            return
+        turns.running = self.runtime.current()
+        try:
+            yield
+        finally:
+            turns.running = before
 
     def _check_admitted(self, sql: str, epoch: int) -> None:
         why = self._admit()

@@ -54,6 +54,16 @@ _ASKS_FOR_LOCKS: Final = re.compile(
 _DEFINES_ROUTINE: Final = re.compile(
     r"\bcreate\s+(?:or\s+replace\s+)?(?:function|procedure)\b", re.IGNORECASE
 )
+_DEFINES_VIEW: Final = re.compile(
+    r"""\bcreate\s+(?:or\s+replace\s+)?(?:temp(?:orary)?\s+)?(?:recursive\s+)?(?:view|policy)\b
+        .*\w"?\s*\(
+    """,
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+_DEFINES_SOMETHING: Final = re.compile(
+    r"\b(?:create|alter|drop|prepare|search_path)\b", re.IGNORECASE
+)
+_BODY: Final = re.compile(r"do\b", re.IGNORECASE)
 _CHANGES_SCHEMA: Final = re.compile(
     r"\b(?:create|alter|drop|do(?!\s+(?:nothing|update)\b)|call|prepare|execute|search_path)\b",
     re.IGNORECASE,
@@ -81,8 +91,13 @@ _SETS_ISOLATION: Final = re.compile(r"set\s+(?:local\s+)?transaction\b", re.IGNO
 _SET_LOCAL: Final = re.compile(
     r'\bset\s+local\s+(session\s+authorization|time\s+zone|"?[\w.]+)', re.IGNORECASE
 )
+_SET_LASTING: Final = re.compile(
+    r'(?:^|;)\s*set\s+(?:session\s+)?(time\s+zone|"?[\w.]+)', re.IGNORECASE
+)
 _SET_CONFIG: Final = re.compile(r"\bset_config\s*(?=\()", re.IGNORECASE)
 _SET_CONFIG_ARGUMENTS: Final = 3
+LOCAL: Final = ("true", "t", "on", "yes", "1")
+"""How set_config() is told that a setting is for its transaction only."""
 _CAST: Final = re.compile(r"\s*::\s*[\w. ]+$")
 
 
@@ -217,8 +232,18 @@ def asks_for_locks(sql: str) -> bool:
 
 
 def defines_routine(sql: str) -> bool:
-    """Tell whether a statement brings a function whose calls nobody has classified."""
-    return _DEFINES_ROUTINE.search(sql) is not None
+    """Tell whether a statement brings a function, or a view, that nobody has classified."""
+    return _DEFINES_ROUTINE.search(sql) is not None or defines_view(sql)
+
+
+def defines_view(sql: str) -> bool:
+    """Tell whether a statement lets the mere name of a table call a function."""
+    return _DEFINES_VIEW.search(sql) is not None
+
+
+def defines_something(body: str) -> bool:
+    """Tell whether a body has DDL in it, also within a string that it executes."""
+    return _DEFINES_SOMETHING.search(body) is not None
 
 
 def sets_isolation(sql: str) -> bool:
@@ -251,15 +276,28 @@ def called(sql: str, calls: re.Pattern[str]) -> frozenset[str]:
 ANY_CALL = re.compile(r"\w\"?\s*\(")
 """Matches a call of any function, for when it is not known which may write."""
 
+ANYTHING = re.compile("")
+"""Matches any statement, for when it is not known which names of tables may write."""
+
 
 @functools.lru_cache(maxsize=2048)
 def endings(sql: str) -> frozenset[tuple[str, str]]:
     """Return what a statement makes that ends with its transaction: kinds and folded names."""
     if not _mentions(sql, "declare", "commit"):
         return frozenset()
+    skeleton = _skeleton(sql)
+    return _endings(skeleton) | (endings_of_body(sql) if _BODY.match(skeleton) else frozenset())
+
+
+def endings_of_body(body: str) -> frozenset[tuple[str, str]]:
+    """Return the temporary tables that a body makes and that end with its transaction."""
+    return frozenset((kind, name) for kind, name in _endings(body) if kind == "table")
+
+
+def _endings(text: str) -> frozenset[tuple[str, str]]:
     return frozenset(
         (kind, _fold(match[kind]))
-        for match in _ENDS_WITH_TRANSACTION.finditer(_skeleton(sql))
+        for match in _ENDS_WITH_TRANSACTION.finditer(text)
         if (kind := match.lastgroup) is not None
     )
 
@@ -268,16 +306,47 @@ def local_settings(sql: str, args: Sequence[Any]) -> frozenset[str]:
     """Return the names of the settings that a statement makes for its transaction only."""
     if "set" not in sql.lower():
         return frozenset()
-    names = {
-        "_".join(match[1].lower().strip('"').split()).replace("time_zone", "timezone")
-        for match in _SET_LOCAL.finditer(_skeleton(sql))
-    }
-    for match in _SET_CONFIG.finditer(sql):
-        name, *_, local = [_value(item, args) for item in _arguments(sql, match.end())]
-        if isinstance(name, str) and str(local).lower() in ("true", "t", "on", "yes", "1"):
-            names.add(name.lower())
-    # Those of the transaction itself end with it by themselves.
+    skeleton = _skeleton(sql)
+    if _BODY.match(skeleton):
+        return local_settings_of_body(sql)
+    names = {_setting(match[1]) for match in _SET_LOCAL.finditer(skeleton)}
+    return _own_settings(names | _configured(sql, args, LOCAL))
+
+
+def local_settings_of_body(body: str) -> frozenset[str]:
+    """Return those that a body makes, also by statements in strings that it executes.
+
+    What it only speaks of is no setting, or none that changes.
+    """
+    names = {_setting(match[1]) for match in _SET_LOCAL.finditer(body)}
+    return _own_settings(names | _configured(body, (), LOCAL))
+
+
+def _own_settings(names: set[str]) -> frozenset[str]:
+    """Leave out those of the transaction itself, which end with it by themselves."""
     return frozenset(name for name in names if not name.startswith("transaction_"))
+
+
+def lasting_settings(sql: str, args: Sequence[Any]) -> frozenset[str]:
+    """Return the names of the settings that a statement makes for longer than its transaction."""
+    if "set" not in sql.lower():
+        return frozenset()
+    names = {_setting(match[1]) for match in _SET_LASTING.finditer(_skeleton(sql))}
+    return frozenset(names | _configured(sql, args, ("false", "f", "off", "no", "0")))
+
+
+def _setting(name: str) -> str:
+    return "_".join(name.lower().strip('"').split()).replace("time_zone", "timezone")
+
+
+def _configured(sql: str, args: Sequence[Any], local: Collection[str]) -> set[str]:
+    """Return the names of the settings that calls of set_config() make for so long."""
+    names = set()
+    for match in _SET_CONFIG.finditer(sql):
+        name, *_, scope = [_value(item, args) for item in _arguments(sql, match.end())]
+        if isinstance(name, str) and str(scope).lower() in local:
+            names.add(name.lower())
+    return names
 
 
 def _arguments(sql: str, opening: int) -> list[str]:

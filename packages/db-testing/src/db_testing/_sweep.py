@@ -61,6 +61,7 @@ _OTHERS: Final = """
     WHERE pid = ANY ($1) AND state IS DISTINCT FROM 'idle'
 """
 
+
 class Swept(NamedTuple):
     """What came of a sweep."""
 

@@ -118,7 +118,9 @@ class Synchronous:
             close()
         real, self._real = self._real, []
         for connection in real:
-            _close(connection)
+            if not connection.closed:
+                self._checkouts.ending(connection)
+                _close(connection)
         if real:
             self._forget_pools()
         return used, self._sandbox.committed or bool(real)
@@ -136,8 +138,6 @@ class Synchronous:
 
 def _close(connection: psycopg.Connection[Any]) -> None:
     """Close a connection, of which a thread may be in the middle of a statement."""
-    if connection.closed:
-        return
     if not connection.lock.acquire(timeout=LEFTOVER_PATIENCE):
         connection.cancel()
         if not connection.lock.acquire(timeout=LEFTOVER_PATIENCE):

@@ -91,7 +91,7 @@ def end_tasks(
     if not left():
         return []
     loop.run_until_complete(_cancel(left, said))
-    return list(said.values())
+    return [line for line in said.values() if line]
 
 
 async def _cancel(left: Any, said: dict[Task, str]) -> None:
@@ -108,7 +108,7 @@ async def _cancel(left: Any, said: dict[Task, str]) -> None:
                 task.cancel()
             cancelled |= remaining
             await asyncio.wait(remaining, timeout=time_left, return_when="FIRST_COMPLETED")
-    for task in said:
+    for task in filter(said.get, said):
         if not task.done():
             said[task] += f" and has survived its cancellation for {PATIENCE:g} s"
         elif not task.cancelled() and (error := task.exception()) is not None:
@@ -126,9 +126,17 @@ async def generators_closed() -> None:
 
 
 def _describe(task: Task) -> str:
+    """Say what a task was doing; nothing if it is part of another, which says it.
+
+    SQLAlchemy ends `async with session.begin()` in a task of its own.
+    """
+    from ._origin import waiter
+
     coroutine = task.get_coro()
     name = getattr(coroutine, "__qualname__", None) or repr(coroutine)
     lines = list(_lines(coroutine))
+    if not lines and waiter(task) is not None:
+        return ""
     where = lines[-1] if lines else "an unknown line"
     return f"task {task.get_name()!r} ({name}) was still running at {where}"
 

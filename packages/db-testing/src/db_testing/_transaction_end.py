@@ -7,13 +7,15 @@ and what SET LOCAL has set gets the value back that it had before.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from . import _statements
 from ._catalog import Deferrable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from ._routines import Effect
     from ._runtime import Wire
     from ._transaction import Transaction
     from ._wire import LiveWire
@@ -24,10 +26,30 @@ _VALUES: Final = "SELECT name, current_setting(name, true) FROM unnest($1::text[
 _PUT_BACK: Final = """
     SELECT set_config(name, coalesce(value, ''), false)
     FROM unnest($1::text[], $2::text[]) AS setting(name, value)
+    WHERE current_setting(name, true) IS DISTINCT FROM value
 """
+"""What has not changed is left alone: the server may know no setting of that name."""
 
 
-def noting(
+def taking_down(
+    transaction: Transaction,
+    sql: str,
+    args: Sequence[Any],
+    effect: Effect,
+    operation: Callable[[Wire], Awaitable[T]],
+) -> Callable[[Wire], Awaitable[T]]:
+    """Take down what of a statement's doing ends with its transaction; return what is to run."""
+    transaction.endings |= _statements.endings(sql) | effect.endings
+    lasting = _statements.lasting_settings(sql, args)
+    for name in transaction.local_settings.keys() & lasting:
+        del transaction.local_settings[name]
+    settings = (_statements.local_settings(sql, args) | effect.settings) - lasting
+    if transaction.local_settings.keys() >= settings:
+        return operation
+    return _noting(transaction, settings, operation)
+
+
+def _noting(
     transaction: Transaction,
     settings: frozenset[str],
     operation: Callable[[Wire], Awaitable[T]],

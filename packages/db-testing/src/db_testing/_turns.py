@@ -49,7 +49,8 @@ class Turns:
         """
         transaction.task = me = self._runtime.current()
         if me is not None and self.running is me:
-            raise failures.note(self._within(transaction, failures.test))
+            error = self._within(transaction, failures.test_of(transaction))
+            raise failures.blame(transaction, error)
         while True:
             holder = self._holder_before(transaction)
             try:
@@ -58,8 +59,9 @@ class Turns:
                     continue
                 await self._runtime.acquire(self._lock, patience)
             except TimeoutError:
-                error = self._deadlock(transaction, holder, patience, failures.test)
-                raise failures.note(error) from None
+                test = failures.test_of(transaction)
+                error = self._deadlock(transaction, holder, patience, test)
+                raise failures.blame(transaction, error) from None
             if self._holder_before(transaction) is None:
                 return
             self._lock.release()

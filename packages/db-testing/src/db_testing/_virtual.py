@@ -6,7 +6,10 @@ sandbox's; everything that reaches the server goes through :meth:`VirtualConnect
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import inspect
+import weakref
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import asyncpg
@@ -46,6 +49,10 @@ class VirtualConnection(_ConnectionProxy):
         self._codecs: Codecs = {}
         self._listeners = Listeners()
         self._savepoints = 0
+        self._prepared: weakref.WeakValueDictionary[tuple[int, str | None], VirtualStatement] = (
+            weakref.WeakValueDictionary()
+        )
+        """By test and by the names that the program gave them."""
         self._busy = False
         self._closed = False
 
@@ -66,7 +73,22 @@ class VirtualConnection(_ConnectionProxy):
         args: Sequence[Any] = (),
         *,
         cursor: bool = False,
+        timeout: float | None = None,
     ) -> T:
+        """Run an operation in the open transaction, or in one of its own.
+
+        `timeout` bounds the wait for a turn too: in production a statement waits for locks
+        instead, and asyncpg's own timeout ends that, which costs a transaction.
+        """
+        if timeout is not None:
+            transaction = self._transaction
+            try:
+                async with asyncio.timeout(timeout):
+                    return await self.run(sql, operation, args, cursor=cursor)
+            except TimeoutError:
+                if transaction is not None:
+                    transaction.failed = True
+                raise
         with self._exclusively():
             if self._listeners.logs or self._listeners.queries:
                 operation = self._listeners.overhear(self, operation)
@@ -93,27 +115,39 @@ class VirtualConnection(_ConnectionProxy):
         status = self._steered(query)
         if status is not None:
             return status
-        return await self.run(query, lambda wire: wire.execute(query, *args, timeout=timeout), args)
+        return await self.run(query, lambda wire: wire.execute(query, *args), args, timeout=timeout)
 
     async def executemany(
         self, command: str, args: Iterable[Sequence[Any]], *, timeout: float | None = None
     ) -> None:
-        await self.run(command, lambda wire: wire.executemany(command, args, timeout=timeout))
+        await self.run(command, lambda wire: wire.executemany(command, args), timeout=timeout)
 
-    async def fetch(self, query: str, *args: Any, **options: Any) -> list[Any]:
+    async def fetch(
+        self, query: str, *args: Any, timeout: float | None = None, **options: Any
+    ) -> list[Any]:
         if self._steered(query) is not None:
             return []
-        return await self.run(query, lambda wire: wire.fetch(query, *args, **options), args)
+        return await self.run(
+            query, lambda wire: wire.fetch(query, *args, **options), args, timeout=timeout
+        )
 
-    async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
+    async def fetchval(
+        self, query: str, *args: Any, timeout: float | None = None, **options: Any
+    ) -> Any:
         if self._steered(query) is not None:
             return None
-        return await self.run(query, lambda wire: wire.fetchval(query, *args, **options), args)
+        return await self.run(
+            query, lambda wire: wire.fetchval(query, *args, **options), args, timeout=timeout
+        )
 
-    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
+    async def fetchrow(
+        self, query: str, *args: Any, timeout: float | None = None, **options: Any
+    ) -> Any:
         if self._steered(query) is not None:
             return None
-        return await self.run(query, lambda wire: wire.fetchrow(query, *args, **options), args)
+        return await self.run(
+            query, lambda wire: wire.fetchrow(query, *args, **options), args, timeout=timeout
+        )
 
     def _steered(self, query: str) -> str | None:
         """Obey a statement that steers a transaction, which gives no rows; return its status."""
@@ -121,8 +155,17 @@ class VirtualConnection(_ConnectionProxy):
         control = _statements.control(query)
         return None if control is None else self.steer(control)
 
-    async def fetchmany(self, query: str, args: Iterable[Sequence[Any]], **options: Any) -> Any:
-        return await self.run(query, lambda wire: wire.fetchmany(query, args, **options))
+    async def fetchmany(
+        self,
+        query: str,
+        args: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Any:
+        return await self.run(
+            query, lambda wire: wire.fetchmany(query, args, **options), timeout=timeout
+        )
 
     async def prepare(
         self, query: str, *, name: str | None = None, **options: Any
@@ -131,32 +174,65 @@ class VirtualConnection(_ConnectionProxy):
         control = _statements.control(query)
         if control is not None:
             return ControlStatement(self, query, control)
+        timeout = options.pop("timeout", None)
         statement = VirtualStatement(self, query, name, options)
-        await statement.prepare()
+        key = self._sandbox.epoch, name
+        if name is not None and key in self._prepared:
+            self._fail()
+            message = f'prepared statement "{name}" already exists'
+            raise asyncpg.DuplicatePreparedStatementError(message)
+        await statement.prepare(timeout)
+        if name is not None:
+            self._prepared[key] = statement
         return statement
 
     def cursor(self, query: str, *args: Any, **options: Any) -> VirtualCursorFactory:
         self._check_open()
-        prefetch = options.pop("prefetch", None)
+        prefetch, timeout = options.pop("prefetch", None), options.pop("timeout", None)
 
         async def make(wire: Wire) -> Any:
             return await wire.cursor(query, *args, **options)
 
-        return VirtualCursorFactory(self, query, make, args, prefetch)
+        return VirtualCursorFactory(self, query, make, args, prefetch, timeout=timeout)
 
     async def copy_from_table(self, table_name: str, **options: Any) -> str:
-        return await self.run("TABLE", lambda wire: wire.copy_from_table(table_name, **options))
+        self._follow(options)
+        return await self._copy("TABLE", "copy_from_table", table_name, **options)
 
     async def copy_from_query(self, query: str, *args: Any, **options: Any) -> str:
-        return await self.run(query, lambda wire: wire.copy_from_query(query, *args, **options))
+        self._follow(options)
+        return await self._copy(query, "copy_from_query", query, *args, **options)
 
     async def copy_to_table(self, table_name: str, **options: Any) -> str:
-        return await self.run("COPY", lambda wire: wire.copy_to_table(table_name, **options))
+        return await self._copy("COPY", "copy_to_table", table_name, **options)
 
     async def copy_records_to_table(self, table_name: str, **options: Any) -> str:
-        return await self.run(
-            "COPY", lambda wire: wire.copy_records_to_table(table_name, **options)
-        )
+        return await self._copy("COPY", "copy_records_to_table", table_name, **options)
+
+    async def _copy(
+        self,
+        sql: str,
+        method: str,
+        *args: Any,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> str:
+        def copy(wire: Wire) -> Awaitable[str]:
+            done: Awaitable[str] = getattr(wire, method)(*args, **options)
+            return done
+
+        return await self.run(sql, copy, timeout=timeout)
+
+    def _follow(self, options: dict[str, Any]) -> None:
+        """Let the sandbox know the task that runs a COPY's target: asyncpg may give it its own."""
+        output = options.get("output")
+        if inspect.iscoroutinefunction(output):
+
+            async def target(data: bytes) -> None:
+                with self._sandbox.part_of_statement():
+                    await output(data)
+
+            options["output"] = target
 
     # ------------------------------------------------------------------ transactions
 
@@ -304,6 +380,12 @@ class VirtualConnection(_ConnectionProxy):
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
             self._sandbox.rollback(transaction)
+
+    def _fail(self) -> None:
+        """Let the open transaction be as after an error of the server's."""
+        if self._transaction is not None:
+            self._transaction.check_usable()
+            self._transaction.failed = True
 
     def _check_open(self) -> None:
         if self._closed:

@@ -32,12 +32,15 @@ class VirtualCursorFactory(Resource):
         make: Callable[[Wire], Awaitable[Any]],
         args: Sequence[Any],
         prefetch: int | None,
+        *,
+        timeout: float | None,
     ) -> None:
         super().__init__(connection)
         self._query = query
         self._make = make
         self._args = args
         self._prefetch = prefetch
+        self._timeout = timeout
 
     def __await__(self) -> Generator[Any, Any, VirtualCursor]:
         self._check_connection("__await__")
@@ -50,7 +53,9 @@ class VirtualCursorFactory(Resource):
         transaction = self._connection.current_transaction
         if transaction is None:
             raise _no_transaction_for_cursor()
-        real = await self._connection.run(self._query, self._make, self._args, cursor=True)
+        real = await self._connection.run(
+            self._query, self._make, self._args, cursor=True, timeout=self._timeout
+        )
         return VirtualCursor(self._connection, transaction, self._query, real)
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -63,7 +68,7 @@ class VirtualCursorFactory(Resource):
             message = "prefetch argument must be greater than zero"
             raise asyncpg.InterfaceError(message)
         cursor = await self._open()
-        while rows := await cursor.fetch(rows_at_once):
+        while rows := await cursor.fetch(rows_at_once, timeout=self._timeout):
             for row in rows:
                 yield row
 
@@ -89,7 +94,12 @@ class VirtualCursor(Resource):
         self._query = query
         self._real = real
 
-    async def _run(self, method: str, operation: Callable[[Cursor[Any]], Awaitable[T]]) -> T:
+    async def _run(
+        self,
+        method: str,
+        operation: Callable[[Cursor[Any]], Awaitable[T]],
+        timeout: float | None,
+    ) -> T:
         self._check_connection(method)
         current = self._connection.current_transaction
         if current is None:
@@ -97,13 +107,15 @@ class VirtualCursor(Resource):
         if current is not self._transaction:
             message = "the cursor's portal does not exist: its transaction has ended"
             raise asyncpg.InvalidCursorNameError(message)
-        return await self._connection.run(self._query, lambda _: operation(self._real))
+        return await self._connection.run(
+            self._query, lambda _: operation(self._real), timeout=timeout
+        )
 
     async def fetch(self, n: int, *, timeout: float | None = None) -> list[Any]:
-        return await self._run("fetch", lambda real: real.fetch(n, timeout=timeout))
+        return await self._run("fetch", lambda real: real.fetch(n), timeout)
 
     async def fetchrow(self, *, timeout: float | None = None) -> Any:
-        return await self._run("fetchrow", lambda real: real.fetchrow(timeout=timeout))
+        return await self._run("fetchrow", lambda real: real.fetchrow(), timeout)
 
     async def forward(self, n: int, *, timeout: float | None = None) -> int:
-        return await self._run("forward", lambda real: real.forward(n, timeout=timeout))
+        return await self._run("forward", lambda real: real.forward(n), timeout)

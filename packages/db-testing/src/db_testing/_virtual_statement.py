@@ -43,8 +43,8 @@ class VirtualStatement(Resource):
         self._real: PreparedStatement[Any] | None = None
         self._prepared_on: tuple[Wire, int] | None = None
 
-    async def prepare(self) -> None:
-        await self._connection.run(self._query, self._ensure)
+    async def prepare(self, timeout: float | None = None) -> None:
+        await self._connection.run(self._query, self._ensure, timeout=timeout)
 
     async def _ensure(self, wire: Wire) -> PreparedStatement[Any]:
         current = (wire, self._connection.generation)
@@ -64,29 +64,34 @@ class VirtualStatement(Resource):
         method: str,
         operation: Callable[[PreparedStatement[Any]], Awaitable[T]],
         args: Sequence[Any] = (),
+        timeout: float | None = None,
     ) -> T:
         async def on(wire: Wire) -> T:
             return await operation(await self._ensure(wire))
 
         self._check_connection(method)
-        return await self._connection.run(self._query, on, args)
+        return await self._connection.run(self._query, on, args, timeout=timeout)
 
     async def fetch(self, *args: Any, timeout: float | None = None) -> list[Any]:
-        return await self._run("fetch", lambda real: real.fetch(*args, timeout=timeout), args)
+        return await self._run("fetch", lambda real: real.fetch(*args), args, timeout)
 
     async def fetchval(self, *args: Any, column: int = 0, timeout: float | None = None) -> Any:
         return await self._run(
-            "fetchval", lambda real: real.fetchval(*args, column=column, timeout=timeout), args
+            "fetchval", lambda real: real.fetchval(*args, column=column), args, timeout
         )
 
     async def fetchrow(self, *args: Any, timeout: float | None = None) -> Any:
-        return await self._run("fetchrow", lambda real: real.fetchrow(*args, timeout=timeout), args)
+        return await self._run("fetchrow", lambda real: real.fetchrow(*args), args, timeout)
 
-    async def fetchmany(self, args: Iterable[Sequence[Any]], **options: Any) -> Any:
-        return await self._run("fetchmany", lambda real: real.fetchmany(args, **options))
+    async def fetchmany(
+        self, args: Iterable[Sequence[Any]], *, timeout: float | None = None
+    ) -> Any:
+        return await self._run("fetchmany", lambda real: real.fetchmany(args), (), timeout)
 
-    async def executemany(self, args: Iterable[Sequence[Any]], **options: Any) -> None:
-        await self._run("executemany", lambda real: real.executemany(args, **options))
+    async def executemany(
+        self, args: Iterable[Sequence[Any]], *, timeout: float | None = None
+    ) -> None:
+        await self._run("executemany", lambda real: real.executemany(args), (), timeout)
 
     async def explain(self, *args: Any, analyze: bool = False) -> Any:
         self._check_connection("explain")
@@ -108,12 +113,14 @@ class VirtualStatement(Resource):
 
     def cursor(self, *args: Any, **options: Any) -> VirtualCursorFactory:
         self._check_connection("cursor")
-        prefetch = options.pop("prefetch", None)
+        prefetch, timeout = options.pop("prefetch", None), options.pop("timeout", None)
 
         async def make(wire: Wire) -> Any:
             return await (await self._ensure(wire)).cursor(*args, **options)
 
-        return VirtualCursorFactory(self._connection, self._query, make, args, prefetch)
+        return VirtualCursorFactory(
+            self._connection, self._query, make, args, prefetch, timeout=timeout
+        )
 
     def get_name(self) -> str:
         self._check_connection("get_name")

@@ -19,11 +19,10 @@ from ._runtime import ASYNCIO, NO_SAVEPOINT, WIRE_ERRORS, sqlstate
 from ._turns import Turns
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
     from ._codecs import Codecs
-    from ._routines import Effect
+    from ._routines import Effect, Routines
     from ._runtime import Runtime, Wire
     from ._transaction import Transaction
 
@@ -52,7 +51,7 @@ class LiveWire:
         self.catalog = catalog
         self._runtime = runtime
         self._codecs: Codecs = {}
-        self._routines: re.Pattern[str] | None = catalog.routines.writing
+        self._routines: Routines = catalog.routines
         self._uprooted = False
         """Whether a savepoint was gone, so that a commit and a BEGIN must have been hidden."""
 
@@ -61,16 +60,21 @@ class LiveWire:
         await self.wire.execute("DEALLOCATE db_testing_reset")
         await catalog.prepare_reset(self.wire)
         self.catalog = catalog
-        self._routines = catalog.routines.writing
+        self._routines = catalog.routines
 
-    def reads_only(self, sql: str, effect: Effect) -> bool:
-        """Tell whether a statement can be shown to change nothing; note what it defines."""
+    def reads_only(self, sql: str) -> bool:
+        """Tell whether a statement can be shown to change nothing."""
+        return _statements.reads_only(sql, self._routines.writing)
+
+    def effect(self, sql: str) -> Effect:
+        """Return what a statement that may write does besides; note what it defines."""
         if _statements.changes_schema(sql):
             self.schema_changed = True
             if _statements.defines_routine(sql):
-                self._routines = _statements.ANY_CALL
+                self._routines = self._routines.beside(sql)
+        effect = self._routines.effect(sql)
         self.schema_changed |= effect.changes_schema
-        return _statements.reads_only(sql, self._routines)
+        return effect
 
     @property
     def escaped(self) -> bool:
@@ -210,7 +214,7 @@ class LiveWire:
             self.answer = status != "SELECT 0"
         self.layers.clear()
         self.schema_changed = False
-        self._routines = self.catalog.routines.writing
+        self._routines = self.catalog.routines
         return True
 
     async def _undo_all(

@@ -197,7 +197,7 @@ MUTATIONS: Final = (
         5,
         "SKIP LOCKED does not see who holds locks",
         "_inspection.py",
-        "        if _statements.asks_for_locks(sql) and",
+        "        if asks and",
         "        if False and",
         "semantics/test_concurrency.py",
     ),

@@ -547,3 +547,42 @@ def test_nothing_is_bound_where_there_is_no_bind(pytester: pytest.Pytester) -> N
             assert "_db_bound" not in request.fixturenames
     """)
     pytester.runpytest().assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("isolation", ["rollback", "commit"])
+def test_limit_of_the_applications_pool(suite: Suite, isolation: str) -> None:
+    """It is ignored, so that nobody waits for what a test has lost; another engine has its own."""
+    pytester = suite(mode="auto", more="db_bind = database:engine")
+    pytester.makepyfile(
+        database="""
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        engine = create_async_engine(
+            "postgresql+asyncpg://production.invalid/shop",
+            pool_size=1, max_overflow=0, pool_timeout=3600,
+        )
+        """,
+        test_limit="""
+        import pytest
+        from database import engine
+        from sqlalchemy import text
+        from sqlalchemy.exc import TimeoutError
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        async def test_ignored():
+            async with engine.connect() as one, engine.connect() as two:
+                assert await one.scalar(text("SELECT 1")) == 1
+                assert await two.scalar(text("SELECT 1")) == 1
+
+        @pytest.mark.db(isolation="commit")
+        async def test_exhausted(test_database_url):
+            own = create_async_engine(
+                test_database_url, pool_size=1, max_overflow=0, pool_timeout=0.1
+            )
+            async with own.connect():
+                with pytest.raises(TimeoutError):
+                    await own.connect()
+            await own.dispose()
+        """,
+    )
+    pytester.runpytest(f"--db-isolation={isolation}").assert_outcomes(passed=2)

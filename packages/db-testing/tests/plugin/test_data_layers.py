@@ -130,3 +130,34 @@ async def test_misses(rows, db):
     result.stdout.fnmatch_lines(
         ["*DataLayerError: the rows of a data layer are gone, because *test_escapes really*"]
     )
+
+
+def test_layer_for_synchronous_code(suite: Suite) -> None:
+    """A plain `with` is told to write the layer in an asynchronous fixture; that works."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+        from sqlalchemy import select
+
+        @pytest.fixture(scope="module")
+        async def rows(db_layer):
+            async with db_layer() as session:
+                session.add(Item(name="a"))
+                yield
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_begins_with_the_rows(rows, db_sync, time):
+            assert db_sync.scalars(select(Item.name)).all() == ["a"]
+            db_sync.add(Item(name="b"))
+            db_sync.commit()
+
+        def test_synchronous(db_layer):
+            with db_layer():
+                pass
+        """
+    )
+    result = pytester.runpytest("-p", "no:randomly")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["E *DataLayerError: `with db_layer()` was used in synchronous *"])

@@ -338,3 +338,79 @@ async def test_a_coroutine_that_is_closed(sandbox: Sandbox, connect: Connect) ->
     await sandbox.end_test()
     sandbox.begin_test("the next test")
     assert await connection.fetchval(NAMES) is None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.execute("INSERT INTO author (name, notes) VALUES ('x', '{}')", timeout=0.1),
+        lambda c: c.executemany("SELECT $1::int", [(1,)], timeout=0.1),
+        lambda c: c.fetch("SELECT 1", timeout=0.1),
+        lambda c: c.fetchrow("SELECT 1", timeout=0.1),
+        lambda c: c.fetchval("SELECT 1", timeout=0.1),
+        lambda c: c.prepare("SELECT 1", timeout=0.1),
+        lambda c: c.copy_records_to_table("author", records=[], timeout=0.1),
+    ],
+    ids=["execute", "executemany", "fetch", "fetchrow", "fetchval", "prepare", "copy"],
+)
+async def test_the_drivers_timeout_bounds_the_wait_for_a_turn(
+    sandbox: Sandbox, connect: Connect, call: Callable[[Any], Any]
+) -> None:
+    """As in production, where the server lets a statement wait, and it leaves nothing behind."""
+    holder, other = connect(), connect()
+    begun = asyncio.Event()
+
+    async def wait() -> None:
+        await begun.wait()
+        with pytest.raises(TimeoutError):
+            await call(other)
+
+    waiter = asyncio.create_task(wait())
+    await holder.transaction().start()
+    await holder.execute(INSERT, "a")
+    begun.set()
+    await waiter
+    await holder.end(keep=True)
+    assert await other.fetchval("SELECT array_agg(name) FROM author") == ["a"]
+    assert sandbox.failure is None
+
+
+async def test_a_timeout_costs_its_transaction(connect: Connect) -> None:
+    """As a statement that the server was told to cancel; what was prepared works again."""
+    holder, other = connect(), connect()
+    begun = asyncio.Event()
+    statement = await other.prepare("SELECT 1")
+
+    async def wait() -> None:
+        transaction = other.transaction()
+        await transaction.start()
+        await begun.wait()
+        with pytest.raises(TimeoutError):
+            await statement.fetchval(timeout=0.1)
+        with pytest.raises(asyncpg.InFailedSQLTransactionError):
+            await statement.fetchval()
+        await transaction.rollback()
+
+    waiter = asyncio.create_task(wait())
+    await holder.transaction().start()
+    await holder.execute(INSERT, "a")
+    begun.set()
+    await waiter
+    await holder.end(keep=True)
+    assert await statement.fetchval() == 1
+
+
+async def test_the_drivers_timeout_ends_a_statement(connect: Connect) -> None:
+    """Of a cursor, too."""
+    connection = connect()
+    with pytest.raises(TimeoutError):
+        await connection.execute("SELECT pg_sleep(100)", timeout=0.1)
+    async with connection.transaction():
+        slow = "SELECT pg_sleep(100 * (n - 1)) FROM generate_series(1, 2) AS n"
+        cursor = await connection.cursor(slow, timeout=5)
+        await cursor.fetchrow()
+        with pytest.raises(TimeoutError):
+            await cursor.fetchrow(timeout=0.1)
+        with pytest.raises(asyncpg.InFailedSQLTransactionError):
+            await connection.fetchval("SELECT 1")
+    assert await connection.fetchval("SELECT 1") == 1

@@ -8,12 +8,14 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import asyncpg.compat
 import pytest
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from db_testing._origin import caller
+from db_testing._runtime import WIRE_ERRORS
 from db_testing.errors import SandboxConflictError, SandboxDeadlockError
 
 if TYPE_CHECKING:
@@ -593,3 +595,45 @@ def test_a_library_in_a_bare_callback() -> None:
         return await found
 
     assert asyncio.run(call()) == "an unknown line"
+
+
+async def test_a_wait_that_outlasts_its_test_names_that_test(
+    sandbox: Sandbox, connect: Connect, until_asleep: Callable[[], Any]
+) -> None:
+    """Its error is not that of the test that follows, and names the one that began it."""
+    sandbox._patience = 0.3
+    await connect().fetchval("SELECT 1")
+    slow = asyncio.create_task(connect().execute("SELECT pg_sleep(100)"))
+    await until_asleep()
+    waiter = asyncio.create_task(connect().fetchval("SELECT 1"))
+    await asyncio.sleep(0)  # it waits
+    sandbox._patience = 5
+    ending = asyncio.create_task(sandbox.end_test())  # gives the statement a moment
+    with pytest.raises(SandboxDeadlockError, match='isolation="commit"\\) to the test'):
+        await waiter
+    await ending
+    assert sandbox.failure is None
+    with pytest.raises(WIRE_ERRORS):
+        await slow
+
+
+async def test_a_copy_whose_target_has_a_task_of_its_own(
+    sandbox: Sandbox, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target that uses the database is told so at once: older asyncpg calls it in a new task."""
+
+    async def wait_for(awaitable: Any, timeout: float | None) -> Any:  # noqa: ASYNC109  # asyncio's
+        del timeout
+        return await asyncio.ensure_future(awaitable)
+
+    monkeypatch.setattr(asyncpg.compat, "wait_for", wait_for)
+    sandbox._patience = 60
+    other = connect()
+
+    async def target(data: bytes) -> None:
+        del data
+        await other.execute(INSERT, "a")
+
+    async with asyncio.timeout(30):
+        with pytest.raises(SandboxDeadlockError, match="within another statement of the same task"):
+            await connect().copy_from_query("SELECT 1", output=target)

@@ -245,6 +245,21 @@ async def test_driver_prepared_name(w: World) -> object:
     return [*values, *(statement.get_name() for statement in statements)]
 
 
+@same(gives=["DuplicatePreparedStatementError", "InFailedSQLTransactionError", 1])
+async def test_driver_prepared_name_twice(w: World) -> object:
+    """A name given to the driver's prepare() twice on a connection is an error."""
+    one = await w.connect()
+    statement = await one.prepare("SELECT 1", name="p")
+    transaction = one.transaction()
+    await transaction.start()
+    found = [
+        await attempt(one.prepare("SELECT 2", name="p")),
+        await attempt(one.fetchval("SELECT 3")),
+    ]
+    await transaction.rollback()
+    return [*found, await statement.fetchval()]
+
+
 @different(
     gives=1,
     here="InvalidSQLStatementNameError",
