@@ -7,6 +7,7 @@ import contextlib
 import functools
 import time
 import weakref
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncpg
@@ -59,6 +60,8 @@ class Isolation:
         """How many tests have used the database."""
         self.seconds = 0.0
         """How long undoing them took."""
+        self.replaced: Counter[str] = Counter()
+        """How often what tests had committed took a new database, by the reason."""
         self._states = States(database, cut_off=self._cut_off)
         self._watch = watch
         self._database = DatabaseState()
@@ -272,6 +275,7 @@ class Isolation:
         swept = self._sweep.run(ours)
         self._leaks += swept.left
         if swept.reason is not None:
+            self.replaced[swept.reason] += 1
             self._replace(test)
 
     def _end_synchronous(self) -> tuple[bool, bool, SandboxError | None]:

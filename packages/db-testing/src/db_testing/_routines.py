@@ -28,7 +28,7 @@ _ROUTINES: Final = """
     JOIN pg_namespace n ON n.oid = p.pronamespace
     JOIN pg_language l ON l.oid = p.prolang
     WHERE l.lanname NOT IN ('c', 'internal')
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+      AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 """
 
 _VIEWS: Final = """

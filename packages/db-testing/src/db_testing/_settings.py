@@ -59,7 +59,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--db-isolation",
         choices=ISOLATIONS,
-        help="what undoes each test: a rollback (default), or a new clone after real commits",
+        help="what undoes each test: a rollback (default), or a sweep after real commits",
     )
     parser.addini("db_server", "as --db-server", type="string", default=EMBEDDED)
     parser.addini("db_isolation", "as --db-isolation", type="string", default="rollback")

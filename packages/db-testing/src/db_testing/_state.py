@@ -108,6 +108,7 @@ def close(config: pytest.Config) -> None:
         del config.stash[WORKER]
         for used in worker.applications:
             summary(config).add(used.isolation.tests, used.isolation.seconds)
+            summary(config).replaced += used.isolation.replaced
         worker.close()
 
 

@@ -1,10 +1,10 @@
 """The sweep: undo what tests have really committed, without a new database.
 
 What a test has changed is told by the server's own counters (`pg_stat_get_tuples_inserted()` and
-its like, a microsecond for each table), of each table and of each catalog: whoever wrote it, through
-whatever connection, and DDL as well. They are exact because each connection of ours hands them in
-when the test is over (`pg_stat_force_next_flush()`), and every other one when it ends. Where one is
-still open that has done something meanwhile, everything is looked at instead.
+its like, a microsecond for each table), of each table and of each catalog: whoever wrote to it,
+through whatever connection, and DDL as well. They are exact because each connection of ours hands
+them in when the test is over (`pg_stat_force_next_flush()`), and every other one when it ends.
+Where one is still open that has done something meanwhile, everything is looked at instead.
 
 Then only what was changed is put back: rows deleted, those of the template restored, sequences set.
 With the rights of a superuser, triggers and foreign keys sleep meanwhile

@@ -41,6 +41,7 @@ _DEPENDENT: Final = """
                p.prosrc, p.prosqlbody::text
         FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
         WHERE l.lanname NOT IN ('c', 'internal')
+          AND p.pronamespace::regnamespace::text !~ '^pg_temp'
       UNION ALL
         SELECT 'pg_class'::regclass, r.ev_class,
                CASE r.rulename WHEN '_RETURN' THEN 'view ' ELSE format('rule %I on ', r.rulename)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 WORKER_FIGURES = "db_testing_figures"
 WORKER_LEAKS = "db_testing_leaks"
+WORKER_REPLACED = "db_testing_replaced"
 
 _db_application = pytest.fixture(scope="session")(_fixtures._db_application)  # noqa: SLF001
 _db_bound = pytest.fixture(scope="session", autouse=True)(_fixtures._db_bound)  # noqa: SLF001
@@ -147,6 +148,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         figures = _state.summary(session.config)
         output[WORKER_FIGURES] = (figures.tests, figures.seconds)
         output[WORKER_LEAKS] = figures.leaks
+        output[WORKER_REPLACED] = dict(figures.replaced)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -158,6 +160,7 @@ def pytest_testnodedown(node: Any) -> None:
         summary = _state.summary(node.config)
         summary.add(*figures)
         summary.leaks += [(test, what) for test, what in output.get(WORKER_LEAKS, ())]
+        summary.replaced.update(output.get(WORKER_REPLACED, {}))
 
 
 def pytest_terminal_summary(
@@ -169,6 +172,8 @@ def pytest_terminal_summary(
         terminalreporter.section("left behind by tests")
         for leak in leaks:
             terminalreporter.write_line(leak)
+    for reason in _state.summary(config).replaced_lines():
+        terminalreporter.write_line(reason)
     line = _state.summary(config).line()
     if line is not None:
         terminalreporter.write_line(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -10,6 +11,9 @@ Leak: TypeAlias = tuple[str, str]
 
 LEAKS_SHOWN: Final = 10
 """Lines of the summary that name one leak each."""
+
+REASONS_SHOWN: Final = 5
+"""Lines of the summary that name a reason for new databases each."""
 
 
 @dataclass(slots=True)
@@ -20,6 +24,9 @@ class Summary:
     """How many tests used the database."""
     seconds: float = 0.0
     """How long isolating them took, added over processes."""
+
+    replaced: Counter[str] = field(default_factory=Counter)
+    """How many tests of commit isolation took a new database, by the reason."""
 
     leaks: list[Leak] = field(default_factory=list)
     """What tests have left behind, in the order of the tests."""
@@ -35,6 +42,13 @@ class Summary:
         """Add the figures of a database or of another process."""
         self.tests += tests
         self.seconds += seconds
+
+    def replaced_lines(self) -> list[str]:
+        """Say why tests of commit isolation could not be undone by a sweep."""
+        return [
+            f"db-testing: a new database after tests under commit isolation ({number}): {reason}"
+            for reason, number in self.replaced.most_common(REASONS_SHOWN)
+        ]
 
     def line(self) -> str | None:
         """Say it in one line; None when no test used the database."""

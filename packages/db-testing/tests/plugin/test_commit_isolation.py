@@ -107,3 +107,29 @@ def test_wrong_ini_key_is_explained(suite: Suite) -> None:
     result.stderr.fnmatch_lines(
         ["ERROR: db-testing: the ini key db_isolation = 'none' is none of*"]
     )
+
+
+def test_sweep_undoes_whatever_the_test_does(
+    suite: Suite, databases_of: Callable[[], list[str]]
+) -> None:
+    """Connections are used again, the next test is clean, and what was left is named."""
+    pytester = suite("swept", mode="auto")
+    result = pytester.runpytest_subprocess("-p", "no:randomly", timeout=120)
+    result.assert_outcomes(passed=24)
+    result.stdout.fnmatch_lines(
+        [
+            "*test_stranger_left_in_a_transaction: a connection that is not db_engine's (process *)"
+            " was left idle in transaction, in 'LOCK TABLE item'; its process was ended",
+            "*test_task_that_still_writes: task 'writer' *",
+            "db-testing: a new database after tests under commit isolation (2): "
+            "the schema was changed (pg_catalog.*)",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*isolation (*): rows of*")
+    assert databases_of() == []
+
+
+def test_sweep_in_random_order_and_in_parallel(suite: Suite) -> None:
+    """Tests of both isolations alternate; the order and the worker do not matter."""
+    pytester = suite("commits", "every_fixture", mode="strict")
+    pytester.runpytest_subprocess("-n", "2", "--dist", "worksteal").assert_outcomes(passed=20)

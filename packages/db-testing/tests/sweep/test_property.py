@@ -70,8 +70,10 @@ class Table:
         kind = "UNLOGGED " if self.unlogged and not self.partitioned else ""
         by = " PARTITION BY HASH (id)" if self.partitioned else ""
         statements = [
-            f'CREATE {kind}TABLE {self.name} (id {self.key}, "a b" {self.column}, r int,'
-            f" twice int GENERATED ALWAYS AS (r * 2) STORED){by}"
+            (
+                f'CREATE {kind}TABLE {self.name} (id {self.key}, "a b" {self.column}, r int,'
+                f" twice int GENERATED ALWAYS AS (r * 2) STORED){by}"
+            )
         ]
         if self.partitioned:
             statements += [
@@ -110,16 +112,17 @@ def schemas(draw: st.DrawFn) -> tuple[list[Table], list[str]]:
     """Return tables, and everything that makes them and what is in them."""
     made = draw(tables())
     statements = [line for table in made for line in table.sql()]
-    statements += [
-        'INSERT INTO {} ("a b") SELECT {} FROM generate_series(1, {})'.format(
-            table.name, draw(st.sampled_from(TYPES[table.column])), table.rows
-        )
-        for table in made
-        if table.rows
-    ]
+    for table in made:
+        if table.rows:
+            value = draw(st.sampled_from(TYPES[table.column]))
+            statements.append(
+                f'INSERT INTO {table.name} ("a b") SELECT {value}'
+                f" FROM generate_series(1, {table.rows})"
+            )
     keyed = [table for table in made if table.has_key]
     for number, table in enumerate(made):
-        if keyed and draw(st.booleans()):
+        refers: bool = draw(st.booleans())
+        if keyed and refers:
             target, how = draw(st.sampled_from(keyed)), draw(st.sampled_from(REFERENCES))
             statements.append(
                 f"ALTER TABLE {table.name} ADD CONSTRAINT c{number} FOREIGN KEY (r)"
@@ -174,8 +177,10 @@ SHARED = [
     "CREATE DOMAIN short AS text CHECK (length(value) < 3)",
     "CREATE SEQUENCE loose START 5",
     "CREATE TABLE log (at timestamptz DEFAULT now(), what text)",
-    "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS"
-    " $$BEGIN INSERT INTO log (what) VALUES (TG_OP); RETURN NULL; END$$",
+    (
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN INSERT INTO log (what) VALUES (TG_OP); RETURN NULL; END$$"
+    ),
 ]
 
 

@@ -54,7 +54,8 @@ CASES = {
         "INSERT INTO a VALUES (1, NULL); INSERT INTO b VALUES (1, 1); UPDATE a SET b = 1",
     ),
     "keys of every kind": Case(
-        "CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE r (p int REFERENCES p ON DELETE RESTRICT);"
+        "CREATE TABLE p (id int PRIMARY KEY);"
+        "CREATE TABLE r (p int REFERENCES p ON DELETE RESTRICT);"
         "CREATE TABLE c (p int REFERENCES p ON DELETE CASCADE);"
         "CREATE TABLE n (p int REFERENCES p ON DELETE SET NULL)",
         "INSERT INTO p VALUES (1), (2); INSERT INTO r VALUES (1); INSERT INTO c VALUES (1);"
@@ -173,9 +174,11 @@ CHANGES = {
     "a label": ("CREATE TYPE e AS ENUM ('a')", "ALTER TYPE e ADD VALUE 'b'", "schema"),
     "a sequence's definition": (SERIAL, "ALTER SEQUENCE t_id_seq INCREMENT 7", "schema"),
     "a disabled trigger": (
-        f"{SERIAL}; CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$BEGIN RETURN NEW; END$$;"
-        "CREATE TRIGGER f BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
+        (
+            f"{SERIAL}; CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$BEGIN RETURN NEW; END$$;"
+            "CREATE TRIGGER f BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()"
+        ),
         "ALTER TABLE t DISABLE TRIGGER f",
         "schema",
     ),
