@@ -97,7 +97,12 @@ class Sweep:
         `ours` are server processes whose counters are known, and which do nothing.
         """
         if self._connection is None or self._connection.is_closed():
-            return Swept("nothing is known of its state", [])
+            why = (
+                "nothing is known of its state"
+                if self.possible
+                else "PostgreSQL 14 counts too late"
+            )
+            return Swept(why, [])
         return self.admin.run(self._run, self._connection, list(ours))
 
     def close(self) -> None:

@@ -28,7 +28,8 @@ INTRODUCTION: Final = """\
 # Tests of db-testing
 
 `sandbox/` tests rollback isolation without pytest's machinery, `semantics/` compares it with
-production row by row (and writes `docs/semantics.md`), `schema/` and `server/` test what stands
+production row by row (and writes `docs/semantics.md`), `sweep/` tests commit isolation on servers
+of its own, `schema/` and `server/` test what stands
 beneath, `plugin/` and `cli/` run small suites (`suites/`) as a user does, and `docs/` the examples
 of the documentation.
 
@@ -248,6 +249,46 @@ MUTATIONS: Final = (
         '"loop_scope": "session"}',
         "}",
         "plugin/test_loops.py::test_nothing_configured",
+    ),
+    Mutation(
+        4,
+        "the sweep forgets sequences",
+        "sweep.sql",
+        "            sequences := sequences || it.relation;",
+        "            NULL;",
+        "sweep/test_rows.py",
+    ),
+    Mutation(
+        4,
+        "the sweep believes that catalogs are as they were",
+        "sweep.sql",
+        "        reason := 'the schema was changed (' || it.name || ')';\n        RETURN;",
+        "        CONTINUE;",
+        "sweep/test_rows.py",
+    ),
+    Mutation(
+        4,
+        "connections do not hand their counters in",
+        "_real.py",
+        "SELECT pg_stat_force_next_flush();",
+        "",
+        "sweep/test_rows.py",
+    ),
+    Mutation(
+        4,
+        "connections of others are not seen by the sweep",
+        "_sweep.py",
+        'if answer["others"]:',
+        'if not answer["others"]:',
+        "plugin/test_commit_isolation.py",
+    ),
+    Mutation(
+        4,
+        "storage that TRUNCATE has swapped is not looked at",
+        "sweep.sql",
+        "            OR relation = ANY (swapped))",
+        "            OR false)",
+        "sweep/test_rows.py",
     ),
 )
 

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
@@ -10,6 +11,9 @@ from models import Item
 from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
 
 pytestmark = pytest.mark.db(isolation="commit")
 TWICE = pytest.mark.parametrize("time", ["first", "second"])
@@ -90,12 +94,13 @@ async def test_process_of_the_test(db: AsyncSession, test_database_url: str, tim
     url = make_url(test_database_url).set(drivername="postgresql")
     command = [sys.executable, "-c", WRITE.format(after="await connection.close()")]
     shown = url.render_as_string(hide_password=False)
-    subprocess.run([*command, shown], check=True, timeout=60)
+    process = await asyncio.create_subprocess_exec(*command, shown)
+    assert await asyncio.wait_for(process.wait(), 60) == 0
     assert [item.id for item in (await db.execute(select(Item))).scalars()] == [1]
 
 
 @pytest.fixture(scope="module")
-def process(test_database_url: str):  # type: ignore[no-untyped-def]
+def process(test_database_url: str) -> "Iterator[subprocess.Popen[str]]":
     """Return a process that writes whenever it is told to, and keeps its connection."""
     url = make_url(test_database_url).set(drivername="postgresql")
     after = (
@@ -133,11 +138,10 @@ async def test_process_of_a_fixture(
 
 
 @pytest.fixture(scope="module")
-async def held(db_engine: AsyncEngine):  # type: ignore[no-untyped-def]
+async def held(db_engine: AsyncEngine) -> "AsyncIterator[AsyncConnection]":
     """Return a connection that outlives tests."""
     async with db_engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        yield connection
+        yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @TWICE
