@@ -96,7 +96,6 @@ CONFTEST = """
 import itertools
 import json
 import os
-import statistics
 import time
 import uuid
 import pytest
@@ -138,7 +137,7 @@ def pytest_sessionfinish(exitstatus):
     assert exitstatus == 0
     with open(os.environ["BENCHMARK_RESULT"], "w") as file:
         times = [b - a for a, b in itertools.pairwise(ends)]
-        json.dump(statistics.quantiles(times, n=10)[0], file)
+        json.dump(times, file)
 """
 
 OURS = "db-testing rollback"
@@ -234,8 +233,8 @@ def synchronous(name: str) -> str:
     return tests.replace("db", "db_sync") if name == OURS_ON_PSYCOPG else tests
 
 
-def run(folder: Path, server: str, tests: int, tables: int, options: list[str]) -> float:
-    """Run a variant's suite; return its seconds per test."""
+def run(folder: Path, server: str, tests: int, tables: int, options: list[str]) -> list[float]:
+    """Run a variant's suite; return the seconds of each test but the first."""
     result = folder / "result.json"
     environment = os.environ | {
         "BENCHMARK_TESTS": str(tests),
@@ -253,7 +252,8 @@ def run(folder: Path, server: str, tests: int, tables: int, options: list[str]) 
     )
     if done.returncode != 0:
         sys.exit(f"a run failed:\n{done.stdout}\n{done.stderr}")
-    return float(json.loads(result.read_text()))
+    times: list[float] = json.loads(result.read_text())
+    return times
 
 
 def main() -> None:
@@ -286,7 +286,8 @@ def main() -> None:
                 fast = name in OPTIONS or name in (FLOOR, FLOOR_ON_PSYCOPG)
                 number = options.tests if fast else 40
                 arguments = OPTIONS.get(name, ["-p", "no:db_testing"])
-                seconds[name].append(run(folder, url, number, options.tables, arguments))
+                times = run(folder, url, number, options.tables, arguments)
+                seconds[name].append(statistics.quantiles(times, n=10)[0])
 
     print(
         f"{options.tables} tables, {options.tests} tests, {options.rounds} interleaved rounds; "

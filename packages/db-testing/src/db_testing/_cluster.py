@@ -74,6 +74,7 @@ OPTIONS: Final = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "200",
+    "max_prepared_transactions": "10",  # of tests under commit isolation
     # To ask which locks a test holds, as each reset does, takes a walk through the whole of both
     # tables. Few use this one; what one relation may have in it stays the default.
     "max_pred_locks_per_transaction": "10",

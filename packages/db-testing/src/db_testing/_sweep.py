@@ -68,7 +68,7 @@ class Swept(NamedTuple):
     reason: str | None
     """Why the database must be replaced; None if it is as it was."""
     left: list[str]
-    """Connections that were ended in the middle of something."""
+    """Connections that were ended in the middle of something, and prepared transactions."""
 
 
 @dataclass(eq=False)
@@ -138,7 +138,10 @@ class Sweep:
         try:
             answer = await self._sweep(connection, ours, thorough=False)
             if answer["others"]:
-                left = await self._end(connection, answer["others"])
+                left += await self._end(connection, answer["others"])
+                answer = await self._sweep(connection, ours, thorough=True)
+            if answer["prepared"]:
+                left += await _roll_back(connection, answer["prepared"])
                 answer = await self._sweep(connection, ours, thorough=True)
             if answer["grown"]:
                 await connection.execute(f"VACUUM {answer['grown']}")
@@ -169,6 +172,14 @@ class Sweep:
                 f"{'its process was ended' if ended else 'it could not be ended'}"
             )
         return said
+
+
+async def _roll_back(connection: Connection, prepared: list[str]) -> list[str]:
+    """Undo what PREPARE TRANSACTION has left, which holds its locks as long as it is there."""
+    for name in prepared:
+        quoted = name.replace("'", "''")
+        await connection.execute(f"ROLLBACK PREPARED '{quoted}'")
+    return [f"the prepared transaction {name!r} was rolled back" for name in prepared]
 
 
 def _statements() -> str:

@@ -183,6 +183,7 @@ CREATE FUNCTION pg_temp.db_testing_sweep(
     ours integer[],
     thorough boolean,           -- look at everything, because not everything is counted yet
     OUT others integer[],       -- sessions that must be waited for, or asked for thoroughness
+    OUT prepared text[],        -- transactions that must be rolled back first
     OUT reason text,            -- why the database must be replaced instead
     OUT grown text              -- tables that need a VACUUM
 )
@@ -210,10 +211,15 @@ BEGIN
             RETURN;
         END IF;
     END IF;
+    SELECT array_agg(gid) INTO prepared FROM pg_prepared_xact() WHERE dbid = database;
+    IF prepared IS NOT NULL THEN
+        RETURN;
+    END IF;
 
     -- What the schema consists of.
     FOR it IN SELECT * FROM pg_temp.db_testing_relations
-        WHERE kind = 'c' AND (thorough OR writes <> pg_temp.db_testing_writes(relation, kind))
+        WHERE kind = 'c'
+          AND (thorough AND rows >= 0 OR writes <> pg_temp.db_testing_writes(relation, kind))
     LOOP
         handled := handled || it.relation;
         IF it.name IN ('pg_catalog.pg_largeobject', 'pg_catalog.pg_largeobject_metadata')
@@ -250,8 +256,6 @@ BEGIN
               AND age(xmin) < age(moment.transaction))
     THEN
         reason := 'the database itself was altered';
-    ELSIF EXISTS (SELECT FROM pg_prepared_xact() WHERE dbid = database) THEN
-        reason := 'a prepared transaction was left';
     ELSIF EXISTS (SELECT FROM pg_get_replication_slots() WHERE datoid = database) THEN
         reason := 'a replication slot was left';
     END IF;

@@ -200,3 +200,44 @@ def test_what_no_sweep_restores_is_noticed(database: Database, change: str) -> N
     said = database.run().reason
     assert said is not None
     assert reason in said
+
+
+def test_prepared_transaction_is_rolled_back(database: Database) -> None:
+    """What two-phase commit has left holds locks for ever, and is said to have been left."""
+    database.execute(SERIAL)
+    before = database.content()
+    database.sweep.begin()
+    database.execute(
+        "BEGIN", "INSERT INTO t (x) VALUES ('a')", "LOCK TABLE t", "PREPARE TRANSACTION 'it''s'"
+    )
+    assert database.run() == (None, ['the prepared transaction "it\'s" was rolled back'])
+    assert database.content() == before
+
+
+def test_role_is_noticed(database: Database, role: str) -> None:
+    """A role belongs to the whole server; a superuser's sweep says that one was made."""
+    if role != "postgres":
+        return
+    database.sweep.begin()
+    database.execute("CREATE ROLE of_a_test")
+    try:
+        reason = database.run().reason
+    finally:
+        database.execute("DROP ROLE of_a_test")
+    assert reason is not None
+    assert "roles were made or changed, which belong to the whole server" in reason
+    assert "of_a_test" in reason
+
+
+def test_lock_that_is_never_released(database: Database) -> None:
+    """A connection of the application's that keeps a lock is ended after a moment, and named."""
+    database.execute(SERIAL)
+    before = database.content()
+    database.sweep.begin()
+    database.execute("INSERT INTO t (x) VALUES ('a')")
+    keeper = database.connect()
+    database.admin.run(keeper.execute, "BEGIN; LOCK TABLE t")
+    swept = database.run()
+    assert swept.reason is None
+    assert [f"process {keeper.get_server_pid()}" in line for line in swept.left] == [True]
+    assert database.content() == before

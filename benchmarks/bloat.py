@@ -1,0 +1,71 @@
+"""Whether commit isolation stays as fast, and its database as small, over a long run.
+
+    uv run python benchmarks/bloat.py [--tests 20000] [--tables 50]
+
+One suite in one process, on one database that is swept after each test. What is compared is the
+first decile of the first thousand tests, of the last thousand, and of each thousand between.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+import isolation
+
+from db_testing import _server
+
+THOUSAND = 1000
+SIZE = """
+import json
+from sqlalchemy import text
+
+@pytest.fixture(autouse=True)
+async def size(request, db):
+    yield
+    number = request.node.callspec.params["number"]
+    if number in (1000, int(os.environ["BENCHMARK_TESTS"]) - 1):
+        query = text("SELECT pg_database_size(current_database())")
+        with open("sizes.json", "a") as file:
+            print((await db.execute(query)).scalar_one(), file=file)
+"""
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--tests", type=int, default=20_000, help="tests in the suite")
+    parser.add_argument("--tables", type=int, default=50, help="tables in its schema")
+    options = parser.parse_args()
+
+    server = _server.acquire("embedded")
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
+        folder = Path(temporary)
+        (folder / "pytest.ini").write_text(isolation.INI)
+        (folder / "models.py").write_text(isolation.MODELS)
+        (folder / "conftest.py").write_text(isolation.CONFTEST)
+        (folder / "test_suite.py").write_text(isolation.TESTS + SIZE)
+        url = server.url.render_as_string(hide_password=False)
+        try:
+            times = isolation.run(
+                folder, url, options.tests, options.tables, ["--db-isolation=commit"]
+            )
+        finally:
+            server.release()
+        sizes = [json.loads(line) / 2**20 for line in (folder / "sizes.json").open()]
+
+    print("| tests | ms per test, first decile |")
+    print("|---|---|")
+    deciles = []
+    for start in range(0, len(times) - THOUSAND // 2, THOUSAND):
+        deciles.append(statistics.quantiles(times[start : start + THOUSAND], n=10)[0] * 1e3)
+        print(f"| {start} to {start + THOUSAND} | {deciles[-1]:.2f} |")
+    print(f"\nlast to first: {deciles[-1] / deciles[0]:.2f}")
+    print(f"database: {sizes[0]:.1f} MiB after {THOUSAND} tests, {sizes[-1]:.1f} MiB at the end")
+
+
+if __name__ == "__main__":
+    main()
