@@ -134,3 +134,11 @@ def test_sweep_in_random_order_and_in_parallel(suite: Suite) -> None:
     """Tests of both isolations alternate; the order and the worker do not matter."""
     pytester = suite("commits", "every_fixture", mode="strict")
     pytester.runpytest_subprocess("-n", "2", "--dist", "worksteal").assert_outcomes(passed=20)
+
+
+def test_queue_again_and_again(suite: Suite) -> None:
+    """Eight workers of a queue with notifications, and one that dies, leave nothing behind."""
+    pytester = suite("queue", mode="auto")
+    result = pytester.runpytest_subprocess("--count=10", timeout=240)
+    result.assert_outcomes(passed=20)
+    result.stdout.no_fnmatch_line("*a new database after*")

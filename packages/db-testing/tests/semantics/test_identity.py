@@ -73,17 +73,6 @@ async def test_status(w: World) -> object:
     return await one.fetchval("SELECT txid_status($1)", number)
 
 
-@different(gives=True, here=False, note=OUTER)
-async def test_snapshot(w: World) -> object:
-    """pg_visible_in_snapshot() says that a committed transaction is visible."""
-    one = await w.connect()
-    await one.execute(ADD, "a")
-    number = await one.fetchval("SELECT pg_current_xact_id()::text")
-    return await one.fetchval(
-        "SELECT pg_visible_in_snapshot(($1::text)::xid8, pg_current_snapshot())", number
-    )
-
-
 @same(gives=True)
 async def test_xmin_as_version(w: World) -> object:
     """A row's version for optimistic locking, xmin, changes with each transaction's update."""
