@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -18,7 +19,8 @@ from ._admin import connect
 from ._checkouts import Checkouts
 from ._commits import Commits
 from ._failures import MARKER
-from ._kinds import Commit, Rollback, run
+from ._kept import Kept
+from ._kinds import Commit, Private, Rollback, run
 from ._origin import caller
 from ._pool import LoopPool
 from ._states import States
@@ -34,8 +36,10 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
     from ._escapes import Watch
+    from ._kept import Keepsake
     from ._kinds import Close, Kind
     from ._runtime import Wire
+    from ._sandbox import Sandbox
     from ._settings import IsolationName
     from ._states import Database
     from ._synchronous import Synchronous
@@ -49,9 +53,19 @@ CLOSE_PATIENCE: Final = 5.0
 class Isolation:
     """One database of a worker: its engine, and the beginning and end of each test in it."""
 
-    def __init__(self, url: URL, database: Database, *, watch: Watch) -> None:
+    def __init__(
+        self, url: URL, database: Database, *, watch: Watch, keeps_failed: bool = False
+    ) -> None:
         """Connect to nothing yet. `watch` sees what others do in the database."""
         self.url = url
+        self.kept: list[Kept] = []
+        """What has become of databases that were to be kept; to be taken away by the reader."""
+        self._keeps_failed = keeps_failed
+        self._keepsake: Keepsake | None = None
+        """What the database of the test that ends is to be kept as."""
+        self._parting = threading.Lock()
+        self._expected = False
+        """Whether the next test is to have a database of its own."""
         self.tests = 0
         """How many tests have used the database."""
         self.seconds = 0.0
@@ -66,9 +80,11 @@ class Isolation:
             self._connect, self._database, watch, lambda: self._admit("asyncpg (db, db_engine)")
         )
         self._commit = Commit(self._connect)
+        self._private = Private(self._connect)
         self._kinds: dict[IsolationName, Kind] = {
             "rollback": self._rollback,
             "commit": self._commit,
+            "database": self._private,
         }
         self._kind: Kind = self._rollback
         self._test: tuple[str, IsolationName] | None = None
@@ -110,6 +126,7 @@ class Isolation:
                 self._database,
                 lambda: self._admit("psycopg (db_sync, db_sync_engine)"),
                 self._checkouts,
+                self.part,
             )
             if self._test is not None:
                 self._synchronous.begin(*self._test)
@@ -138,6 +155,7 @@ class Isolation:
                 f"under rollback isolation, which is undone by a new database. Mend that test, or "
                 f'add @pytest.mark.db(isolation="commit") to it.'
             )
+        self.part()
         return await self._kind.connect()
 
     async def _connect(self) -> Wire:
@@ -166,7 +184,7 @@ class Isolation:
             self._kind = chosen
         if self._states.settle():
             self._changed()
-        if self._rollback.unsettled and (chosen is self._commit or self._watch.stale):
+        if self._rollback.unsettled and (chosen is not self._rollback or self._watch.stale):
             # With a factory the runner leaves the thread's current event loop alone.
             with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
                 runner.run(self._rollback.settle())
@@ -178,13 +196,31 @@ class Isolation:
                 self._watch.changed = False
         self._commits.clear()
         self._checkouts.watching = True
-        if chosen is self._commit:
+        if chosen is not self._rollback or self._keeps_failed:
             self._states.save()
+        if chosen is self._private:
+            self._cut_off()  # while no loop runs
         self._family = None
+        self._expected = False
         self._test = (test, kind)
         chosen.begin(test)
         if self._synchronous is not None:
             self._synchronous.begin(test, kind)
+
+    def part(self) -> None:
+        """Give the test a database of its own, if it is to have one and has not."""
+        with self._parting:
+            if self._kind is self._private and self._test is not None and not self._states.parted:
+                self._states.part()
+                self._commits.disconnected()
+                if self._expected:
+                    self._states.prepare()
+
+    def expect(self) -> None:
+        """Have a database made for the next test, which is to have one of its own."""
+        self._expected = True
+        if self._kind is not self._private:
+            self._states.prepare()
 
     @property
     def loops(self) -> list[asyncio.AbstractEventLoop]:
@@ -236,22 +272,43 @@ class Isolation:
         leaks, self._leaks = self._leaks, []
         return leaks
 
-    def end(self, *, connects: bool = False) -> SandboxError | None:
+    def end(
+        self, *, connects: bool = False, keepsake: Keepsake | None = None
+    ) -> SandboxError | None:
         """Undo the test, and return what its isolation could not do for it.
 
-        `connects` says whether the test has what it needs to connect by itself.
+        `connects` says whether the test has what it needs to connect by itself. If it has failed,
+        `keepsake` is what its database is to be kept as.
         """
         test = self._test[0] if self._test is not None else "no test"
         self._test = self._unclosed = None
+        self._keepsake = keepsake
+        for sandbox in self._sandboxes():
+            sandbox.keep = keepsake is not None
         used, spoilt, failure = self._end_synchronous()
         used |= self._undo(test, spoilt=spoilt)
         self.tests += used
         failure = failure or self._kind.failure or self._unclosed
         if self._kind is self._rollback:
-            return failure or self._escaped(test, connects=connects)
-        if not used and (connects or self._commits.seen):
+            if keepsake is None or self._keepsake is not None:
+                failure = failure or self._escaped(test, connects=connects)
+        elif self._states.parted or (not used and (connects or self._commits.seen)):
             self._replace(test)
+        if self._keepsake is not None and used:
+            self._not_kept(self._keepsake)
+        self._keepsake = None
+        for sandbox in self._sandboxes():
+            sandbox.keep = False  # fixtures of wider scope may be next
         return failure
+
+    def _sandboxes(self) -> list[Sandbox]:
+        synchronous = [self._synchronous.sandbox] if self._synchronous is not None else []
+        return [self._rollback.sandbox, *synchronous]
+
+    def _not_kept(self, keepsake: Keepsake) -> None:
+        remarks = [each.kept.remark for each in self._sandboxes() if each.kept is not None]
+        why = next(filter(None, remarks), "the event loop that it lived on is closed")
+        self.kept.append(Kept(keepsake.test, None, why))
 
     def _end_synchronous(self) -> tuple[bool, bool, SandboxError | None]:
         """Undo what synchronous code did: whether it did anything, spoilt the database, failed."""
@@ -330,9 +387,19 @@ class Isolation:
         await kind.undo(closing)
 
     def _replace(self, test: str) -> None:
-        """Undo what a test has really committed."""
-        self._states.renew(test)
-        self._changed()
+        """Undo what a test has really committed, or keep it where that is wanted."""
+        keepsake, self._keepsake = self._keepsake, None
+        if keepsake is not None:
+            why = self._states.keep(keepsake)
+            remarks = [each.kept.remark for each in self._sandboxes() if each.kept is not None]
+            remark = next(filter(None, remarks), None)
+            database = keepsake.database if why is None else None
+            self.kept.append(Kept(keepsake.test, database, why or remark))
+        if self._states.renew(test):
+            self._changed()
+        else:
+            self._watch.stale = True
+            self._commits.disconnected()
 
     # ----------------------------------------------------------------- data layers
 
@@ -344,10 +411,10 @@ class Isolation:
         session = sessions(expire_on_commit=False)
         if self._test is None:
             layer = self._beneath_tests(session)
-        elif self._kind is self._commit:
-            layer = self._in_committed_test()
-        else:
+        elif self._kind is self._rollback:
             layer = self._rollback.layer()
+        else:
+            layer = self._in_committed_test()
         async with layer:
             try:
                 yield session
@@ -374,6 +441,7 @@ class Isolation:
     @contextlib.asynccontextmanager
     async def _in_committed_test(self) -> AsyncIterator[None]:
         """Copy the database, and replace it by the copy."""
+        self.part()
         self._check_unused("begins")
         await self._disconnect()
         self._states.remember()
@@ -428,12 +496,14 @@ class Isolation:
         """Close what is connected on the running loop: the database is about to be replaced."""
         self._forget_pools()
         await self._commit.close_here()
+        await self._private.close_here()
         await self._rollback.close_here()
 
     def _cut_off(self) -> None:
         self._watch.close()
         self._forget_pools()
         self._commit.cut_off()
+        self._private.cut_off()
         self._rollback.disconnect()
         if self._synchronous is not None:
             self._synchronous.disconnect()
