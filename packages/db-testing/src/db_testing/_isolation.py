@@ -219,7 +219,7 @@ class Isolation:
     def expect(self) -> None:
         """Have a database made for the next test, which is to have one of its own."""
         self._expected = True
-        if self._kind is not self._private:
+        if self._kind is not self._private or self._states.parted:
             self._states.prepare()
 
     @property
@@ -295,20 +295,22 @@ class Isolation:
         elif self._states.parted or (not used and (connects or self._commits.seen)):
             self._replace(test)
         if self._keepsake is not None and used:
-            self._not_kept(self._keepsake)
+            why = self._outcome or "the event loop that its rows lived on is closed"
+            self.kept.append(Kept(test, None, why))
         self._keepsake = None
         for sandbox in self._sandboxes():
-            sandbox.keep = False  # fixtures of wider scope may be next
+            sandbox.keep, sandbox.kept = False, None  # fixtures of wider scope may be next
         return failure
 
     def _sandboxes(self) -> list[Sandbox]:
         synchronous = [self._synchronous.sandbox] if self._synchronous is not None else []
         return [self._rollback.sandbox, *synchronous]
 
-    def _not_kept(self, keepsake: Keepsake) -> None:
+    @property
+    def _outcome(self) -> str | None:
+        """What is to be said of a sandbox that was to be committed."""
         remarks = [each.kept.remark for each in self._sandboxes() if each.kept is not None]
-        why = next(filter(None, remarks), "the event loop that it lived on is closed")
-        self.kept.append(Kept(keepsake.test, None, why))
+        return next(filter(None, remarks), None)
 
     def _end_synchronous(self) -> tuple[bool, bool, SandboxError | None]:
         """Undo what synchronous code did: whether it did anything, spoilt the database, failed."""
@@ -391,10 +393,8 @@ class Isolation:
         keepsake, self._keepsake = self._keepsake, None
         if keepsake is not None:
             why = self._states.keep(keepsake)
-            remarks = [each.kept.remark for each in self._sandboxes() if each.kept is not None]
-            remark = next(filter(None, remarks), None)
             database = keepsake.database if why is None else None
-            self.kept.append(Kept(keepsake.test, database, why or remark))
+            self.kept.append(Kept(test, database, why or self._outcome))
         if self._states.renew(test):
             self._changed()
         else:

@@ -152,7 +152,7 @@ def _read(comment: str | None) -> Mapping[str, Any]:
 
 def how_to_look(server: str, url: URL, database: str) -> tuple[str, str]:
     """Return the command that opens a kept database in psql, and its URL, without a password."""
-    shown = url.set(drivername="postgresql", database=database, password=None)
+    shown = url.set(drivername="postgresql", database=database)._replace(password=None)
     if server == EMBEDDED:
         # The server stops with the run; the command starts it again.
         command = [sys.executable, "-m", "db_testing", "psql", database]
