@@ -211,8 +211,10 @@ class Isolation:
         """Give the test a database of its own, if it is to have one and has not."""
         with self._parting:
             if self._kind is self._private and self._test is not None and not self._states.parted:
+                started = time.perf_counter()
                 self._states.part()
                 self._commits.disconnected()
+                self.seconds += time.perf_counter() - started
                 if self._expected:
                     self._states.prepare()
 

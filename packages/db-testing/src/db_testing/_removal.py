@@ -25,10 +25,10 @@ PATIENCE: Final = 10.0
 PAUSE: Final = 0.001
 """Seconds between two looks. PostgreSQL itself, which waits for the same, looks every 100 ms."""
 
-# Autovacuum ends by itself when it is in the way, and is not everybody's to end.
+# Autovacuum, which is nobody's, ends by itself when it is in the way.
 _END_SESSIONS: Final = """
     SELECT pid, application_name, pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE datname = $1 AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
+    WHERE datname = $1 AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
 """
 _PREPARED: Final = "SELECT gid FROM pg_prepared_xacts WHERE database = $1"
 _SUBSCRIPTIONS: Final = """
