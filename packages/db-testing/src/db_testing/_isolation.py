@@ -198,8 +198,6 @@ class Isolation:
         self._checkouts.watching = True
         if chosen is not self._rollback or self._keeps_failed:
             self._states.save()
-        if chosen is self._private:
-            self._cut_off()  # while no loop runs
         self._family = None
         self._expected = False
         self._test = (test, kind)

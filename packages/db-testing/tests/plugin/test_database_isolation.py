@@ -30,9 +30,15 @@ def test_spare_is_made_while_the_test_before_runs(
     suite: Suite, databases_of: Callable[[], list[str]]
 ) -> None:
     """A test has the database that was made ahead; none is made where no test is to come."""
-    result = suite("spares", mode="auto").runpytest(*ORDERED, "-k", "not killed")
-    result.assert_outcomes(passed=4, deselected=2)
+    result = suite("spares", mode="auto").runpytest(*ORDERED, "-k", "not killed and not layer")
+    result.assert_outcomes(passed=4, deselected=4)
     assert databases_of() == []
+
+
+def test_spare_without_a_layer_is_no_use_above_one(suite: Suite) -> None:
+    """What was made before a data layer was written is made again for the test above it."""
+    result = suite("spares", mode="auto").runpytest(*ORDERED, "-k", "layer")
+    result.assert_outcomes(passed=2, deselected=6)
 
 
 def test_unused_spare_is_dropped(suite: Suite, databases_of: Callable[[], list[str]]) -> None:
@@ -46,8 +52,8 @@ def pytest_runtest_teardown(item):
     item.session.shouldstop = "enough"
 """
     )
-    result = pytester.runpytest(*ORDERED, "-k", "before or own")
-    result.assert_outcomes(passed=1, deselected=2)
+    result = pytester.runpytest(*ORDERED, "-k", "test_before or own")
+    result.assert_outcomes(passed=1, deselected=3)
     assert databases_of() == []
 
 
@@ -59,7 +65,7 @@ def test_killed_run_leaves_a_spare_to_be_reaped(
     pytester = suite("spares", mode="auto")
     pytester.runpytest_subprocess(*ORDERED, "-k", f"{when} or own_again")
     assert (pytester.path / "killed").exists()
-    pytester.runpytest(*ORDERED, "-k", "test_after").assert_outcomes(passed=1, deselected=5)
+    pytester.runpytest(*ORDERED, "-k", "test_after").assert_outcomes(passed=1, deselected=7)
     assert databases_of() == []
 
 

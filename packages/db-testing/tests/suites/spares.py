@@ -3,12 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from models import Item
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 MINE = "SELECT oid FROM pg_database WHERE datname = current_database()"
 BESIDE = """
@@ -83,3 +85,21 @@ async def test_killed(db_connection: AsyncConnection) -> None:
 async def test_killed_in_its_own(db_connection: AsyncConnection) -> None:
     await db_connection.execute(text("CREATE TABLE other AS SELECT 1 AS one"))
     kill()
+
+
+@pytest.fixture(scope="module")
+async def layer(
+    db_layer: Callable[[], AbstractAsyncContextManager[AsyncSession]],
+) -> AsyncIterator[None]:
+    async with db_layer() as session:
+        session.add(Item(name="layer"))
+        yield
+
+
+async def test_before_a_layer(db_connection: AsyncConnection) -> None:
+    await spare(db_connection)  # without the layer
+
+
+@pytest.mark.db(isolation="database")
+async def test_above_a_layer(layer: None, db: AsyncSession) -> None:
+    assert list(await db.scalars(select(Item.name))) == ["layer"]
