@@ -148,7 +148,7 @@ def spare_binding(item: pytest.Item) -> None:
 def test_database_url(_db_application: Application) -> str:  # noqa: PT019  # no test: a fixture
     """Return the URL of this worker's database, for code that connects by itself.
 
-    What such code commits is undone under commit isolation only.
+    What such code commits is undone under commit and database isolation only.
     """
     return _db_application.isolation.url.render_as_string(hide_password=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import threading
 import time
 import weakref
 from collections import Counter
@@ -19,7 +20,8 @@ from ._admin import connect
 from ._checkouts import Checkouts
 from ._commits import Commits
 from ._failures import MARKER
-from ._kinds import Commit, Pooled, Rollback, run
+from ._kept import Kept
+from ._kinds import Commit, Pooled, Private, Rollback, run
 from ._origin import caller
 from ._pool import LoopPool
 from ._real import RealConnection
@@ -37,8 +39,10 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
     from ._escapes import Watch
+    from ._kept import Keepsake
     from ._kinds import Close, Kind
     from ._runtime import Wire
+    from ._sandbox import Sandbox
     from ._settings import IsolationName
     from ._states import Database
     from ._sweep import Sweep
@@ -53,9 +57,25 @@ CLOSE_PATIENCE: Final = 5.0
 class Isolation:
     """One database of a worker: its engine, and the beginning and end of each test in it."""
 
-    def __init__(self, url: URL, database: Database, *, watch: Watch, sweep: Sweep) -> None:
+    def __init__(
+        self,
+        url: URL,
+        database: Database,
+        *,
+        watch: Watch,
+        sweep: Sweep,
+        keeps_failed: bool = False,
+    ) -> None:
         """Connect to nothing yet. `watch` sees what others do in the database."""
         self.url = url
+        self.kept: list[Kept] = []
+        """What has become of databases that were to be kept; to be taken away by the reader."""
+        self._keeps_failed = keeps_failed
+        self._keepsake: Keepsake | None = None
+        """What the database of the test that ends is to be kept as."""
+        self._parting = threading.Lock()
+        self._expected = False
+        """Whether the next test is to have a database of its own."""
         self.tests = 0
         """How many tests have used the database."""
         self.seconds = 0.0
@@ -73,9 +93,11 @@ class Isolation:
         )
         self._sweep = sweep
         self._commit = Commit(self._connect_really, lambda: self._checkouts.taken, self._pooled)
+        self._private = Private(self._connect_really, lambda: self._checkouts.taken, self._pooled)
         self._kinds: dict[IsolationName, Kind] = {
             "rollback": self._rollback,
             "commit": self._commit,
+            "database": self._private,
         }
         self._kind: Kind = self._rollback
         self._test: tuple[str, IsolationName] | None = None
@@ -119,6 +141,7 @@ class Isolation:
                 self._database,
                 lambda: self._admit("psycopg (db_sync, db_sync_engine)"),
                 self._checkouts,
+                self.part,
             )
             if self._test is not None:
                 self._synchronous.begin(*self._test)
@@ -147,6 +170,7 @@ class Isolation:
                 f"under rollback isolation, which is undone by a new database. Mend that test, or "
                 f'add @pytest.mark.db(isolation="commit") to it.'
             )
+        self.part()
         return await self._kind.connect()
 
     async def _connect_really(self) -> Wire:
@@ -179,7 +203,7 @@ class Isolation:
             self._kind = chosen
         if self._states.settle():
             self._changed()
-        if self._rollback.unsettled and (chosen is self._commit or self._watch.stale):
+        if self._rollback.unsettled and (chosen is not self._rollback or self._watch.stale):
             # With a factory the runner leaves the thread's current event loop alone.
             with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
                 runner.run(self._rollback.settle())
@@ -190,17 +214,36 @@ class Isolation:
                 self._rollback.forget()
                 self._watch.changed = False
         self._commits.clear()
-        if chosen is self._commit:
+        if chosen is not self._rollback or self._keeps_failed:
             self._states.save()
+        if chosen is self._commit:
             self._sweep.begin()
             self._watch.swept()
         self._checkouts.watching = True
         self._checkouts.taken = False
         self._family = None
+        self._expected = False
         self._test = (test, kind)
         chosen.begin(test)
         if self._synchronous is not None:
             self._synchronous.begin(test, kind)
+
+    def part(self) -> None:
+        """Give the test a database of its own, if it is to have one and has not."""
+        with self._parting:
+            if self._kind is self._private and self._test is not None and not self._states.parted:
+                started = time.perf_counter()
+                self._states.part()
+                self._commits.disconnected()
+                self.seconds += time.perf_counter() - started
+                if self._expected:
+                    self._states.prepare()
+
+    def expect(self) -> None:
+        """Have a database made for the next test, which is to have one of its own."""
+        self._expected = True
+        if self._kind is not self._private or self._states.parted:
+            self._states.prepare()
 
     @property
     def loops(self) -> list[asyncio.AbstractEventLoop]:
@@ -252,22 +295,47 @@ class Isolation:
         leaks, self._leaks = self._leaks, []
         return leaks
 
-    def end(self, *, connects: bool = False) -> SandboxError | None:
+    def end(
+        self, *, connects: bool = False, keepsake: Keepsake | None = None
+    ) -> SandboxError | None:
         """Undo the test, and return what its isolation could not do for it.
 
-        `connects` says whether the test has what it needs to connect by itself.
+        `connects` says whether the test has what it needs to connect by itself. If it has failed,
+        `keepsake` is what its database is to be kept as.
         """
         test = self._test[0] if self._test is not None else "no test"
         self._test = self._unclosed = None
+        self._keepsake = keepsake
+        for sandbox in self._sandboxes():
+            sandbox.keep = keepsake is not None
         used, spoilt, failure = self._end_synchronous()
         used |= self._undo(test, spoilt=spoilt)
         self.tests += used
         failure = failure or self._kind.failure or self._unclosed
         if self._kind is self._rollback:
-            return failure or self._escaped(test, connects=connects)
-        if not used and (connects or self._commits.seen):
-            self._sweep_up(test)
+            if keepsake is None or self._keepsake is not None:
+                failure = failure or self._escaped(test, connects=connects)
+        elif self._states.parted:
+            self._replace(test)
+        elif not used and (connects or self._commits.seen):
+            self._undo_commits(test)
+        if self._keepsake is not None and used:
+            why = self._outcome or "the event loop that its rows lived on is closed"
+            self.kept.append(Kept(test, None, why))
+        self._keepsake = None
+        for sandbox in self._sandboxes():
+            sandbox.keep, sandbox.kept = False, None  # fixtures of wider scope may be next
         return failure
+
+    def _sandboxes(self) -> list[Sandbox]:
+        synchronous = [self._synchronous.sandbox] if self._synchronous is not None else []
+        return [self._rollback.sandbox, *synchronous]
+
+    @property
+    def _outcome(self) -> str | None:
+        """What is to be said of a sandbox that was to be committed."""
+        remarks = [each.kept.remark for each in self._sandboxes() if each.kept is not None]
+        return next(filter(None, remarks), None)
 
     def _sweep_up(self, test: str) -> None:
         """Undo what a test has really committed, by a sweep or else by a new database."""
@@ -358,15 +426,23 @@ class Isolation:
         await kind.undo(closing)
 
     def _undo_commits(self, test: str) -> None:
-        if self._kind is self._commit:
+        if self._kind is self._commit and self._keepsake is None:
             self._sweep_up(test)
         else:
             self._replace(test)
 
     def _replace(self, test: str) -> None:
-        """Undo what a test has really committed, by a new database."""
-        self._states.renew(test)
-        self._changed()
+        """Undo what a test has really committed, or keep it where that is wanted."""
+        keepsake, self._keepsake = self._keepsake, None
+        if keepsake is not None:
+            why = self._states.keep(keepsake)
+            database = keepsake.database if why is None else None
+            self.kept.append(Kept(test, database, why or self._outcome))
+        if self._states.renew(test):
+            self._changed()
+        else:
+            self._watch.stale = True
+            self._commits.disconnected()
 
     # ----------------------------------------------------------------- data layers
 
@@ -378,10 +454,10 @@ class Isolation:
         session = sessions(expire_on_commit=False)
         if self._test is None:
             layer = self._beneath_tests(session)
-        elif self._kind is self._commit:
-            layer = self._in_committed_test()
-        else:
+        elif self._kind is self._rollback:
             layer = self._rollback.layer()
+        else:
+            layer = self._in_committed_test()
         async with layer:
             try:
                 yield session
@@ -408,6 +484,7 @@ class Isolation:
     @contextlib.asynccontextmanager
     async def _in_committed_test(self) -> AsyncIterator[None]:
         """Copy the database, and replace it by the copy."""
+        self.part()
         self._check_unused("begins")
         await self._disconnect()
         self._states.remember()
@@ -462,6 +539,7 @@ class Isolation:
         """Close what is connected on the running loop: the database is about to be replaced."""
         self._forget_pools()
         await self._commit.close_here()
+        await self._private.close_here()
         await self._rollback.close_here()
 
     def _cut_off(self) -> None:
@@ -469,6 +547,7 @@ class Isolation:
         self._sweep.close()
         self._forget_pools()
         self._commit.cut_off()
+        self._private.cut_off()
         self._rollback.disconnect()
         if self._synchronous is not None:
             self._synchronous.disconnect()

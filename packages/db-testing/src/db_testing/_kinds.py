@@ -6,6 +6,9 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+
 from ._admin import disconnect
 from ._sandbox import Sandbox
 from ._virtual import VirtualConnection
@@ -282,3 +285,19 @@ def run(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, None]) -> Non
             f"Starlette's TestClient, which has not let the test be undone for {PATIENCE:g} s. "
             f"Something blocks that loop."
         ) from None
+
+
+class Private(Commit):
+    """Real connections to a database that only this test has."""
+
+    @property
+    def spoilt(self) -> bool:
+        return True
+
+    async def undo(self, closing: list[Close]) -> None:
+        for close in closing:
+            # A test may have terminated its own connections.
+            with contextlib.suppress(DBAPIError, asyncpg.InterfaceError):
+                await close()
+        await self.close_here()
+        self._used = bool(self._wires)

@@ -218,6 +218,12 @@ class Layers:
         self.relabel(frames, None)
         return None
 
+    def finish(self) -> list[str]:
+        """Return what the server must do before the outer transaction can be committed."""
+        self._heal()
+        script, self._pending = self._pending, []
+        return script
+
     def _return_to(self, name: str) -> None:
         self._pending += [f"ROLLBACK TO {name}", f"RELEASE {name}"]
 

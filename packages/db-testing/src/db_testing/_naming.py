@@ -5,6 +5,7 @@ A name tells a person who looks at `psql -l` whose database it is::
     dbt_<project>_<schema>_<run>_<worker>     a worker's database: dropped when its run ends
     dbt_template_<fingerprint>                a template: kept between runs
     dbt_building_<fingerprint>_<process>      a template that is not finished
+    dbtkept_<project>_<run>_<test>_<digest>   that of a failed test, kept for a person
 """
 
 import hashlib
@@ -15,7 +16,10 @@ MAX_BYTES: Final = 63
 """PostgreSQL's NAMEDATALEN - 1; a longer name is cut off silently, and two could become one."""
 
 PREFIX: Final = "dbt_"
-"""Starts every name of ours; no database without it is ever dropped."""
+"""Starts every name of ours; no database without it is ever dropped when nobody holds it."""
+
+KEPT_PREFIX: Final = "dbtkept_"
+"""Starts the names of kept databases, which are nobody's to reap."""
 
 TEMPLATE_PREFIX: Final = PREFIX + "template_"
 BUILDING_PREFIX: Final = PREFIX + "building_"
@@ -49,6 +53,14 @@ def template_database(fingerprint: str) -> str:
 def building_database(fingerprint: str, process: str) -> str:
     """Name the template of a schema while one process builds it."""
     return f"{BUILDING_PREFIX}{fingerprint[:24]}_{process[:12]}"
+
+
+def kept_database(*, project: str, run: str, test: str, fingerprint: str) -> str:
+    """Name the database of a failed test: the end of the test's name can be read, as it is said."""
+    digest = hashlib.sha256(f"{run}\n{test}\n{fingerprint}".encode()).hexdigest()[:8]
+    head = f"{KEPT_PREFIX}{_slug(project)[:12]}_{_slug(run)[:6]}_"
+    function = _slug(test.rpartition("::")[2]).removeprefix("test_")
+    return head + function[: MAX_BYTES - len(head) - len(digest) - 1].rstrip("_") + f"_{digest}"
 
 
 def is_disposable(name: str) -> bool:

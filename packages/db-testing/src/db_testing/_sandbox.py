@@ -66,6 +66,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
 
+from . import _keeping
 from ._blockers import Blockers
 from ._failures import MARKER, Failures
 from ._inspection import Inspection
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
 
     from ._codecs import Codec, Codecs
     from ._escapes import Watch
+    from ._keeping import Outcome
     from ._layers import Ground
     from ._runtime import Runtime, Wire
     from ._wire import LiveWire
@@ -118,6 +120,10 @@ class Sandbox:
         """Whether others were seen to commit, or to leave something open; None: nobody looked."""
         self.lost = False
         """Whether this test's wire was given up, so that nothing was asked."""
+        self.keep = False
+        """Whether the end of this test is to commit what it did, for a person to look at."""
+        self.kept: Outcome | None = None
+        """What came of that."""
         self.generation = 0
         """Counts the resets after which nothing that was prepared before may be used."""
         self.runtime = runtime
@@ -142,8 +148,8 @@ class Sandbox:
         self._epoch += 1
         self._failures.begin(name)
         self._inspection.begin()
-        self.lost = False
-        self.moved = None
+        self.lost = self.keep = False
+        self.moved = self.kept = None
 
     @property
     def epoch(self) -> int:
@@ -189,6 +195,9 @@ class Sandbox:
         live = self._leave_test()
         if live is None:
             return
+        if self.keep:
+            await self._commit_test(live)
+            return
         if live.schema_changed:
             self.generation += 1
         live.answer = None
@@ -200,6 +209,13 @@ class Sandbox:
             if live.guard is not None:
                 await live.guard.aclose()
         self._failures.committed |= live.escaped
+
+    async def _commit_test(self, live: LiveWire) -> None:
+        self.kept = await _keeping.commit(live, self._patience)
+        self._failures.committed |= self.kept.committed or live.escaped
+        self._discard(live)
+        if live.guard is not None:
+            await live.guard.aclose()
 
     def abandon_test(self) -> None:
         """End a test whose event loop is closed; its wire was closed with the loop."""

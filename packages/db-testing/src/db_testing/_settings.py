@@ -15,7 +15,7 @@ from .errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-IsolationName: TypeAlias = Literal["rollback", "commit"]
+IsolationName: TypeAlias = Literal["rollback", "commit", "database"]
 ISOLATIONS: Final[tuple[IsolationName, ...]] = get_args(IsolationName)
 
 LeaksAre: TypeAlias = Literal["report", "error"]
@@ -46,6 +46,8 @@ class Settings:
     """Identity of the run: the same in all of its xdist workers, and in no other run."""
     worker: str
     """The xdist worker, or `"main"`."""
+    keep_failed: bool = False
+    """Whether the database of a test that fails is kept."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -59,7 +61,13 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--db-isolation",
         choices=ISOLATIONS,
-        help="what undoes each test: a rollback (default), or a sweep after real commits",
+        help="what undoes each test: a rollback (default), a sweep after real commits, or a "
+        "database of its own for each",
+    )
+    group.addoption(
+        "--db-keep-failed",
+        action="store_true",
+        help="keep the database of each test that fails, and print how to look at it",
     )
     parser.addini("db_server", "as --db-server", type="string", default=EMBEDDED)
     parser.addini("db_isolation", "as --db-isolation", type="string", default="rollback")
@@ -126,6 +134,7 @@ def read(config: pytest.Config, *, run: str) -> Settings:
         project=config.rootpath.name,
         run=worker_input.get("testrunuid", run),
         worker=worker_input.get("workerid", "main"),
+        keep_failed=config.getoption("db_keep_failed"),
     )
 
 

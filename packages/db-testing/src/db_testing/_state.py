@@ -30,6 +30,10 @@ SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
 TEST: pytest.StashKey[tuple[str, _settings.IsolationName] | None] = pytest.StashKey()
 """The test that is running, while fixtures of its own exist, and what undoes it."""
 TASKS: pytest.StashKey[Tasks] = pytest.StashKey()
+NEXT: pytest.StashKey[pytest.Item | None] = pytest.StashKey()
+"""The test that will run after the running one."""
+KEPT: pytest.StashKey[list[str]] = pytest.StashKey()
+"""Of a failed test, what has become of its databases."""
 LEAKS: pytest.StashKey[list[str]] = pytest.StashKey()
 """What the running test has left on an event loop of its own."""
 FAILED: pytest.StashKey[bool] = pytest.StashKey()
@@ -152,6 +156,45 @@ def begin(test: pytest.Item) -> None:
     worker = test.config.stash.get(WORKER, None)
     if worker is not None:
         worker.begin(test.nodeid, kind)
+        _make_databases_of_tests(test, kind)
+
+
+def follow(config: pytest.Config, following: pytest.Item | None) -> None:
+    """Learn which test will run after the one that begins."""
+    config.stash[NEXT] = following
+
+
+def _make_databases_of_tests(test: pytest.Item, kind: _settings.IsolationName) -> None:
+    """Make what this test is to have of its own, if a connection of ours cannot, and the next."""
+    marked = test.get_closest_marker("db") is not None
+    if kind == "database" and (marked or "test_database_url" in _names(test)):
+        own = _application_of(test)
+        if own is not None:
+            own.isolation.part()
+    following = test.config.stash.get(NEXT, None)
+    if following is not None and _is_private(following):
+        expected = _application_of(following)
+        if expected is not None:
+            expected.isolation.expect()
+
+
+def _is_private(test: pytest.Item) -> bool:
+    """Tell whether a test that has not begun is to have a database of its own."""
+    marker = test.get_closest_marker("db")
+    default = settings(test.config).isolation
+    return (default if marker is None else marker.kwargs.get("isolation")) == "database"
+
+
+def _application_of(test: pytest.Item) -> Application | None:
+    """Return the database to which a test's fixtures lead, if it has been made."""
+    fixtures = getattr(test, "_fixtureinfo", None)
+    definitions = fixtures.name2fixturedefs.get("_db_application") if fixtures else None
+    result = definitions[-1].cached_result if definitions else None
+    return result[0] if result is not None else None
+
+
+def _names(test: pytest.Item) -> Sequence[str]:
+    return getattr(test, "fixturenames", ())
 
 
 def seal(config: pytest.Config) -> None:
@@ -168,19 +211,23 @@ def end(test: pytest.Item) -> None:
     worker = stash.get(WORKER, None)
     if worker is None:
         return
-    names = getattr(test, "fixturenames", ())
+    names = _names(test)
     leaks, stash[LEAKS] = stash[LEAKS], []
     if worker.loops or "db_engine" in names:
         leaks += stash[TASKS].end(worker.users)
     for loop in worker.loops:
         if not loop.is_closed():
             stash[TASKS].share(loop)
-    failures = worker.end(connects="test_database_url" in names)
+    failed = test.stash.get(FAILED, False)
+    failures = worker.end(connects="test_database_url" in names, failed=failed)
+    kept = worker.take_kept()
+    summary(test.config).kept += kept
+    test.stash[KEPT] = [text for _, text in kept]
     # Lines of the project are shown as pytest shows its tests.
     root = f"{test.config.rootpath}{os.sep}"
     leaks = [leak.replace(root, "") for leak in leaks + worker.take_leaks()]
     summary(test.config).leaks += [(test.nodeid, leak) for leak in leaks]
-    if test.stash.get(FAILED, False):
+    if failed:
         return
     if failures:
         pytest.fail(str(failures[0]), pytrace=False)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._kept import Keepsake
+
 
 class Database(Protocol):
     """A worker's database, to be replaced as a whole."""
@@ -25,6 +27,21 @@ class Database(Protocol):
 
     def drop(self, saved: str) -> None:
         """Drop a copy."""
+
+    def part(self, source: str | None) -> None:
+        """Make place for a database that nobody has touched: a copy of another, or of the template.
+
+        What is renewed, saved or kept then is that one.
+        """
+
+    def rejoin(self) -> None:
+        """Come back, and throw that one away."""
+
+    def prepare(self, source: str | None) -> None:
+        """Make such a copy in the background, so that it is there when it is needed."""
+
+    def keep(self, keepsake: Keepsake) -> str | None:
+        """Give it away for ever, to be replaced next; return why that cannot be, if so."""
 
 
 class States:
@@ -42,6 +59,9 @@ class States:
         """Whether the database has rows of a layer that is gone."""
         self._lost: tuple[int, str] | None = None
         """The lowest layer, by depth, whose rows are gone, and the test that is to blame."""
+
+        self.parted = False
+        """Whether the running test has a database of its own."""
 
     @property
     def lost(self) -> str | None:
@@ -93,10 +113,30 @@ class States:
             self._sources[-1] = self._database.save(len(self._sources) - 1)
             self._dirty = False
 
-    def renew(self, test: str) -> None:
-        """Undo what a test has really committed."""
+    def part(self) -> None:
+        """Give the running test a database of its own, in which nobody is connected yet."""
+        self._database.part(self._sources[-1])
+        self.parted = True
+
+    def prepare(self) -> None:
+        """Have a database made for a test that is to have one of its own, while others run."""
+        if not (self._dirty or self._stale):
+            self._database.prepare(self._sources[-1])
+
+    def keep(self, keepsake: Keepsake) -> str | None:
+        """Keep what a test has really committed; return why that cannot be, if so."""
         self._cut_off()
+        return self._database.keep(keepsake)
+
+    def renew(self, test: str) -> bool:
+        """Undo what a test has really committed; tell whether that takes a new database."""
+        self._cut_off()
+        if self.parted:
+            self.parted = False
+            self._database.rejoin()
+            return False
         if self._dirty and self._lost is None:
             self._lost = len(self._sources) - 1, test
         self._stale = False
         self._database.renew(self._sources[-1])
+        return True

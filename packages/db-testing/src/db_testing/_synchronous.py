@@ -48,8 +48,10 @@ class Synchronous:
         state: DatabaseState,
         admit: Callable[[], str | None],
         checkouts: Checkouts,
+        part: Callable[[], None],
     ) -> None:
-        """Connect to nothing yet. The URL is asyncpg's."""
+        """Connect to nothing yet. The URL is asyncpg's. `part` comes before real connections."""
+        self._part = part
         self._url = url.set(drivername="postgresql+psycopg")
         self._threads = Threads()
         self._sandbox = Sandbox(self._open, runtime=self._threads, state=state, admit=admit)
@@ -78,6 +80,7 @@ class Synchronous:
         options = self._options()
         if self._kind == "rollback":
             return VirtualConnection(self._sandbox, self._threads, options.get("context"))
+        self._part()
         connection: psycopg.Connection[Any] = psycopg.connect(**options)
         self._real.append(connection)
         return connection
@@ -98,6 +101,11 @@ class Synchronous:
             self._forget_pools()
             self._kind = kind
         self._sandbox.begin_test(test)
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """What virtual connections lead to."""
+        return self._sandbox
 
     def at_end(self, close: Callable[[], None]) -> None:
         """Close something when the test is over."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from . import _naming
+from . import _naming, _removal
 from .errors import SchemaError, ServerError, SetupError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
     Raises:
         SchemaError, ServerError: as :func:`ensure`.
     """
-    admin.run(_drop, admin.connection, name)
+    admin.run(_removal.drop, admin, name)
     for _ in range(ATTEMPTS):
         template = ensure(admin, schema, print_of)
         with contextlib.suppress(asyncpg.InvalidCatalogNameError):
@@ -143,8 +143,13 @@ def copy(admin: Admin, source: str, name: str) -> None:
     Whoever is still connected to either is cut off: PostgreSQL copies no database that is in use.
     """
     admin.run(_lock_alive, admin.connection, name)
-    admin.run(_drop, admin.connection, name)
-    admin.run(_end_connections, admin.connection, source)
+    recopy(admin, source, name)
+
+
+def recopy(admin: Admin, source: str, name: str) -> None:
+    """Replace a database, whose lock this process holds, by a copy: see :func:`copy`."""
+    admin.run(_removal.drop, admin, name)
+    admin.run(_removal.vacate, admin.connection, source)
     admin.run(_create, admin.connection, name, source)
     admin.run(_bound_waits, admin.connection, name)
 
@@ -156,13 +161,13 @@ def keep(admin: Admin, name: str) -> None:
 
 def drop(admin: Admin, name: str) -> None:
     """Drop a database of this process, whoever is still connected to it."""
-    admin.run(_drop, admin.connection, name)
+    admin.run(_removal.drop, admin, name)
     admin.run(_unlock, admin.connection, name)
 
 
 def reap(admin: Admin) -> list[str]:
     """Drop the databases of dead processes, and return their names."""
-    return admin.run(_reap, admin.connection)
+    return admin.run(_reap, admin)
 
 
 # ---------------------------------------------------------------------------------------- in SQL
@@ -257,26 +262,14 @@ async def _strategy(connection: Connection) -> str:
 async def _complete(connection: Connection, building: str, template: str) -> None:
     # A database with a connection cannot be renamed, and nobody must ever write to a template.
     await connection.execute(f'ALTER DATABASE "{building}" WITH ALLOW_CONNECTIONS false')
-    await _end_connections(connection, building)
+    await _removal.vacate(connection, building)
     # Somebody with another maintenance database may have been faster, with the same result.
     with contextlib.suppress(asyncpg.DuplicateDatabaseError):
         await connection.execute(f'ALTER DATABASE "{building}" RENAME TO "{template}"')
 
 
-async def _end_connections(connection: Connection, name: str) -> None:
-    await connection.execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-        " WHERE datname = $1 AND backend_type = 'client backend'",
-        name,
-    )
-
-
-async def _drop(connection: Connection, name: str) -> None:
-    await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-
-
-async def _reap(connection: Connection) -> list[str]:
-    unlocked = await connection.fetch(
+async def _reap(admin: Admin) -> list[str]:
+    unlocked = await admin.connection.fetch(
         "SELECT datname FROM pg_database WHERE NOT EXISTS"  # noqa: S608  # all ours
         f" (SELECT FROM pg_locks WHERE {_lock_on('datname')})"
     )
@@ -284,7 +277,7 @@ async def _reap(connection: Connection) -> list[str]:
     for name in (row["datname"] for row in unlocked):
         if _naming.is_disposable(name):
             # Another process may be reaping just now, or the database be another role's.
-            with contextlib.suppress(asyncpg.PostgresError):
-                await _drop(connection, name)
+            with contextlib.suppress(asyncpg.PostgresError, ServerError):
+                await _removal.drop(admin, name)
                 dropped.append(name)
     return dropped

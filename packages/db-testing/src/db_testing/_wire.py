@@ -77,6 +77,11 @@ class LiveWire:
         return effect
 
     @property
+    def wire_errors(self) -> tuple[type[Exception], ...]:
+        """What talking to the server can raise."""
+        return self._runtime.wire_errors
+
+    @property
     def escaped(self) -> bool:
         """Whether the outer transaction was ended by something other than the reset."""
         return self._uprooted or (

@@ -10,6 +10,8 @@ from . import _naming, _server, _template
 from ._admin import Admin
 from ._escapes import Watch
 from ._isolation import Isolation
+from ._kept import Keepsake
+from ._private import PrivateDatabases
 from ._sweep import Sweep
 from .errors import ServerError
 
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     from .errors import SandboxError
     from .schema import SchemaLike
 
-    Names: TypeAlias = Callable[[int | None], str]
-    """Returns the name of the database itself, or of a copy by its depth."""
+    Names: TypeAlias = Callable[[str], str]
+    """Returns the name of the database itself, or of one beside it that is for something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +53,58 @@ class Database:
         self._fingerprint = fingerprint
         self._names = names
         self._saved: set[str] = set()
-        self.name = names(None)
+        self.name = names("")
+        self._private = PrivateDatabases(connect, self.name, names, self._make)
         _template.clone(connect(), schema, fingerprint, self.name)
+
+    def _make(self, admin: Admin, name: str, source: str | None) -> None:
+        if source is None:
+            _template.renew(admin, self._schema, self._fingerprint, name)
+        else:
+            _template.recopy(admin, source, name)
 
     def renew(self, source: str | None) -> None:
         """Replace it by a copy of another database, or of the template."""
-        if source is None:
-            _template.renew(self._connect(), self._schema, self._fingerprint, self.name)
-        else:
-            _template.copy(self._connect(), source, self.name)
+        self._make(self._connect(), self.name, source)
 
     def save(self, depth: int) -> str:
         """Copy it, and return the copy's name."""
-        saved = self._names(depth)
+        saved = self._names(f"layer{depth}")
+        self._private.forget(saved)
         self._saved.add(saved)
         _template.copy(self._connect(), self.name, saved)
         return saved
 
     def drop(self, saved: str) -> None:
         """Drop a copy."""
+        self._private.forget(saved)
         _template.drop(self._connect(), saved)
         self._saved.discard(saved)
 
-    def keep(self, admin: Admin) -> None:
+    def part(self, source: str | None) -> None:
+        """Make place for one that nobody has touched."""
+        self._private.enter(source)
+
+    def rejoin(self) -> None:
+        """Come back, and throw that one away."""
+        self._private.leave()
+
+    def prepare(self, source: str | None) -> None:
+        """Make one in the background."""
+        self._private.prepare(source)
+
+    def keep(self, keepsake: Keepsake) -> str | None:
+        """Give it away for ever; return why that cannot be, if so."""
+        return keepsake.keep(self._connect(), self.name)
+
+    def hold(self, admin: Admin) -> None:
         """Hold again the locks that keep others from reaping it: a lost session held them."""
-        for name in (self.name, *self._saved):
+        for name in (self.name, *self._saved, *self._private.names):
             _template.keep(admin, name)
 
     def close(self, admin: Admin) -> None:
         """Drop it and its copies."""
+        self._private.close(admin)
         for name in (self.name, *self._saved):
             with contextlib.suppress(ServerError):
                 _template.drop(admin, name)
@@ -106,16 +131,21 @@ class Worker:
         for application in self._applications.values():
             application.isolation.settle()
 
-    def end(self, *, connects: bool = False) -> list[SandboxError]:
+    def end(self, *, connects: bool = False, failed: bool = False) -> list[SandboxError]:
         """Undo the test, and return what rollback isolation could not do for it.
 
-        `connects` says whether the test has what it needs to connect by itself.
+        `connects` says whether the test has what it needs to connect by itself, `failed` whether
+        it has failed, so that its databases may have to be kept.
         """
-        self._test = None
-        failures = [
-            application.isolation.end(connects=connects)
-            for application in self._applications.values()
-        ]
+        test, self._test = self._test, None
+        failures = []
+        for fingerprint, application in self._applications.items():
+            keepsake = None
+            if failed and test is not None and self._settings.keep_failed:
+                keepsake = Keepsake(
+                    test[0], self._settings.project, self._settings.run, fingerprint
+                )
+            failures.append(application.isolation.end(connects=connects, keepsake=keepsake))
         if any(application.isolation.lost for application in self._applications.values()):
             self._connect()
         return [failure for failure in failures if failure is not None]
@@ -129,6 +159,15 @@ class Worker:
         """Say what the running test, should it fail, may owe to its isolation."""
         remarks = [application.isolation.remark for application in self._applications.values()]
         return [remark for remark in remarks if remark is not None]
+
+    def take_kept(self) -> list[tuple[str, str]]:
+        """Say, once, where databases of failed tests are, as the test and what to say of it."""
+        said = []
+        for application in self._applications.values():
+            kept, application.isolation.kept = application.isolation.kept, []
+            url = application.isolation.url
+            said += [(each.test, each.describe(self._settings.server, url)) for each in kept]
+        return said
 
     @property
     def users(self) -> set[asyncio.Task[Any]]:
@@ -172,6 +211,7 @@ class Worker:
             self._applications[fingerprint] = application
             if self._test is not None:
                 application.isolation.begin(*self._test)
+                application.isolation.part()  # it may be asked for to tell its URL
         return application
 
     def _connect(self) -> Admin:
@@ -182,23 +222,28 @@ class Worker:
             _template.reap(self._admin)
         elif self._admin.revive():
             for application in self._applications.values():
-                application.database.keep(self._admin)
+                application.database.hold(self._admin)
         return self._admin
 
     def _create(self, admin: Admin, schema: SchemaLike, fingerprint: str) -> Application:
-        def name(depth: int | None) -> str:
+        def name(purpose: str) -> str:
             return _naming.worker_database(
                 project=self._settings.project,
                 fingerprint=fingerprint,
                 run=self._settings.run,
-                worker=self._settings.worker + ("" if depth is None else f"layer{depth}"),
+                worker=self._settings.worker + purpose,
             )
 
         database = Database(self._connect, schema, fingerprint, name)
         url = admin.url.set(database=database.name)
-        return Application(
-            database, Isolation(url, database, watch=Watch(admin, url), sweep=Sweep(admin, url))
+        isolation = Isolation(
+            url,
+            database,
+            watch=Watch(admin, url),
+            sweep=Sweep(admin, url),
+            keeps_failed=self._settings.keep_failed,
         )
+        return Application(database, isolation)
 
     def close(self) -> None:
         """Drop the databases and give the server up.

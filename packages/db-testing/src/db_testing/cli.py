@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from . import _naming, _server, _settings
+from ._binaries import Binaries
 from .errors import ServerError
 
 if TYPE_CHECKING:
@@ -35,8 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--database", required=True, type=_database, help="the database's name")
     run.add_argument("--env", required=True, metavar="VARIABLE", help="gets the database's URL")
     run.add_argument("program", nargs="+", metavar="-- PROGRAM", help="and its arguments")
+    psql = commands.add_parser(
+        "psql",
+        help="look at a database that --db-keep-failed has kept",
+        description="Run psql on a database of the embedded server, which is started if need be.",
+    )
+    psql.add_argument("database", help="the database's name")
+    psql.add_argument("arguments", nargs="*", metavar="-- ARGUMENTS", help="of psql")
     options = parser.parse_args(arguments)
     try:
+        if "arguments" in options:
+            return run_psql(options.database, options.arguments)
         return run_program(options.program, database=options.database, variable=options.env)
     except ServerError as error:
         print(f"db-testing: {error}", file=sys.stderr)
@@ -44,10 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _database(name: str) -> str:
-    if name.startswith(_naming.PREFIX) or not name.isidentifier():
+    ours = (_naming.PREFIX, _naming.KEPT_PREFIX)
+    if name.startswith(ours) or not name.isidentifier():
         raise argparse.ArgumentTypeError(
-            f"{name!r}: letters, digits and underscores, and not {_naming.PREFIX!r} at the "
-            f"beginning, which marks the databases of test runs"
+            f"{name!r}: letters, digits and underscores, and neither {ours[0]!r} nor {ours[1]!r} "
+            f"at the beginning, which mark the databases of test runs"
         )
     return name
 
@@ -64,6 +75,22 @@ def run_program(program: Sequence[str], *, database: str, variable: str) -> int:
     try:
         url = _ensure(server, database)
         return _supervise(program, os.environ | {variable: url})
+    finally:
+        server.release()
+
+
+def run_psql(database: str, arguments: Sequence[str]) -> int:
+    """Run psql on a database of the embedded server and return its exit code.
+
+    Raises:
+        ServerError: the server cannot be started.
+    """
+    server = _server.acquire(_settings.EMBEDDED)
+    try:
+        own = Binaries.find().folder / "psql"
+        url = server.url.set(drivername="postgresql", database=database)
+        program = str(own) if own.exists() else "psql"
+        return _supervise([program, url.render_as_string(), *arguments], os.environ)
     finally:
         server.release()
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 WORKER_FIGURES = "db_testing_figures"
 WORKER_LEAKS = "db_testing_leaks"
 WORKER_REPLACED = "db_testing_replaced"
+WORKER_KEPT = "db_testing_kept"
 
 _db_application = pytest.fixture(scope="session")(_fixtures._db_application)  # noqa: SLF001
 _db_bound = pytest.fixture(scope="session", autouse=True)(_fixtures._db_bound)  # noqa: SLF001
@@ -44,7 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings."""
     config.addinivalue_line(
-        "markers", 'db(isolation="rollback" | "commit"): choose what undoes a database test.'
+        "markers",
+        'db(isolation="rollback" | "commit" | "database"): choose what undoes a database test.',
     )
     _state.configure(config)
 
@@ -69,6 +71,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     _fixtures.spare_binding(item)
     if _loops.is_database_test(item):
         _loops.share_session_loop(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Know which test comes next: it may need a database that can be made meanwhile."""
+    _state.follow(item.config, nextitem)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -135,6 +143,10 @@ def pytest_runtest_makereport(
     if report.failed:
         _state.remark(item, report)
         item.stash[_state.FAILED] = True
+    if report.when == "teardown":
+        kept = item.stash.get(_state.KEPT, [])
+        # pytest shows sections of a teardown with the failure, also those of another process.
+        report.sections += [("db-testing teardown", f"database {text}") for text in kept]
     return report
 
 
@@ -149,6 +161,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         output[WORKER_FIGURES] = (figures.tests, figures.seconds)
         output[WORKER_LEAKS] = figures.leaks
         output[WORKER_REPLACED] = dict(figures.replaced)
+        output[WORKER_KEPT] = figures.kept
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -161,6 +174,7 @@ def pytest_testnodedown(node: Any) -> None:
         summary.add(*figures)
         summary.leaks += [(test, what) for test, what in output.get(WORKER_LEAKS, ())]
         summary.replaced.update(output.get(WORKER_REPLACED, {}))
+        summary.kept += [(test, what) for test, what in output.get(WORKER_KEPT, ())]
 
 
 def pytest_terminal_summary(
@@ -174,6 +188,11 @@ def pytest_terminal_summary(
             terminalreporter.write_line(leak)
     for reason in _state.summary(config).replaced_lines():
         terminalreporter.write_line(reason)
+    kept = _state.summary(config).kept_lines()
+    if kept:
+        terminalreporter.section("databases of failed tests")
+        for each in kept:
+            terminalreporter.write_line(each)
     line = _state.summary(config).line()
     if line is not None:
         terminalreporter.write_line(line)

@@ -9,6 +9,9 @@ from typing import Final, TypeAlias
 Leak: TypeAlias = tuple[str, str]
 """A test, and what it has left behind."""
 
+Kept: TypeAlias = tuple[str, str]
+"""A test that has failed, and where its database is, or why it is not kept."""
+
 LEAKS_SHOWN: Final = 10
 """Lines of the summary that name one leak each."""
 
@@ -30,6 +33,13 @@ class Summary:
 
     leaks: list[Leak] = field(default_factory=list)
     """What tests have left behind, in the order of the tests."""
+
+    kept: list[Kept] = field(default_factory=list)
+    """What has become of the databases of failed tests, in their order."""
+
+    def kept_lines(self) -> list[str]:
+        """Say where the databases of failed tests are."""
+        return [line for test, text in self.kept for line in f"{test}: {text}".splitlines()]
 
     def leak_lines(self) -> list[str]:
         """Say who has left what behind, one line each, up to a number of them."""

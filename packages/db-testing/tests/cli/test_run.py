@@ -112,7 +112,7 @@ def test_program_that_is_not_there(database: str, capsys: pytest.CaptureFixture[
     )
 
 
-@pytest.mark.parametrize("name", ["dbt_mine", "a-b", 'a"b', ""])
+@pytest.mark.parametrize("name", ["dbt_mine", "dbtkept_mine", "a-b", 'a"b', ""])
 def test_database_name_that_cannot_be(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Names of test databases, and names that need quoting, are refused."""
     with pytest.raises(SystemExit) as exit_:

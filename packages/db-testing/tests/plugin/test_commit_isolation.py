@@ -138,7 +138,7 @@ def test_sweep_in_random_order_and_in_parallel(suite: Suite) -> None:
 
 def test_queue_again_and_again(suite: Suite) -> None:
     """Eight workers of a queue with notifications, and one that dies, leave nothing behind."""
-    pytester = suite("queue", mode="auto")
+    pytester = suite("job_queue", mode="auto")
     result = pytester.runpytest_subprocess("--count=10", timeout=240)
     result.assert_outcomes(passed=20)
     result.stdout.no_fnmatch_line("*a new database after*")

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     from .conftest import Suite
 
-BOTH = pytest.mark.parametrize("isolation", ["rollback", "commit"])
+EACH = pytest.mark.parametrize("isolation", ["rollback", "commit", "database"])
 
 
-@BOTH
+@EACH
 def test_layers_of_class_and_module(
     suite: Suite, databases_of: Callable[[], list[str]], isolation: str
 ) -> None:
@@ -41,7 +41,7 @@ def test_layers_of_many_workers(suite: Suite, databases_of: Callable[[], list[st
     assert databases_of() == []
 
 
-@BOTH
+@EACH
 def test_examples_of_one_test(suite: Suite, isolation: str) -> None:
     """A block in a test undoes what was done in it, ids and all, and nothing from before it."""
     pytester = suite("layers_inside", mode="auto")

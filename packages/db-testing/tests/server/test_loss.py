@@ -68,7 +68,7 @@ def run(
 
 
 @pytest.mark.parametrize("loss", ["terminated", "crash", "restart"])
-@pytest.mark.parametrize("isolation", ["rollback", "commit"])
+@pytest.mark.parametrize("isolation", ["rollback", "commit", "database"])
 def test_loss_fails_one_test(
     embedded: Embedded, pytester: pytest.Pytester, loss: str, isolation: str
 ) -> None:
@@ -78,7 +78,7 @@ def test_loss_fails_one_test(
     )
     result.assert_outcomes(passed=4, failed=1, deselected=2)
     result.stdout.fnmatch_lines([f"FAILED test_loss.py::test_{loss} *"])
-    left = embedded.query("SELECT count(*) FROM pg_database WHERE datname ~ '^dbt_.*_main$'")
+    left = embedded.query("SELECT count(*) FROM pg_database WHERE datname ~ '^dbt_.*_main[a-z]*$'")
     assert left == 0
 
 

@@ -62,6 +62,30 @@ def test_template_is_never_disposable(fingerprint: str, process: str) -> None:
     assert len(building) <= 63
 
 
+@given(IDENTITIES, FINGERPRINTS)
+def test_kept_database_is_nobodys_to_reap(identity: tuple[str, str, str], fingerprint: str) -> None:
+    """The database of a failed test is there as long as its project does not need the room."""
+    project, run, test = identity
+    name = _naming.kept_database(project=project, run=run, test=test, fingerprint=fingerprint)
+    assert re.fullmatch(r"dbtkept_[a-z0-9_]+", name)
+    assert len(name) <= 63
+    assert not _naming.is_disposable(name)
+
+
+def test_kept_database_can_be_told_by_its_test() -> None:
+    """Whoever looks at `psql -l` finds project, run and test; parameters keep tests apart."""
+    names = {
+        _naming.kept_database(
+            project="shop", run="0123456789", test=f"a/test_a.py::T::test_pay[{i}]", fingerprint=""
+        )
+        for i in (1, 2)
+    }
+    assert {re.sub(r"_\w{8}$", "", name) for name in names} == {
+        "dbtkept_shop_012345_pay_1",
+        "dbtkept_shop_012345_pay_2",
+    }
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -27,10 +27,10 @@ async def work(
             news.clear()
             async with sessions.begin() as session:
                 job = (await session.execute(NEXT)).scalar_one_or_none()
+                name = job and job.name
                 if job is not None:
-                    name = job.name
                     await session.execute(delete(Item).where(Item.id == job.id))
-            if job is None:
+            if name is None:
                 await news.wait()
                 continue
             done.append(name)

@@ -1,0 +1,207 @@
+"""`--db-keep-failed`: the database of a test that fails is there when the run is over."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from db_testing import _kept, _naming, _removal
+from db_testing._admin import Admin, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .conftest import Suite
+
+    Kept: TypeAlias = Callable[[], dict[str, str]]
+
+ITEMS = "SELECT string_agg(name, ' ' ORDER BY id) FROM item"
+ISOLATIONS = pytest.mark.parametrize("isolation", ["rollback", "commit", "database"])
+FLAG = "--db-keep-failed"
+IN_NAME = r"^dbtkept_\w{12}_\w{6}_|_\w{8}$"
+"""What is before and after a test's own name."""
+
+
+@pytest.fixture
+def kept(test_database_url: str, pytester: pytest.Pytester, suite: Suite) -> Iterator[Kept]:
+    """Return the databases that runs in this test's folder have kept, and the names of items.
+
+    They are dropped at the end.
+    """
+    admin = Admin(make_url(test_database_url).set(database="postgres"))
+    prefix = f"{_naming.KEPT_PREFIX}{pytester.path.name[:12]}"
+
+    async def names() -> list[str]:
+        rows = await admin.connection.fetch("SELECT datname FROM pg_database ORDER BY datname")
+        return [row["datname"] for row in rows if row["datname"].startswith(prefix)]
+
+    async def items(name: str) -> str:
+        connection = await connect(admin.url.set(database=name))
+        try:
+            return str(await connection.fetchval(ITEMS))
+        finally:
+            await connection.close()
+
+    try:
+        yield lambda: {name: admin.run(items, name) for name in admin.run(names)}
+        for name in admin.run(names):
+            admin.run(_removal.drop, admin, name)
+    finally:
+        admin.close()
+
+
+def commands(result: pytest.RunResult) -> list[str]:
+    """Return the commands of the summary."""
+    lines = result.stdout.lines
+    start = next(index for index, line in enumerate(lines) if "databases of failed tests" in line)
+    return [line for line in lines[start:] if " -m db_testing psql " in line]
+
+
+def look(command: str, sql: str) -> str:
+    """Run a command as it was printed, with a statement for psql."""
+    arguments = [*shlex.split(command), "--", "-XAtc", sql]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.strip()
+
+
+@ISOLATIONS
+def test_what_was_committed_is_there(
+    suite: Suite, kept: Kept, databases_of: Callable[[], list[str]], isolation: str
+) -> None:
+    """The printed command shows it after the run, and the next tests have a clean database."""
+    pytester = suite("keep_failed", mode="auto")
+    result = pytester.runpytest_subprocess(
+        FLAG, f"--db-isolation={isolation}", "-k", "test_fails or passes", "-p", "no:randomly"
+    )
+    result.assert_outcomes(passed=2, failed=6, errors=1)
+    assert databases_of() == []
+    expected = {
+        "fails": "committed",
+        "fails_after_an_error": "committed",
+        "fails_with_a_session_benea": "beneath committed",
+        "fails_synchronously": "committed",
+        "fails_in_a_fixture": "committed",
+    }
+    if isolation != "rollback":
+        expected["fails_with_a_session_benea"] = "committed"
+        expected["fails_on_a_loop_of_its_own"] = "committed"
+    assert {re.sub(IN_NAME, "", name): items for name, items in kept().items()} == expected
+    shown = [command.rpartition(" ")[2] for command in commands(result)]
+    assert sorted(shown) == list(kept())
+    assert look(commands(result)[0], ITEMS) == "committed"
+
+
+def test_what_is_said(suite: Suite, kept: Kept) -> None:
+    """The failure and the summary say where the database is, and what is not in it."""
+    pytester = suite("keep_failed", mode="auto")
+    result = pytester.runpytest(FLAG, "-p", "no:randomly")
+    where = "kept as dbtkept_*_fails_*"
+    result.stdout.fnmatch_lines(
+        [
+            "*_ test_fails _*",
+            "*- db-testing teardown -*",
+            f"database {where} (without what was not committed: the transaction begun at *)",
+            "  * -m db_testing psql dbtkept_*",
+            "  postgresql://*@/dbtkept_*?host=*",
+            "*= databases of failed tests =*",
+            f"test_keep_failed.py::test_fails: {where} (without *)",
+            "*::test_fails_with_a_session_beneath: kept as * (with what savepoints cannot undo *)",
+            "*::test_fails_on_a_loop_of_its_own: not kept: the event loop * is closed",
+        ]
+    )
+    assert "fails_untouched: " not in result.stdout.str()
+
+
+def test_workers_keep_as_well(suite: Suite, kept: Kept) -> None:
+    """What xdist's workers have kept is printed by the run, with the failure too."""
+    pytester = suite("keep_failed", mode="auto")
+    result = pytester.runpytest_subprocess(FLAG, "-n", "2", "-k", "synchron or after")
+    result.assert_outcomes(failed=2)
+    assert list(kept().values()) == ["committed"] * 2
+    assert len(commands(result)) == 2
+    result.stdout.fnmatch_lines(["*- db-testing teardown -*", "database kept as dbtkept_*"])
+
+
+def test_nothing_is_kept_unasked(suite: Suite, kept: Kept) -> None:
+    """Without the flag a failing test's database is used for the next."""
+    result = suite("keep_failed", mode="auto").runpytest("-k", "synchronously or passes")
+    result.assert_outcomes(passed=2, failed=1)
+    assert kept() == {}
+    result.stdout.no_fnmatch_line("*databases of failed tests*")
+
+
+def test_rows_of_a_layer_are_kept_and_stay(suite: Suite, kept: Kept) -> None:
+    """A test that fails above a data layer is kept with its rows; the next test has them too."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+        from sqlalchemy import select
+
+        @pytest.fixture(scope="module", autouse=True)
+        async def rows(db_layer):
+            async with db_layer() as session:
+                session.add(Item(name="layer"))
+                yield
+
+        @pytest.mark.parametrize("time", [1, 2])
+        async def test_rows(db, time):
+            assert [item.name for item in await db.scalars(select(Item))] == ["layer"]
+            db.add(Item(name="test"))
+            await db.commit()
+            raise LookupError
+        """
+    )
+    result = pytester.runpytest(FLAG)
+    result.stdout.fnmatch_lines(["FAILED *LookupError", "FAILED *LookupError"])
+    assert list(kept().values()) == ["layer test"] * 2
+
+
+def test_they_are_bounded(suite: Suite, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first failures of a run are kept; only those of earlier runs make room for them."""
+    monkeypatch.setattr(_kept, "LIMIT", 3)
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.parametrize("number", range(4))
+        async def test_fails(db, number):
+            await db.execute(text("SELECT 1"))
+            raise LookupError
+        """
+    )
+    ordered = (FLAG, "-p", "no:randomly")
+    result = pytester.runpytest(*ordered)
+    result.stdout.fnmatch_lines(
+        ["*::test_fails[[]3]: not kept: 3 databases of this run have been kept already"]
+    )
+    first = list(kept())
+    assert [re.sub(IN_NAME, "", name) for name in first] == ["fails_0", "fails_1", "fails_2"]
+    pytester.runpytest(*ordered, "-k", "0 or 1")
+    assert [name for name in first if name in kept()] == first[2:]
+    assert len(kept()) == 3
+
+
+def test_other_runs_leave_them_alone(suite: Suite, kept: Kept) -> None:
+    """What nobody holds is reaped, but for what was kept."""
+    pytester = suite("keep_failed", mode="auto")
+    pytester.runpytest(FLAG, "-k", "synchronously")
+    before = kept()
+    pytester.runpytest("-k", "passes").assert_outcomes(passed=2, deselected=7)
+    assert kept() == before != {}
+
+
+def test_who_looks_on_a_server_of_their_own() -> None:
+    """The command is psql's with a URL of libpq's, and shows no password."""
+    url = make_url("postgresql+asyncpg://me:secret@db.example:5433/dbt_x?ssl=require")
+    command, shown = _kept.how_to_look("postgresql://...", url, "dbtkept_x")
+    assert shown == "postgresql://me@db.example:5433/dbtkept_x?sslmode=require"
+    assert shlex.split(command) == ["psql", shown]
