@@ -78,17 +78,14 @@ class Sweep:
     admin: Admin
     url: URL
     _connection: Connection | None = None
+    _why_not: str | None = None
+    """Why nothing can be learnt of the database."""
 
     # ----------------------------------------------------------------- from synchronous code
 
-    @property
-    def possible(self) -> bool:
-        """Whether the server can tell what has changed."""
-        return self.admin.server_version >= SINCE
-
     def begin(self) -> None:
         """Learn the state to which tests are undone, unless it is known."""
-        if self.possible and self._connection is None:
+        if self._connection is None and self._why_not is None:
             self._connection = self.admin.run(self._learn)
 
     def run(self, ours: Collection[int]) -> Swept:
@@ -97,12 +94,7 @@ class Sweep:
         `ours` are server processes whose counters are known, and which do nothing.
         """
         if self._connection is None or self._connection.is_closed():
-            why = (
-                "nothing is known of its state"
-                if self.possible
-                else "PostgreSQL 14 counts too late"
-            )
-            return Swept(why, [])
+            return Swept(self._why_not or "nothing is known of its state", [])
         return self.admin.run(self._run, self._connection, list(ours))
 
     def close(self) -> None:
@@ -113,7 +105,10 @@ class Sweep:
 
     # ----------------------------------------------------------------- on the admin's thread
 
-    async def _learn(self) -> Connection:
+    async def _learn(self) -> Connection | None:
+        if self.admin.server_version < SINCE:
+            self._why_not = f"PostgreSQL {self.admin.server_version} counts too late for a sweep"
+            return None
         connection = await connect(
             self.url,
             command_timeout=PATIENCE,
@@ -128,6 +123,11 @@ class Sweep:
                 await connection.execute("SET session_replication_role = replica")
             await connection.execute(_statements())
             await connection.execute("SELECT pg_temp.db_testing_learn($1, $2)", LARGEST, MOST)
+        except asyncpg.PostgresError as error:
+            # No plpgsql, no right to temporary tables, counters that are off.
+            connection.terminate()
+            self._why_not = f"no sweep could be prepared ({error})"
+            return None
         except BaseException:
             connection.terminate()
             raise

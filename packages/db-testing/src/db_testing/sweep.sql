@@ -28,8 +28,7 @@ CREATE TEMP TABLE db_testing_classes (relation oid PRIMARY KEY, image text NOT N
 -- The last transaction of the sweep's own; what is newer is a test's.
 CREATE TEMP TABLE db_testing_moment (
     transaction xid NOT NULL,
-    at timestamptz NOT NULL,
-    alone bigint                -- sessions that the database had had, when nobody else was connected
+    at timestamptz NOT NULL
 ) WITH (fillfactor = 10);
 
 CREATE FUNCTION pg_temp.db_testing_writes(relation oid, kind "char") RETURNS bigint
@@ -72,6 +71,9 @@ DECLARE
     replica boolean := current_setting('session_replication_role') = 'replica';
     kept bigint := 0;
 BEGIN
+    IF current_setting('track_counts') = 'off' THEN
+        RAISE EXCEPTION 'track_counts is off';
+    END IF;
     INSERT INTO pg_temp.db_testing_relations
     SELECT c.oid, format('%I.%I', n.nspname, c.relname),
         CASE WHEN n.nspname = 'pg_catalog' THEN 'c' ELSE c.relkind END,
@@ -137,7 +139,7 @@ BEGIN
     UPDATE pg_temp.db_testing_relations SET writes =
         pg_temp.db_testing_writes(relation, kind) + pg_temp.db_testing_own_writes(relation, kind);
     INSERT INTO pg_temp.db_testing_moment
-    SELECT pg_current_xact_id()::xid, clock_timestamp(), NULL;
+    SELECT pg_current_xact_id()::xid, clock_timestamp();
     PERFORM pg_stat_force_next_flush();
     ANALYZE pg_temp.db_testing_relations, pg_temp.db_testing_rows, pg_temp.db_testing_classes;
 END
@@ -191,7 +193,6 @@ LANGUAGE plpgsql AS $$
 DECLARE
     moment pg_temp.db_testing_moment;
     database oid := (SELECT oid FROM pg_database WHERE datname = current_database());
-    sessions bigint := pg_stat_get_db_sessions(database);
     replica boolean := current_setting('session_replication_role') = 'replica';
     it pg_temp.db_testing_relations;
     seen record;
@@ -205,7 +206,7 @@ DECLARE
     deletes text;
 BEGIN
     SELECT * INTO moment FROM pg_temp.db_testing_moment;
-    IF NOT thorough AND moment.alone IS DISTINCT FROM sessions THEN
+    IF NOT thorough THEN
         others := pg_temp.db_testing_others(ours, moment.at);
         IF others IS NOT NULL THEN
             RETURN;
@@ -381,8 +382,7 @@ BEGIN
     END IF;
     UPDATE pg_temp.db_testing_moment SET
         transaction = coalesce(pg_current_xact_id_if_assigned()::xid, transaction),
-        at = clock_timestamp(),
-        alone = CASE WHEN pg_temp.db_testing_others(ours, '-infinity') IS NULL THEN sessions END;
+        at = clock_timestamp();
     PERFORM pg_stat_force_next_flush();
 END
 $$;

@@ -27,7 +27,7 @@ async def work(
             news.clear()
             async with sessions.begin() as session:
                 job = (await session.execute(NEXT)).scalar_one_or_none()
-                name = job and job.name
+                name = job.name if job is not None else None
                 if job is not None:
                     await session.execute(delete(Item).where(Item.id == job.id))
             if name is None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from db_testing import _sweep
+
 if TYPE_CHECKING:
     from .conftest import Database
 
@@ -214,10 +216,9 @@ def test_prepared_transaction_is_rolled_back(database: Database) -> None:
     assert database.content() == before
 
 
-def test_role_is_noticed(database: Database, role: str) -> None:
+@pytest.mark.parametrize("role", ["postgres"])
+def test_role_is_noticed(database: Database) -> None:
     """A role belongs to the whole server; a superuser's sweep says that one was made."""
-    if role != "postgres":
-        return
     database.sweep.begin()
     database.execute("CREATE ROLE of_a_test")
     try:
@@ -241,3 +242,28 @@ def test_lock_that_is_never_released(database: Database) -> None:
     assert swept.reason is None
     assert [f"process {keeper.get_server_pid()}" in line for line in swept.left] == [True]
     assert database.content() == before
+
+
+@pytest.mark.parametrize("role", ["postgres"])
+@pytest.mark.parametrize(
+    ("obstacle", "reason"),
+    [
+        ("DROP EXTENSION plpgsql", 'language "plpgsql" does not exist'),
+        ("ALTER DATABASE {name} SET track_counts = off", "track_counts is off"),
+    ],
+)
+def test_database_that_cannot_be_swept(database: Database, obstacle: str, reason: str) -> None:
+    """It says why, and would be replaced after each test."""
+    database.execute(obstacle.format(name=database.url.database))
+    for _ in range(2):
+        database.sweep.begin()
+        said = database.run().reason
+        assert said is not None
+        assert reason in said
+
+
+def test_older_server(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose counters come late is not believed."""
+    monkeypatch.setattr(_sweep, "SINCE", 99)
+    database.sweep.begin()
+    assert "counts too late for a sweep" in str(database.run().reason)
