@@ -110,23 +110,26 @@ class Picture:
     sequences: dict[str, int | None]
     schema: dict[str, Rows]
 
-    def difference(self, later: Picture) -> str | None:
+    def difference(self, later: Picture, *, swept: int = 0) -> str | None:
         """Say what a later picture has that this one has not, but for positions of sequences.
 
-        Those move without a commit.
+        Those move without a commit. Rows of transactions up to `swept` are as new as they may be.
         """
+        none = Rows(0, 0)
         said = [
-            _difference(self.rows.get(table, Rows(0, 0)), later.rows.get(table, Rows(0, 0)), table)
+            _difference(self.rows.get(table, none), later.rows.get(table, none), table, swept)
             for table in sorted(self.rows.keys() | later.rows.keys())
         ]
-        if self.schema != later.schema:
+        if any(
+            _difference(self.schema[name], later.schema[name], name, swept) for name in CATALOGS
+        ):
             said.append("a change of the schema (DDL)")
         changes = [change for change in said if change]
         return ", ".join(changes[:8]) + (" and more" if changes[8:] else "") if changes else None
 
 
-def _difference(before: Rows, after: Rows, table: str) -> str | None:
-    if before == after:
+def _difference(before: Rows, after: Rows, table: str, swept: int) -> str | None:
+    if before == after or (before.number == after.number and after.newest < swept):
         return None
     more = after.number - before.number
     if not more:
@@ -152,6 +155,10 @@ class Watch:
     sequences_moved: bool = False
     """Whether the last look found positions of sequences that are not those of the beginning."""
     _renewed: bool = True
+    _behind: bool = False
+    """Whether tests have committed since the last look, and a sweep has undone it."""
+    _swept: int = 0
+    """The first transaction after the last such sweep."""
     _connection: Connection | None = None
     _database: int = 0
     _last: int | None = None
@@ -200,15 +207,20 @@ class Watch:
         self._renewed = self.stale = self.pristine = True
         self._alone = None
 
-    def swept(self) -> None:
-        """Learn that the sweep has written to the database, which changed nothing."""
-        self._renewed = self.stale = True
+    def swept(self, *, learnt: bool) -> None:
+        """Learn that a test may commit, which is undone; it may have taken new relations."""
+        self._behind = True
+        if learnt:
+            self._renewed = self.stale = True
 
     def begin(self) -> None:
         """Look at the database before a test, if something else may have happened to it."""
         if self.stale:
             self.admin.run(self._begin)
             self.stale = False
+        elif self._behind:
+            self.admin.run(self._catch_up)
+        self._behind = False
 
     def moved(self) -> bool:
         """Tell whether anything was committed anywhere in the cluster, or is left open here.
@@ -227,6 +239,11 @@ class Watch:
         `ours` are server processes that do not count.
         """
         return self.admin.run(self._look, ours)
+
+    @property
+    def processes(self) -> list[int]:
+        """The server process of the connection that looks."""
+        return [] if self._connection is None else [self._connection.get_server_pid()]
 
     def close(self) -> None:
         """Disconnect."""
@@ -264,11 +281,29 @@ class Watch:
             return
         last = await self._last_commit(connection)
         picture = await _picture(connection)
-        if not renewed and self._picture is not None and self._picture != picture:
-            self.pristine, self.changed = False, True
-        self._last, self._picture = last, picture
+        if not renewed and self._picture is not None:
+            if self._behind:
+                self._swept = await self._next_transaction(connection)
+            if self._picture.difference(picture, swept=self._swept) is not None or (
+                self._picture.sequences != picture.sequences
+            ):
+                self.pristine, self.changed = False, True
+        self._last, self._picture, self._swept = last, picture, 0
         self._idle = set(await self._idle_now(connection))
         await self._count(connection)
+
+    async def _catch_up(self) -> None:
+        """Let what a sweep has written be as it was."""
+        connection = await self._connected()
+        self._last = await self._last_commit(connection)
+        self._swept = await self._next_transaction(connection)
+        await self._count(connection)
+
+    async def _next_transaction(self, connection: Connection) -> int:
+        number: int = await connection.fetchval(
+            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint % 4294967296"
+        )
+        return number
 
     async def _moved(self) -> bool:
         connection = await self._connected()
@@ -300,7 +335,7 @@ class Watch:
         except asyncpg.LockNotAvailableError as error:
             return f"something unknown, since it is still locked ({error}),"
         assert self._picture is not None  # noqa: S101  # begin() has come before
-        what = self._picture.difference(picture)
+        what = self._picture.difference(picture, swept=self._swept)
         self.sequences_moved = self._picture.sequences != picture.sequences
         if what is None:
             self._last = last
@@ -344,6 +379,8 @@ async def _rows(connection: Connection, tables: Sequence[str]) -> dict[str, Rows
     for start in range(0, len(tables), 200):
         union = " UNION ALL ".join(
             f"SELECT {index}, count(*), coalesce(max(xmin::text::bigint), 0) FROM {tables[index]}"  # noqa: S608
+            # Schemas for temporary tables stay, once there.
+            + (" WHERE nspname !~ '^pg_'" if tables[index] == "pg_namespace" else "")
             for index in range(start, min(start + 200, len(tables)))
         )
         for index, number, newest in await connection.fetch(union):

@@ -217,8 +217,7 @@ class Isolation:
         if chosen is not self._rollback or self._keeps_failed:
             self._states.save()
         if chosen is self._commit:
-            self._sweep.begin()
-            self._watch.swept()
+            self._watch.swept(learnt=self._sweep.begin())
         self._checkouts.watching = True
         self._checkouts.taken = False
         self._family = None
@@ -339,7 +338,9 @@ class Isolation:
 
     def _sweep_up(self, test: str) -> None:
         """Undo what a test has really committed, by a sweep or else by a new database."""
-        ours = [*self._commit.processes, *self._rollback.sandbox.processes]
+        ours = [*self._commit.processes, *self._watch.processes]
+        for sandbox in self._sandboxes():
+            ours += sandbox.processes
         swept = self._sweep.run(ours)
         self._leaks += swept.left
         if swept.reason is not None:

@@ -83,10 +83,12 @@ class Sweep:
 
     # ----------------------------------------------------------------- from synchronous code
 
-    def begin(self) -> None:
-        """Learn the state to which tests are undone, unless it is known."""
-        if self._connection is None and self._why_not is None:
-            self._connection = self.admin.run(self._learn)
+    def begin(self) -> bool:
+        """Learn the state to which tests are undone, unless it is known; tell whether it did."""
+        if self._connection is not None or self._why_not is not None:
+            return False
+        self._connection = self.admin.run(self._learn)
+        return True
 
     def run(self, ours: Collection[int]) -> Swept:
         """Undo what has been committed since the last time.
