@@ -115,8 +115,9 @@ class Isolation:
         )
         self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
         """Those whose pools hold connections of this database."""
-        self._put_away: weakref.WeakKeyDictionary[Engine, Pool] = weakref.WeakKeyDictionary()
-        """Their pools with connections of the other kind."""
+        self._put_away: weakref.WeakKeyDictionary[Engine, dict[Kind, Pool]]
+        self._put_away = weakref.WeakKeyDictionary()
+        """Their pools with connections of other kinds."""
         self._checkouts = Checkouts()
         self.serve(self.engine.sync_engine)
         self._commits = Commits(url.database or "")
@@ -199,7 +200,7 @@ class Isolation:
         self.seal()
         chosen = self._kinds[kind]
         if chosen is not self._kind:
-            self._exchange_pools()
+            self._exchange_pools(chosen)
             self._kind = chosen
         if self._states.settle():
             self._changed()
@@ -569,12 +570,13 @@ class Isolation:
                 idle |= pool.idle()
         return Pooled(idle, {wire for pool in pools for wire in pool.held()})
 
-    def _exchange_pools(self) -> None:
-        """Put the pools with connections of one kind away, and take those of the other."""
+    def _exchange_pools(self, chosen: Kind) -> None:
+        """Put the pools with connections of one kind away, and take those of another."""
         for engine in list(self._engines):
-            put_away = self._put_away.pop(engine, None)
-            self._put_away[engine] = engine.pool
-            engine.pool = put_away or engine.pool.recreate()
+            put_away = self._put_away.setdefault(engine, {})
+            put_away[self._kind] = engine.pool
+            found = chosen in put_away
+            engine.pool = put_away.pop(chosen) if found else engine.pool.recreate()
 
     def _forget_pools(self, *, of_listeners: bool = False) -> None:
         """Empty the pools: virtual connections need no closing, and real ones have been closed."""

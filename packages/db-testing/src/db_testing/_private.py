@@ -87,14 +87,24 @@ class PrivateDatabases:
             # The server has been restarted, and somebody has tidied up meanwhile.
             self._make(admin, self._name, source)
 
-    def leave(self) -> None:
-        """Put the worker's database back, and drop the test's in the background."""
+    def leave(self, source: str | None) -> bool:
+        """Put the worker's database back, and drop the test's in the background.
+
+        Return false if the worker's was gone, so that it is a new one.
+        """
         background, admin = self._use(), self._connect()
         if self._dropping is not None and not succeeded(self._dropping, f"dropping {self._used}"):
             admin.run(_removal.drop, admin, self._used)  # this time the error is heard
         admin.run(_removal.retire, admin, self._name, self._used)
-        admin.run(_removal.reinstate, admin, self._own, self._name)
         self._dropping = background.start(lambda admin: admin.run(_removal.drop, admin, self._used))
+        try:
+            admin.run(_removal.reinstate, admin, self._own, self._name)
+        except asyncpg.InvalidCatalogNameError:
+            # A server that has crashed need not know of the last renames, as it does not wait for
+            # its log to be written: what was in this one's place was the worker's, or nothing.
+            self._make(admin, self._name, source)
+            return False
+        return True
 
     def close(self, admin: Admin) -> None:
         """Leave none of them."""

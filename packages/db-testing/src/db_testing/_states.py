@@ -34,8 +34,11 @@ class Database(Protocol):
         What is renewed, saved or kept then is that one.
         """
 
-    def rejoin(self) -> None:
-        """Come back, and throw that one away."""
+    def rejoin(self, source: str | None) -> bool:
+        """Come back, and throw that one away.
+
+        Return false if there was nothing to come back to, so that it is a copy of `source`.
+        """
 
     def prepare(self, source: str | None) -> None:
         """Make such a copy in the background, so that it is there when it is needed."""
@@ -133,8 +136,7 @@ class States:
         self._cut_off()
         if self.parted:
             self.parted = False
-            self._database.rejoin()
-            return False
+            return not self._database.rejoin(self._sources[-1])
         if self._dirty and self._lost is None:
             self._lost = len(self._sources) - 1, test
         self._stale = False

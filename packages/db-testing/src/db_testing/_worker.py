@@ -85,9 +85,9 @@ class Database:
         """Make place for one that nobody has touched."""
         self._private.enter(source)
 
-    def rejoin(self) -> None:
-        """Come back, and throw that one away."""
-        self._private.leave()
+    def rejoin(self, source: str | None) -> bool:
+        """Come back, and throw that one away; return false if there was nothing to come back to."""
+        return self._private.leave(source)
 
     def prepare(self, source: str | None) -> None:
         """Make one in the background."""

@@ -142,3 +142,34 @@ def test_queue_again_and_again(suite: Suite) -> None:
     result = pytester.runpytest_subprocess("--count=10", timeout=240)
     result.assert_outcomes(passed=20)
     result.stdout.no_fnmatch_line("*a new database after*")
+
+
+@pytest.mark.parametrize(
+    "order", [("rollback", "commit", "database"), ("commit", "rollback", "database", "rollback")]
+)
+def test_isolations_alternate(suite: Suite, order: tuple[str, ...]) -> None:
+    """Whatever came before, a test's connections are those of its own isolation."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        f"""
+        import pytest
+        from models import Item
+
+        ORDER = {order} * 3
+
+        @pytest.mark.parametrize("time, kind", [
+            pytest.param(time, kind, marks=pytest.mark.db(isolation=kind))
+            for time, kind in enumerate(ORDER)
+        ])
+        async def test_in_turn(db, db_engine, time, kind):
+            db.add(item := Item(name="a"))
+            await db.flush()
+            assert item.id == 1
+            await db.commit()
+            async with db_engine.connect() as other:
+                raw = await other.get_raw_connection()
+                real = type(raw.driver_connection).__name__ == "RealConnection"
+            assert real is (kind != "rollback")
+        """
+    )
+    pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=3 * len(order))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from db_testing import _server, _settings
+from db_testing import _removal, _server, _settings
 from db_testing._worker import Worker
 from db_testing.errors import ServerError
 from db_testing.schema import Schema
@@ -86,3 +86,23 @@ def test_server_that_lets_nobody_in_is_given_up(embedded: Embedded) -> None:
     with pytest.raises(ServerError, match="cannot connect to"):
         worker.application(schema("one"))
     worker.close()
+
+
+@pytest.mark.parametrize("lost", ["both renames", "the second"])
+def test_renames_that_a_crash_has_undone(embedded: Embedded, lost: str) -> None:
+    """A crashed server may not know of the last renames: the worker has a database all the same."""
+    embedded.acquire()
+    worker = Worker(settings(embedded))
+    database = worker.application(schema("one")).database
+    admin = worker._connect()
+    own = f"{database.name}own"
+    database.part(None)
+    admin.run(_removal.drop, admin, database.name)
+    if lost == "both renames":
+        admin.run(_removal.reinstate, admin, own, database.name)
+    assert database.rejoin(None) is (lost == "the second")
+    assert embedded.query(f"SELECT count(*) FROM pg_database WHERE datname = '{database.name}'")
+    database.part(None)
+    assert database.rejoin(None)
+    worker.close()
+    assert embedded.query(OURS) == 0
