@@ -502,7 +502,7 @@ def assert_only_added(before: bytes, after: bytes) -> None:
 
 
 BYTES = {
-    "tabs": b"class TestA:\n\tx = 1\n\n\tdef test_a(self):\n\t\tpass\ntest_a = 1\ndef test_a():\n\tpass\n",
+    "tabs": b"class TestA:\n\tx = 1\n\n\tdef test_a(self):\n\t\tpass\ndef test_a():\n\tpass\n",
     "CRLF and no end of the last line": b"import os\r\n\r\ndef test_a():\r\n    '''a\r\n    '''",
     "byte order mark": b"\xef\xbb\xbf# \xc3\xa9\ndef test_a(): pass\n",
     "latin-1": b"# -*- coding: latin-1 -*-\n\nX = '\xe9'\n\n\ndef test_a(): pass\n",
@@ -564,7 +564,7 @@ def blocks(draw: st.DrawFn, mark: str | None) -> str:
     """Draw functions of a module, or of a class, or of either branch of a condition."""
     indent = draw(st.sampled_from(["  ", "\t", "    "]))
     inner = functions(mark, indent)
-    return draw(
+    block: str = draw(
         st.one_of(
             functions(mark, ""),
             st.builds("class TestA:\n{}{}".format, inner, inner),
@@ -574,6 +574,7 @@ def blocks(draw: st.DrawFn, mark: str | None) -> str:
             st.sampled_from(["\n\n", "# c\n", "Z = '''\n\n'''\n"]),
         )
     )
+    return block
 
 
 @st.composite
@@ -598,7 +599,7 @@ def markers(source: bytes) -> dict[tuple[str, ...], list[tuple[str, Any]]]:
     scope: dict[str, Any] = {"__name__": "it"}
     code = compile(source, "test_it.py", "exec", dont_inherit=True)
     exec(code, scope)  # noqa: S102  # a module drawn above
-    found = {(name,): scope[name] for name in NAMES if name in scope}
+    found: dict[tuple[str, ...], Any] = {(name,): scope[name] for name in NAMES if name in scope}
     members = vars(scope["TestA"]) if "TestA" in scope else {}
     found |= {("TestA", name): members[name] for name in NAMES if name in members}
     return {
