@@ -28,13 +28,15 @@ class Failures:
         """The error to report; kept until the next test begins."""
         self.broken: SandboxError | None = None
         """The error after which the test's data can no longer be trusted."""
+        self.refusal: SandboxRefusedError | None = None
+        """The first refusal, which the test may have met on purpose."""
         self.committed = False
         """Whether something of the test was really committed, so that no reset can undo it."""
 
     def begin(self, test: str) -> None:
         """Let what follows be of the named test."""
         self.test = test
-        self.first = self.broken = None
+        self.first = self.broken = self.refusal = None
         self.committed = False
 
     def test_of(self, transaction: Transaction) -> str | None:
@@ -55,10 +57,12 @@ class Failures:
 
     def refused(self, what: str, why: str) -> SandboxRefusedError:
         """Build the error for something that rollback isolation cannot honour."""
-        return SandboxRefusedError(
+        error = SandboxRefusedError(
             f"{shorten(what)!r} at {caller()} {why}. Rollback isolation refuses what it cannot "
             f"honour; add {MARKER} to {self.test}."
         )
+        self.refusal = self.refusal or error
+        return error
 
     def outside_of_tests(self, sql: str) -> SandboxRefusedError:
         """Build the error for a write while no test was running."""

@@ -191,6 +191,11 @@ class Isolation:
         return wire
 
     @property
+    def identity_dependent(self) -> tuple[str, ...]:
+        """What of the schema mentions transaction identity, as far as it has been read."""
+        return self._database.catalog.identity if self._database.catalog is not None else ()
+
+    @property
     def remark(self) -> str | None:
         """What the running test, should it fail, may owe to its isolation."""
         return self._rollback.remark if self._kind is self._rollback else None
@@ -330,6 +335,12 @@ class Isolation:
     def _sandboxes(self) -> list[Sandbox]:
         synchronous = [self._synchronous.sandbox] if self._synchronous is not None else []
         return [self._rollback.sandbox, *synchronous]
+
+    @property
+    def refusals(self) -> list[SandboxError]:
+        """What was refused to the last test, whether or not that has made it fail."""
+        found = [sandbox.refusal for sandbox in self._sandboxes()]
+        return [refusal for refusal in found if refusal is not None]
 
     @property
     def _outcome(self) -> str | None:

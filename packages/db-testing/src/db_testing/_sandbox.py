@@ -157,6 +157,11 @@ class Sandbox:
         return self._epoch
 
     @property
+    def refusal(self) -> SandboxError | None:
+        """The first of what was refused to the running test."""
+        return self._failures.refusal
+
+    @property
     def used(self) -> bool:
         """Whether a statement has reached the server since the last reset."""
         return self._wires.current is not None

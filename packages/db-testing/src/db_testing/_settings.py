@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 IsolationName: TypeAlias = Literal["rollback", "commit", "database"]
-ISOLATIONS: Final[tuple[IsolationName, ...]] = get_args(IsolationName)
+Choice: TypeAlias = Literal["rollback", "commit", "database", "auto"]
+CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
+
+Explain: TypeAlias = Literal["print", "apply"]
+EXPLAIN: Final[tuple[Explain, ...]] = get_args(Explain)
 
 LeaksAre: TypeAlias = Literal["report", "error"]
 LEAKS_ARE: Final[tuple[LeaksAre, ...]] = get_args(LeaksAre)
@@ -31,7 +35,7 @@ class Settings:
 
     server: str
     """`"embedded"`, or the URL of a server on which the user may create databases."""
-    isolation: IsolationName
+    isolation: Choice
     """What undoes a test that does not say."""
     schema: str | None
     """Where the application's schema is, as `module:attribute`."""
@@ -48,6 +52,8 @@ class Settings:
     """The xdist worker, or `"main"`."""
     keep_failed: bool = False
     """Whether the database of a test that fails is kept."""
+    explain: Explain | None = None
+    """Whether to say why tests were moved to commit isolation, and to mark them so."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -60,9 +66,17 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--db-isolation",
-        choices=ISOLATIONS,
-        help="what undoes each test: a rollback (default), a sweep after real commits, or a "
-        "database of its own for each",
+        choices=CHOICES,
+        help="what undoes each test: a rollback (default), a sweep after real commits, a "
+        "database of its own for each, or auto: rollback, and commit where that cannot serve",
+    )
+    group.addoption(
+        "--db-explain",
+        nargs="?",
+        const="print",
+        choices=EXPLAIN,
+        help="say why auto isolation has moved tests to commit isolation; with =apply, write the "
+        "markers into the tests (pip install 'db-testing[explain]')",
     )
     group.addoption(
         "--db-keep-failed",
@@ -116,8 +130,8 @@ def read(config: pytest.Config, *, run: str) -> Settings:
         )
         raise pytest.UsageError(message)
     isolation = config.getoption("db_isolation") or config.getini("db_isolation")
-    if isolation not in ISOLATIONS:
-        message = f"db-testing: the ini key db_isolation = {isolation!r} is none of {ISOLATIONS}."
+    if isolation not in CHOICES:
+        message = f"db-testing: the ini key db_isolation = {isolation!r} is none of {CHOICES}."
         raise pytest.UsageError(message)
     leaks = config.getini("db_leaks")
     if leaks not in LEAKS_ARE:
@@ -135,6 +149,7 @@ def read(config: pytest.Config, *, run: str) -> Settings:
         run=worker_input.get("testrunuid", run),
         worker=worker_input.get("workerid", "main"),
         keep_failed=config.getoption("db_keep_failed"),
+        explain=config.getoption("db_explain"),
     )
 
 

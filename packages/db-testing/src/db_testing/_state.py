@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from . import _settings
+from . import _ladder, _settings
 from ._tasks import Tasks, end_tasks
 from .errors import SetupError
 from .report import Summary
@@ -37,6 +37,8 @@ KEPT: pytest.StashKey[list[str]] = pytest.StashKey()
 LEAKS: pytest.StashKey[list[str]] = pytest.StashKey()
 """What the running test has left on an event loop of its own."""
 FAILED: pytest.StashKey[bool] = pytest.StashKey()
+MARKED: pytest.StashKey[list[str]] = pytest.StashKey()
+LADDER: pytest.StashKey[_ladder.Ladder] = pytest.StashKey()
 
 
 def configure(config: pytest.Config) -> None:
@@ -45,6 +47,7 @@ def configure(config: pytest.Config) -> None:
     config.stash[SUMMARY] = Summary()
     config.stash[TASKS] = Tasks()
     config.stash[LEAKS] = []
+    config.stash[LADDER] = _ladder.Ladder.read(config)
 
 
 def settings(config: pytest.Config) -> _settings.Settings:
@@ -117,18 +120,64 @@ def close(config: pytest.Config) -> None:
 
 
 def isolation(test: pytest.Item) -> _settings.IsolationName:
-    """Return what undoes a test: its marker's choice, or the run's.
+    """Return what undoes a test: its marker's choice or the run's, or what `auto` has found out.
 
     Raises:
         pytest.UsageError: the marker's arguments are wrong.
     """
+    chosen = _choice(test)
+    if chosen != "auto":
+        return chosen
+    return "commit" if _begins_above(test) else "rollback"
+
+
+def _begins_above(test: pytest.Item) -> bool:
+    worker = test.config.stash.get(WORKER, None)
+    unfit = worker.identity_dependent if worker is not None else ()
+    return test.config.stash[LADDER].begins_above(test, unfit)
+
+
+def run(test: pytest.Item, following: pytest.Item | None) -> bool:
+    """Run a test that may have to be run again; tell whether it was such a test."""
+    if _choice(test) != "auto" or _begins_above(test):
+        return False
+    test.config.stash[LADDER].run(test, following)
+    return True
+
+
+def ladder(config: pytest.Config) -> _ladder.Ladder:
+    """Return what is known of the tests that cannot be rolled back."""
+    return config.stash[LADDER]
+
+
+def mark(config: pytest.Config) -> None:
+    """Write markers into the tests that were moved."""
+    from ._markers import Move, plan
+
+    moves = []
+    for test in ladder(config).moved:
+        file, *names = test.split("::")
+        names[-1] = names[-1].partition("[")[0]
+        moves.append(Move(config.rootpath / file, tuple(names), "commit"))
+    planned = plan(moves, root=config.rootpath)
+    said = [f"db-testing: marked tests in {path}" for path in planned.write()]
+    said += [f"db-testing: not marked: {left.reason}" for left in planned.left]
+    config.stash[MARKED] = said
+
+
+def marked(config: pytest.Config) -> list[str]:
+    """Say which files were marked."""
+    return config.stash.get(MARKED, [])
+
+
+def _choice(test: pytest.Item) -> _settings.Choice:
     marker = test.get_closest_marker("db")
     if marker is None:
         return settings(test.config).isolation
     chosen = marker.kwargs.get("isolation")
-    if marker.args or marker.kwargs.keys() != {"isolation"} or chosen not in _settings.ISOLATIONS:
+    if marker.args or marker.kwargs.keys() != {"isolation"} or chosen not in _settings.CHOICES:
         raise pytest.UsageError(
-            f"{test.nodeid}: the marker db takes isolation= and one of {_settings.ISOLATIONS}, "
+            f"{test.nodeid}: the marker db takes isolation= and one of {_settings.CHOICES}, "
             f'as in @pytest.mark.db(isolation="commit"); it has {marker.args} {marker.kwargs}.'
         )
     return chosen  # type: ignore[no-any-return]  # one of the names
@@ -219,6 +268,7 @@ def end(test: pytest.Item) -> None:
         if not loop.is_closed():
             stash[TASKS].share(loop)
     failed = test.stash.get(FAILED, False)
+    kind, remarks = isolation(test), worker.remarks()
     failures = worker.end(connects="test_database_url" in names, failed=failed)
     kept = worker.take_kept()
     summary(test.config).kept += kept
@@ -227,6 +277,11 @@ def end(test: pytest.Item) -> None:
     root = f"{test.config.rootpath}{os.sep}"
     leaks = [leak.replace(root, "") for leak in leaks + worker.take_leaks()]
     summary(test.config).leaks += [(test.nodeid, leak) for leak in leaks]
+    if kind == "rollback" and _choice(test) == "auto":
+        reason = _ladder.unfit([*failures, *worker.refusals], remarks, failed=failed)
+        if reason is not None:
+            test.stash[_ladder.REASON] = reason
+            return
     if failed:
         return
     if failures:

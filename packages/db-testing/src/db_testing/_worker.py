@@ -155,6 +155,18 @@ class Worker:
         for application in self._applications.values():
             application.isolation.seal()
 
+    @property
+    def refusals(self) -> list[SandboxError]:
+        """What rollback isolation has refused to the last test."""
+        used = [application.isolation for application in self._applications.values()]
+        return [refusal for isolation in used for refusal in isolation.refusals]
+
+    @property
+    def identity_dependent(self) -> list[str]:
+        """The objects of schemas that are known to depend on transaction identity."""
+        used = [application.isolation for application in self._applications.values()]
+        return [name for isolation in used for name in isolation.identity_dependent]
+
     def remarks(self) -> list[str]:
         """Say what the running test, should it fail, may owe to its isolation."""
         remarks = [application.isolation.remark for application in self._applications.values()]

@@ -27,6 +27,9 @@ WORKER_FIGURES = "db_testing_figures"
 WORKER_LEAKS = "db_testing_leaks"
 WORKER_REPLACED = "db_testing_replaced"
 WORKER_KEPT = "db_testing_kept"
+MOVED = "db_testing_commit"
+"""The attribute of the reports of tests that were moved to commit isolation."""
+WORKER_MOVED = "db_testing_moved"
 
 _db_application = pytest.fixture(scope="session")(_fixtures._db_application)  # noqa: SLF001
 _db_bound = pytest.fixture(scope="session", autouse=True)(_fixtures._db_bound)  # noqa: SLF001
@@ -74,9 +77,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Know which test comes next: it may need a database that can be made meanwhile."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Know which test comes next, and run this one again if its isolation cannot serve it."""
     _state.follow(item.config, nextitem)
+    return _state.run(item, nextitem) or None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -140,6 +144,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note a failure, so that it is not reported a second time when the test is undone."""
     report = yield
+    if item.nodeid in _state.ladder(item.config).moved:
+        setattr(report, MOVED, True)
     if report.failed:
         _state.remark(item, report)
         item.stash[_state.FAILED] = True
@@ -148,6 +154,13 @@ def pytest_runtest_makereport(
         # pytest shows sections of a teardown with the failure, also those of another process.
         report.sections += [("db-testing teardown", f"database {text}") for text in kept]
     return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Say of a test that it was moved."""
+    if report.when == "call" and report.passed and getattr(report, MOVED, False):
+        return "passed", ".", "PASSED (commit isolation)"
+    return None
 
 
 @pytest.hookimpl(trylast=True)
@@ -162,6 +175,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         output[WORKER_LEAKS] = figures.leaks
         output[WORKER_REPLACED] = dict(figures.replaced)
         output[WORKER_KEPT] = figures.kept
+        output[WORKER_MOVED] = _state.ladder(session.config).found
+    else:
+        _state.ladder(session.config).write(session.config)
+        if _state.settings(session.config).explain == "apply":
+            _state.mark(session.config)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -175,6 +193,7 @@ def pytest_testnodedown(node: Any) -> None:
         summary.leaks += [(test, what) for test, what in output.get(WORKER_LEAKS, ())]
         summary.replaced.update(output.get(WORKER_REPLACED, {}))
         summary.kept += [(test, what) for test, what in output.get(WORKER_KEPT, ())]
+        _state.ladder(node.config).learn(output.get(WORKER_MOVED, ({}, ())))
 
 
 def pytest_terminal_summary(
@@ -193,6 +212,11 @@ def pytest_terminal_summary(
         terminalreporter.section("databases of failed tests")
         for each in kept:
             terminalreporter.write_line(each)
+    explain = _state.settings(config).explain
+    for moved in _state.ladder(config).lines(explain=explain is not None):
+        terminalreporter.write_line(moved)
+    for marked in _state.marked(config):
+        terminalreporter.write_line(marked)
     line = _state.summary(config).line()
     if line is not None:
         terminalreporter.write_line(line)

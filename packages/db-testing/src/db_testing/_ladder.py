@@ -1,0 +1,159 @@
+"""The isolation `auto`: rollback first, and commit for tests that it cannot serve.
+
+What a test needs shows when it runs: the sandbox refuses a statement, two transactions wait for
+each other, a connection of another's commits. Then the test is torn down, undone, and run again
+under commit isolation, which refuses nothing; only that attempt is reported. It is remembered with
+the test's source, so that next time the test begins there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from .errors import (
+    SandboxBlockedError,
+    SandboxConflictError,
+    SandboxDeadlockError,
+    SandboxEscapeError,
+    SandboxLoopError,
+    SandboxRefusedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .errors import SandboxError
+
+CACHE: Final = "db_testing/moved"
+
+CURED: Final = (
+    SandboxRefusedError,
+    SandboxDeadlockError,
+    SandboxConflictError,
+    SandboxLoopError,
+    SandboxBlockedError,
+    SandboxEscapeError,
+)
+"""What rollback isolation cannot do and commit isolation can."""
+
+Moved: TypeAlias = dict[str, tuple[str, str]]
+"""By test: why it runs under commit isolation, and the digest of its source."""
+
+REASON: pytest.StashKey[str] = pytest.StashKey()
+"""Why the attempt that has just ended was not fit for rollback isolation."""
+
+
+@dataclass
+class Ladder:
+    """What is known of the tests that cannot be rolled back."""
+
+    remembered: Moved = field(default_factory=dict)
+    """Of earlier runs."""
+    moved: Moved = field(default_factory=dict)
+    """Of this run, those remembered too."""
+    stayed: set[str] = field(default_factory=set)
+    """Those that rollback isolation has served."""
+
+    @classmethod
+    def read(cls, config: pytest.Config) -> Ladder:
+        """Read what earlier runs have found out, where pytest keeps a cache."""
+        cache = getattr(config, "cache", None)  # -p no:cacheprovider
+        stored: Mapping[str, Any] = (cache.get(CACHE, None) or {}) if cache is not None else {}
+        return cls({test: (reason, digest) for test, (reason, digest) in stored.items()})
+
+    def write(self, config: pytest.Config) -> None:
+        """Remember it, without tests whose file is gone."""
+        kept = self.remembered | self.moved
+        kept = {
+            test: found
+            for test, found in kept.items()
+            if test not in self.stayed and (config.rootpath / test.partition("::")[0]).exists()
+        }
+        cache = getattr(config, "cache", None)
+        if cache is not None and kept != self.remembered:
+            cache.set(CACHE, kept)
+
+    @property
+    def found(self) -> tuple[Moved, list[str]]:
+        """What a process of xdist's hands on."""
+        return self.moved, sorted(self.stayed)
+
+    def learn(self, found: tuple[Mapping[str, Any], Iterable[str]]) -> None:
+        """Add what another process has found."""
+        moved, stayed = found
+        self.moved |= {test: (reason, digest) for test, (reason, digest) in moved.items()}
+        self.stayed |= set(stayed)
+
+    def begins_above(self, test: pytest.Item, unfit: Iterable[str]) -> bool:
+        """Tell whether a test is known to need commit isolation before it runs.
+
+        `unfit` are the objects of its schema that mention transaction identity.
+        """
+        nodeid = test.nodeid
+        if nodeid in self.moved:
+            return True
+        reason, digest = self.remembered.get(nodeid, ("", ""))
+        objects = ", ".join(unfit)
+        if objects:
+            reason = f"the schema depends on transaction identity ({objects})"
+        elif not reason or digest != _digest(test):
+            return False
+        self.moved[nodeid] = reason, _digest(test)
+        return True
+
+    def run(self, test: pytest.Item, following: pytest.Item | None) -> None:
+        """Run a test, and once more if the first attempt was not fit for rollback isolation."""
+        hooks = test.ihook
+        hooks.pytest_runtest_logstart(nodeid=test.nodeid, location=test.location)
+        reports = runtestprotocol(test, log=False, nextitem=following)
+        reason = test.stash.get(REASON, None)
+        if reason is None:
+            self.stayed.add(test.nodeid)
+        else:
+            del test.stash[REASON]
+            self.moved[test.nodeid] = reason, _digest(test)
+            reports = runtestprotocol(test, log=False, nextitem=following)
+        for report in reports:
+            hooks.pytest_runtest_logreport(report=report)
+        hooks.pytest_runtest_logfinish(nodeid=test.nodeid, location=test.location)
+
+    def lines(self, *, explain: bool) -> list[str]:
+        """Say which tests were moved."""
+        if not self.moved:
+            return []
+        new = len(self.moved.keys() - self.remembered.keys())
+        said = (
+            f"db-testing: under commit isolation, which rollback isolation cannot replace for "
+            f"them: {len(self.moved)} tests ({new} found out in this run)"
+        )
+        if not explain:
+            return [f"{said}; --db-explain says why"]
+        return [said, *(f"{test}: {reason}" for test, (reason, _) in sorted(self.moved.items()))]
+
+
+def unfit(failures: Iterable[SandboxError], remarks: Iterable[str], *, failed: bool) -> str | None:
+    """Return why a test should be run again under commit isolation; None if it should not.
+
+    What the sandbox could not do counts also when the test has passed, as it may have swallowed the
+    error. A remark, that the outcome may owe to the isolation, counts for tests that have failed.
+    """
+    for failure in failures:
+        if isinstance(failure, CURED):
+            return str(failure)
+    return next(iter(remarks), None) if failed else None
+
+
+def _digest(test: pytest.Item) -> str:
+    """Identify a test's source: one that was changed is tried under rollback isolation again."""
+    function = inspect.unwrap(getattr(test, "function", type(test)))
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        source = test.nodeid  # generated by a plugin
+    return hashlib.sha256(source.encode()).hexdigest()[:16]

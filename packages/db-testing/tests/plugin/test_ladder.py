@@ -1,0 +1,139 @@
+"""The isolation `auto`: a test that cannot be rolled back is run again, and remembered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Suite
+
+MOVED = 5
+
+
+@pytest.mark.parametrize("distribution", [(), ("-n", "2", "--dist", "worksteal")], ids=str)
+def test_moved_tests_pass_once(suite: Suite, distribution: tuple[str, ...]) -> None:
+    """Only the last attempt is reported; a failure of the test's own is not run again."""
+    pytester = suite("ladder", mode="auto", more="db_isolation = auto")
+    result = pytester.runpytest_subprocess("-v", *distribution, timeout=120)
+    result.assert_outcomes(passed=8, failed=2)
+    moved = [line for line in result.outlines if "PASSED (commit isolation)" in line]
+    assert len(moved) == MOVED
+    result.stdout.fnmatch_lines(
+        [
+            f"db-testing: under commit*: {MOVED} tests ({MOVED} found out *--db-explain says why",
+        ]
+    )
+    # The second time they begin there, and nothing is run twice.
+    again = pytester.runpytest_subprocess("--db-explain", *distribution, timeout=120)
+    again.assert_outcomes(passed=8, failed=2)
+    again.stdout.fnmatch_lines(
+        [
+            f"db-testing: under commit isolation*: {MOVED} tests (0 found out in this run)",
+            "test_ladder.py::TestGroup::test_two_loops: *used the database from two event loops*",
+            "test_ladder.py::test_serializable: *serializable*",
+        ]
+    )
+    again.stdout.no_fnmatch_line("test_ladder.py::test_fits: *")
+
+
+def test_first_failure_does_not_stop_the_run(suite: Suite) -> None:
+    """With -x an attempt that is not reported is no failure, and junit's file has one result."""
+    pytester = suite("ladder", mode="auto", more="db_isolation = auto")
+    result = pytester.runpytest(
+        "-x", "--junitxml=report.xml", "-p", "no:randomly", "-k", "serializable or swallowed"
+    )
+    result.assert_outcomes(passed=2, deselected=8)
+    report = (pytester.path / "report.xml").read_text()
+    assert report.count('name="test_serializable"') == 1
+    assert 'failures="0"' in report
+
+
+def test_changed_test_is_tried_again(suite: Suite) -> None:
+    """What was remembered of a test holds for its source; and nothing without a cache."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    source = """
+        from sqlalchemy import text
+
+        async def test_change(db):
+            await db.execute(text("{statement}"))
+    """
+    pytester.makepyfile(test_it=source.format(statement="LISTEN news"))
+    pytester.runpytest("-p", "no:cacheprovider").stdout.fnmatch_lines(["*1 found out in this run*"])
+    for found in (1, 0):
+        result = pytester.runpytest()
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines([f"*: 1 tests ({found} found out in this run)*"])
+    pytester.makepyfile(test_it=source.format(statement="SELECT 1 -- other"))
+    for _ in range(2):
+        result = pytester.runpytest()
+        result.assert_outcomes(passed=1)
+        result.stdout.no_fnmatch_line("*found out in this run*")
+
+
+def test_schema_that_depends_on_transaction_identity(suite: Suite) -> None:
+    """Tests of such a schema begin under commit isolation, once it is known."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makeconftest(
+        """
+        import pytest
+        from models import Base
+        from sqlalchemy import DDL, event
+        from db_testing import Schema
+
+        event.listen(Base.metadata, "after_create", DDL(
+            "CREATE FUNCTION mine() RETURNS xid LANGUAGE sql AS 'SELECT xmin FROM item LIMIT 1'"
+        ))
+
+        @pytest.fixture(scope="session")
+        def db_schema():
+            return Schema.from_metadata(Base.metadata)
+        """
+    )
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+        from sqlalchemy import text
+
+        @pytest.mark.parametrize("time", range(3))
+        async def test_row(db, time):
+            db.add(Item(name="a"))
+            await db.flush()
+            own = text("SELECT xmin = pg_current_xact_id()::xid FROM item")
+            assert await db.scalar(own)
+        """
+    )
+    result = pytester.runpytest("-p", "no:randomly", "--db-explain")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        ["*test_row[[]1]: the schema depends on transaction identity (function mine())"]
+    )
+
+
+def test_markers_are_written(suite: Suite) -> None:
+    """`--db-explain=apply` marks the tests; then `auto` has nothing to find out."""
+    pytester = suite("ladder", mode="auto", more="db_isolation = auto")
+    pytester.runpytest_subprocess("--db-explain=apply", timeout=120)
+    result = pytester.runpytest_subprocess("--db-explain=apply", timeout=120)
+    result.assert_outcomes(passed=8, failed=2)
+    result.stdout.no_fnmatch_line("*found out in this run*")
+    source = (pytester.path / "test_ladder.py").read_text()
+    assert source.count('@pytest.mark.db(isolation="commit")\n') == MOVED
+
+
+def test_reruns_of_another_plugin(suite: Suite) -> None:
+    """What pytest-rerunfailures would run again has been tried in both isolations."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        from sqlalchemy import text
+
+        async def test_listens(db):
+            await db.execute(text("LISTEN news"))
+        """
+    )
+    result = pytester.runpytest_subprocess("--reruns", "2", timeout=120)
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("* rerun*")
