@@ -256,7 +256,7 @@ def seal(config: pytest.Config) -> None:
 def end(test: pytest.Item) -> None:
     """Undo the test; fail it for what rollback isolation could not do, unless it has failed."""
     stash = test.config.stash
-    stash[TEST] = None
+    begun, stash[TEST] = stash[TEST], None
     worker = stash.get(WORKER, None)
     if worker is None:
         return
@@ -268,7 +268,7 @@ def end(test: pytest.Item) -> None:
         if not loop.is_closed():
             stash[TASKS].share(loop)
     failed = test.stash.get(FAILED, False)
-    kind, remarks = isolation(test), worker.remarks()
+    remarks = worker.remarks()
     failures = worker.end(connects="test_database_url" in names, failed=failed)
     kept = worker.take_kept()
     summary(test.config).kept += kept
@@ -277,7 +277,7 @@ def end(test: pytest.Item) -> None:
     root = f"{test.config.rootpath}{os.sep}"
     leaks = [leak.replace(root, "") for leak in leaks + worker.take_leaks()]
     summary(test.config).leaks += [(test.nodeid, leak) for leak in leaks]
-    if kind == "rollback" and _choice(test) == "auto":
+    if begun == (test.nodeid, "rollback") and _choice(test) == "auto":
         reason = _ladder.unfit([*failures, *worker.refusals], remarks, failed=failed)
         if reason is not None:
             test.stash[_ladder.REASON] = reason

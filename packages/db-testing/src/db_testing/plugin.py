@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the settings."""
     config.addinivalue_line(
         "markers",
-        'db(isolation="rollback" | "commit" | "database"): choose what undoes a database test.',
+        'db(isolation="rollback" | "commit" | "database" | "auto"): choose what undoes a test.',
     )
     _state.configure(config)
 
