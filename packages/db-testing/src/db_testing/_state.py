@@ -139,7 +139,7 @@ def _begins_above(test: pytest.Item) -> bool:
 
 def run(test: pytest.Item, following: pytest.Item | None) -> bool:
     """Run a test that may have to be run again; tell whether it was such a test."""
-    if _choice(test) != "auto" or _begins_above(test):
+    if _asked(test) != "auto" or _begins_above(test):
         return False
     test.config.stash[LADDER].run(test, following)
     return True
@@ -229,9 +229,14 @@ def _make_databases_of_tests(test: pytest.Item, kind: _settings.IsolationName) -
 
 def _is_private(test: pytest.Item) -> bool:
     """Tell whether a test that has not begun is to have a database of its own."""
+    return _asked(test) == "database"
+
+
+def _asked(test: pytest.Item) -> object:
+    """Return what a test's marker, which may be wrong, or the run asks for."""
     marker = test.get_closest_marker("db")
     default = settings(test.config).isolation
-    return (default if marker is None else marker.kwargs.get("isolation")) == "database"
+    return default if marker is None else marker.kwargs.get("isolation")
 
 
 def _application_of(test: pytest.Item) -> Application | None:
@@ -277,7 +282,7 @@ def end(test: pytest.Item) -> None:
     root = f"{test.config.rootpath}{os.sep}"
     leaks = [leak.replace(root, "") for leak in leaks + worker.take_leaks()]
     summary(test.config).leaks += [(test.nodeid, leak) for leak in leaks]
-    if begun == (test.nodeid, "rollback") and _choice(test) == "auto":
+    if begun == (test.nodeid, "rollback") and _asked(test) == "auto":
         reason = _ladder.unfit([*failures, *worker.refusals], remarks, failed=failed)
         if reason is not None:
             test.stash[_ladder.REASON] = reason
