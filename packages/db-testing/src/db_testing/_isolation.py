@@ -11,8 +11,6 @@ import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import asyncpg
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ._admin import PATIENCE as RETURN
@@ -21,7 +19,7 @@ from ._checkouts import Checkouts
 from ._commits import Commits
 from ._failures import MARKER
 from ._kept import Kept
-from ._kinds import Commit, Pooled, Private, Rollback, run
+from ._kinds import Commit, Pooled, Private, Rollback, close_what_is_left, run
 from ._origin import caller
 from ._pool import LoopPool
 from ._real import RealConnection
@@ -418,7 +416,7 @@ class Isolation:
             message = "a database test ended while its event loop was running"
             raise DBTestingError(message)
         if len(loops) < len(kind.loops):
-            closing = [functools.partial(_close_what_is_left, close) for close in closing]
+            closing = [functools.partial(close_what_is_left, close) for close in closing]
         # What the test was given lives on its own loop, which waits now; that of a thread may run.
         for loop in sorted(loops, key=lambda loop: loop.is_running()):
             run(loop, self._undo_here(kind, closing))
@@ -601,7 +599,7 @@ class Isolation:
         """Close what the test was given when its event loop is gone: nothing is sent any more."""
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
             for close in closing:
-                runner.run(_close_what_is_left(close))
+                runner.run(close_what_is_left(close))
 
     def close(self) -> None:
         """Close the connections whose event loops still live."""
@@ -612,9 +610,3 @@ class Isolation:
             self._synchronous.disconnect()
         self._watch.close()
         self._sweep.close()
-
-
-async def _close_what_is_left(close: Close) -> None:
-    """Close what may have lost its connection, closed with its event loop: no rollback any more."""
-    with contextlib.suppress(DBAPIError, asyncpg.InterfaceError):
-        await close()

@@ -296,8 +296,12 @@ class Private(Commit):
 
     async def undo(self, closing: list[Close]) -> None:
         for close in closing:
-            # A test may have terminated its own connections.
-            with contextlib.suppress(DBAPIError, asyncpg.InterfaceError):
-                await close()
+            await close_what_is_left(close)  # a test may have terminated its own connections
         await self.close_here()
         self._used = bool(self._wires)
+
+
+async def close_what_is_left(close: Close) -> None:
+    """Close what may have lost its connection, so that nothing can be rolled back any more."""
+    with contextlib.suppress(DBAPIError, asyncpg.InterfaceError):
+        await close()

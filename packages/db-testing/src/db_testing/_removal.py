@@ -115,6 +115,13 @@ async def drop(admin: Admin, name: str) -> None:
         await admin.connection.execute(statement)
 
 
+async def roll_back_prepared(connection: Connection, names: Sequence[str]) -> None:
+    """Undo what PREPARE TRANSACTION has left in a connection's database."""
+    for name in names:
+        quoted = name.replace("'", "''")
+        await connection.execute(f"ROLLBACK PREPARED '{quoted}'")
+
+
 async def _release(admin: Admin, name: str) -> None:
     """End what holds a database without being connected to it, or forbids to drop it."""
     await admin.connection.execute(
@@ -122,9 +129,9 @@ async def _release(admin: Admin, name: str) -> None:
     )
     inside = await connect(admin.url.set(database=name))
     try:
-        for row in await inside.fetch(_PREPARED, name):
-            quoted = row["gid"].replace("'", "''")
-            await inside.execute(f"ROLLBACK PREPARED '{quoted}'")
+        await roll_back_prepared(
+            inside, [row["gid"] for row in await inside.fetch(_PREPARED, name)]
+        )
         for row in await inside.fetch(_SUBSCRIPTIONS):
             # One by one: none of them may run in a transaction with others.
             for statement in row[0].split(";"):

@@ -215,8 +215,9 @@ def follow(config: pytest.Config, following: pytest.Item | None) -> None:
 
 def _make_databases_of_tests(test: pytest.Item, kind: _settings.IsolationName) -> None:
     """Make what this test is to have of its own, if a connection of ours cannot, and the next."""
-    marked = test.get_closest_marker("db") is not None
-    if kind == "database" and (marked or "test_database_url" in _names(test)):
+    if kind == "database" and (
+        test.get_closest_marker("db") is not None or "test_database_url" in _names(test)
+    ):
         own = _application_of(test)
         if own is not None:
             own.isolation.part()

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import asyncpg
 
 from ._admin import connect, disconnect
+from ._removal import roll_back_prepared
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -143,7 +144,11 @@ class Sweep:
                 left += await self._end(connection, answer["others"])
                 answer = await self._sweep(connection, ours, thorough=True)
             if answer["prepared"]:
-                left += await _roll_back(connection, answer["prepared"])
+                await roll_back_prepared(connection, answer["prepared"])
+                left += [
+                    f"the prepared transaction {name!r} was rolled back"
+                    for name in answer["prepared"]
+                ]
                 answer = await self._sweep(connection, ours, thorough=True)
             if answer["grown"]:
                 await connection.execute(f"VACUUM {answer['grown']}")
@@ -174,14 +179,6 @@ class Sweep:
                 f"{'its process was ended' if ended else 'it could not be ended'}"
             )
         return said
-
-
-async def _roll_back(connection: Connection, prepared: list[str]) -> list[str]:
-    """Undo what PREPARE TRANSACTION has left, which holds its locks as long as it is there."""
-    for name in prepared:
-        quoted = name.replace("'", "''")
-        await connection.execute(f"ROLLBACK PREPARED '{quoted}'")
-    return [f"the prepared transaction {name!r} was rolled back" for name in prepared]
 
 
 def _statements() -> str:

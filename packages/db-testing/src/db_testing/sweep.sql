@@ -291,7 +291,7 @@ BEGIN
                 AND (pg_temp.db_testing_count(it.name)).newer = 0;
             IF it.rows > 0 AND NOT it.kept THEN
                 reason := format('%s was refreshed, which is too large to be compared', it.name);
-                    RETURN;
+                RETURN;
             END IF;
             views := views || it.name;
             CONTINUE;
