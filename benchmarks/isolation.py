@@ -1,161 +1,77 @@
-"""What isolation costs a test: one suite, run with each way of isolating it, in interleaved rounds.
+"""What isolation costs a test: one suite, run with each way of isolating it, in turn.
 
-    uv run python benchmarks/isolation.py [--tests 300] [--tables 50] [--rounds 5]
+    uv run --group benchmarks python benchmarks/isolation.py [--tests 300] [--tables 20 50 200 1000]
 
 Every variant runs the same tests (insert two rows with an enum, a domain and JSONB, commit, read
 them back) on the same embedded server; only the fixture `db` differs. `nothing` is the floor: the
 same session on a session-scoped engine, with nothing undone, and without db-testing's plugin. Those
-on psycopg are synchronous, and have a floor of their own. A test takes from the
-end of the one before to its own end, so start-up is left out; a run's figure is the first decile
-over its tests, because whatever else the machine does can only make a test slower. Machines are
-noisy all the same: trust the ratios and differences of one run, not its absolute times.
+on psycopg are synchronous, and have a floor of their own. A test takes from the end of the one
+before to its own end. The variants run ten tests each in turn; a difference is that of the medians
+of ten tests that followed each other, and what is printed is the median of all differences. How
+long it takes to the end of the first test is measured apart, with nothing kept from earlier runs
+(cold), and again (warm).
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
+import time
+import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import suites
+from suites import Suite
 
 from db_testing import _server
 
-INI = """
-[pytest]
-asyncio_mode = auto
-asyncio_default_fixture_loop_scope = session
-asyncio_default_test_loop_scope = session
-pythonpath = .
-addopts = -q -p no:randomly -p no:cacheprovider
-"""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-MODELS = """
-import enum
-import os
-from sqlalchemy.dialects.postgresql import DOMAIN, JSONB
-from sqlalchemy import Enum, Text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+SYNCHRONOUS = suites.TESTS.replace("await ", "").replace("async ", "")
+OURS_SYNCHRONOUS = SYNCHRONOUS.replace("db", "db_sync")
 
-class Base(DeclarativeBase):
-    pass
-
-class Status(enum.Enum):
-    open = 1
-    closed = 2
-
-STATUS = Enum(Status, name="status", metadata=Base.metadata)
-NAME = DOMAIN("name_of_something", Text(), check="VALUE <> ''", metadata=Base.metadata)
-
-def table(number):
-    return type(f"Table{number}", (Base,), {
-        "__tablename__": f"table_{number}",
-        "__annotations__": {
-            "id": Mapped[int],
-            "name": Mapped[str],
-            "amount": Mapped[int],
-            "status": Mapped[Status],
-            "details": Mapped[dict],
-        },
-        "id": mapped_column(primary_key=True),
-        "name": mapped_column(NAME, unique=True),
-        "amount": mapped_column(index=True),
-        "status": mapped_column(STATUS),
-        "details": mapped_column(JSONB),
-    })
-
-TABLES = [table(number) for number in range(int(os.environ["BENCHMARK_TABLES"]))]
-"""
-
-TESTS = """
-import os
-import uuid
-import pytest
-from models import TABLES, Status
-from sqlalchemy import select
-
-@pytest.mark.parametrize("number", range(int(os.environ["BENCHMARK_TESTS"])))
-async def test_writes_and_reads(db, number):
-    table = TABLES[number % len(TABLES)]
-    names = [uuid.uuid4().hex, uuid.uuid4().hex]
-    db.add_all(
-        table(name=name, amount=number, status=Status.open, details={"number": number})
-        for name in names
-    )
-    await db.commit()
-    found = (await db.execute(select(table).where(table.name.in_(names)))).scalars().all()
-    assert [row.details for row in found] == 2 * [{"number": number}]
-"""
-
-CONFTEST = """
-import itertools
-import json
-import os
-import time
-import uuid
-import pytest
-from models import Base
-from db_testing import Schema
-from sqlalchemy import create_engine, make_url, text
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from sqlalchemy.orm import sessionmaker
-
-@pytest.fixture(scope="session")
-def db_schema():
-    return Schema.from_metadata(Base.metadata)
-
-@pytest.fixture(scope="session")
-async def engine():
-    url = make_url(os.environ["BENCHMARK_SERVER"])
-    server = create_async_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
-    name = f"benchmark_{uuid.uuid4().hex}"
-    async with server.connect() as connection:
-        await connection.execute(text(f"CREATE DATABASE {name}"))
-    engine = create_async_engine(url.set(database=name))
-    async with engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-    yield engine
-    await engine.dispose()
-    async with server.connect() as connection:
-        await connection.execute(text(f"DROP DATABASE {name}"))
-    await server.dispose()
-
-ends = []
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol():
-    result = yield
-    ends.append(time.perf_counter())
-    return result
-
-def pytest_sessionfinish(exitstatus):
-    assert exitstatus == 0
-    with open(os.environ["BENCHMARK_RESULT"], "w") as file:
-        times = [b - a for a, b in itertools.pairwise(ends)]
-        json.dump(times, file)
-"""
-
-OURS = "db-testing rollback"
-COMMIT = "db-testing commit"
-OURS_ON_PSYCOPG = "db-testing rollback, psycopg"
-FLOOR = "nothing"
-FLOOR_ON_PSYCOPG = "nothing, psycopg"
-
-VARIANTS = {
-    FLOOR: """
+FLOOR = Suite(
+    "nothing",
+    """
 @pytest.fixture
 async def db(engine):
     async with async_sessionmaker(engine)() as session:
         yield session
 """,
-    OURS: "",
-    COMMIT: "",
-    "DELETE from every table": """
+)
+FLOOR_ON_PSYCOPG = Suite(
+    "nothing, psycopg",
+    """
+@pytest.fixture(scope="session")
+def sync_engine(engine):
+    sync_engine = create_engine(engine.url.set(drivername="postgresql+psycopg"))
+    yield sync_engine
+    sync_engine.dispose()
+
+@pytest.fixture
+def db(sync_engine):
+    with sessionmaker(sync_engine)() as session:
+        yield session
+""",
+    tests=SYNCHRONOUS,
+)
+OURS = [
+    Suite("db-testing rollback", options=["--db-isolation=rollback"]),
+    Suite("db-testing commit", options=["--db-isolation=commit"]),
+]
+OURS_ON_PSYCOPG = [
+    Suite("db-testing rollback, psycopg", "", OURS_SYNCHRONOUS, ["--db-isolation=rollback"]),
+    Suite("db-testing commit, psycopg", "", OURS_SYNCHRONOUS, ["--db-isolation=commit"]),
+]
+PEERS = [
+    Suite(
+        "DELETE from every table",
+        """
 DELETES = [f"DELETE FROM {name}" for name in Base.metadata.tables]
 
 @pytest.fixture
@@ -165,7 +81,10 @@ async def db(engine):
     async with engine.begin() as connection:
         await (await connection.get_raw_connection()).driver_connection.execute(";".join(DELETES))
 """,
-    "TRUNCATE of every table": """
+    ),
+    Suite(
+        "TRUNCATE of every table",
+        """
 TRUNCATE = "TRUNCATE " + ", ".join(Base.metadata.tables) + " RESTART IDENTITY CASCADE"
 
 @pytest.fixture
@@ -175,7 +94,10 @@ async def db(engine):
     async with engine.begin() as connection:
         await connection.execute(text(TRUNCATE))
 """,
-    "clone of a template for each test": """
+    ),
+    Suite(
+        "clone of a template for each test",
+        """
 @pytest.fixture(scope="session")
 async def template(engine):
     name = engine.url.database
@@ -195,7 +117,10 @@ async def db(template):
     await engine.dispose()
     await server.execute(text(f"DROP DATABASE {name}_clone"))
 """,
-    "schema built for each test": """
+    ),
+    Suite(
+        "schema built for each test",
+        """
 @pytest.fixture
 async def db(engine):
     async with engine.begin() as connection:
@@ -204,102 +129,114 @@ async def db(engine):
     async with async_sessionmaker(engine)() as session:
         yield session
 """,
-    FLOOR_ON_PSYCOPG: """
-@pytest.fixture(scope="session")
-def sync_engine(engine):
-    sync_engine = create_engine(engine.url.set(drivername="postgresql+psycopg"))
-    yield sync_engine
-    sync_engine.dispose()
+    ),
+]
+PEERS_ON_PSYCOPG = [
+    Suite(
+        "pytest-postgresql",
+        """
+from pytest_postgresql.factories import postgresql, postgresql_noproc
+from sqlalchemy import StaticPool
+
+url = make_url(os.environ["BENCHMARK_SERVER"])
+
+def load(**where):
+    engine = create_engine("postgresql+psycopg://", connect_args=where)
+    Base.metadata.create_all(engine)
+    engine.dispose()
+
+server = postgresql_noproc(
+    host=url.query["host"],
+    port=url.query.get("port", 5432),
+    user=url.username,
+    dbname=f"benchmark_{uuid.uuid4().hex}",
+    load=[load],
+)
+postgresql = postgresql("server")
 
 @pytest.fixture
-def db(sync_engine):
-    with sessionmaker(sync_engine)() as session:
+def db(postgresql):
+    engine = create_engine("postgresql+psycopg://", creator=lambda: postgresql, poolclass=StaticPool)
+    with sessionmaker(engine)() as session:
         yield session
 """,
-    OURS_ON_PSYCOPG: "",
-}
-OPTIONS = {
-    OURS: ["--db-isolation=rollback"],
-    COMMIT: ["--db-isolation=commit"],
-    OURS_ON_PSYCOPG: ["--db-isolation=rollback"],
-}
-"""Of the variants that use db-testing; the others run without its plugin."""
-ON_PSYCOPG = (FLOOR_ON_PSYCOPG, OURS_ON_PSYCOPG)
+        tests=SYNCHRONOUS,
+        options=["-p", "no:db_testing"],
+    ),
+]
+FLOORS = dict.fromkeys([FLOOR, *OURS, *PEERS], FLOOR) | dict.fromkeys(
+    [FLOOR_ON_PSYCOPG, *OURS_ON_PSYCOPG, *PEERS_ON_PSYCOPG], FLOOR_ON_PSYCOPG
+)
 
 
-def synchronous(name: str) -> str:
-    """Return the tests for synchronous sessions."""
-    tests = TESTS.replace("await ", "").replace("async ", "")
-    return tests.replace("db", "db_sync") if name == OURS_ON_PSYCOPG else tests
+def first_test(suite: Suite, server: str, tables: int, schema: str = "known") -> float:
+    """Return the seconds from the start of its process to the end of its first test."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
+        folder = Path(temporary) / "suite"
+        suite.write(folder)
+        began = time.perf_counter()
+        with suites.start(suite, folder, server, 1, tables, schema) as run:
+            run.block()
+            taken = time.perf_counter() - began
+            run.end()
+    return taken
 
 
-def run(folder: Path, server: str, tests: int, tables: int, options: list[str]) -> list[float]:
-    """Run a variant's suite; return the seconds of each test but the first."""
-    result = folder / "result.json"
-    environment = os.environ | {
-        "BENCHMARK_TESTS": str(tests),
-        "BENCHMARK_TABLES": str(tables),
-        "BENCHMARK_RESULT": str(result),
-        "BENCHMARK_SERVER": server,
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+def over(blocks: Sequence[suites.Block], floor: Sequence[suites.Block]) -> list[float]:
+    """Return by how many ms the tests of each block took longer than those of the floor's."""
+    return [
+        (statistics.median(block.times) - statistics.median(least.times)) * 1e3
+        for block, least in zip(blocks, floor, strict=False)
+    ]
+
+
+def report(server: str, tests: int, tables: int, variants: Sequence[Suite]) -> None:
+    """Measure with one number of tables, and print a table."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
+        measured = suites.in_turn(variants, Path(temporary), server, tests=tests, tables=tables)
+    print(f"\n{tables} tables, {tests} tests\n")
+    print(
+        "| isolation | ms per test | over nothing, median (quartiles) | processor time of the test"
+        " process over nothing | s to the end of the first test, cold | warm |"
     )
-    if done.returncode != 0:
-        sys.exit(f"a run failed:\n{done.stdout}\n{done.stderr}")
-    times: list[float] = json.loads(result.read_text())
-    return times
+    print("|---|---|---|---|---|---|")
+    for suite in variants:
+        blocks, floor = measured[suite.name], measured[FLOORS[suite].name]
+        each = statistics.median(time for block in blocks for time in block.times) * 1e3
+        more = over(blocks, floor)
+        low, middle, high = statistics.quantiles(more, n=4) if len(more) > 1 else 3 * more
+        cpu = statistics.median(
+            (block.cpu - least.cpu) * 1e3 for block, least in zip(blocks, floor, strict=False)
+        )
+        cold = first_test(suite, server, tables, uuid.uuid4().hex)
+        warm = first_test(suite, server, tables)
+        print(
+            f"| {suite.name} | {each:.2f} | {middle:+.2f} ({low:+.2f} to {high:+.2f}) |"
+            f" {cpu:+.2f} | {cold:.1f} | {warm:.1f} |",
+            flush=True,
+        )
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tests", type=int, default=300, help="tests in the suite")
-    parser.add_argument("--tables", type=int, default=50, help="tables in its schema")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each variant")
-    options = parser.parse_args()
-
-    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    with contextlib.ExitStack() as steps:
-        temporary = steps.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-"))
-        server = _server.acquire("embedded")
-        steps.callback(server.release)
-        url = server.url.render_as_string(hide_password=False)
-        folders = {}
-        for number, (name, fixture) in enumerate(VARIANTS.items()):
-            folder = folders[name] = Path(temporary) / f"variant{number}"
-            folder.mkdir()
-            (folder / "pytest.ini").write_text(INI)
-            (folder / "models.py").write_text(MODELS)
-            (folder / "conftest.py").write_text(CONFTEST + fixture)
-            (folder / "test_suite.py").write_text(
-                synchronous(name) if name in ON_PSYCOPG else TESTS
-            )
-        for _ in range(options.rounds):
-            for name, folder in folders.items():
-                # The slow ones say as much with fewer tests.
-                fast = name in OPTIONS or name in (FLOOR, FLOOR_ON_PSYCOPG)
-                number = options.tests if fast else 40
-                arguments = OPTIONS.get(name, ["-p", "no:db_testing"])
-                times = run(folder, url, number, options.tables, arguments)
-                seconds[name].append(statistics.quantiles(times, n=10)[0])
-
-    print(
-        f"{options.tables} tables, {options.tests} tests, {options.rounds} interleaved rounds; "
-        f"Python {platform.python_version()}, {os.cpu_count()} cores\n"
+    parser.add_argument("--tables", type=int, nargs="+", default=[50], help="tables in its schema")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="variants whose name contains it, and the floor"
     )
-    print("| isolation | ms per test, median of rounds (min to max) | over nothing, median |")
-    print("|---|---|---|")
-    for name, times in seconds.items():
-        median, least, most = (f(times) * 1e3 for f in (statistics.median, min, max))
-        floor = seconds[FLOOR_ON_PSYCOPG if name in ON_PSYCOPG else FLOOR]
-        over = statistics.median(a - b for a, b in zip(times, floor, strict=True)) * 1e3
-        print(f"| {name} | {median:.2f} ({least:.2f} to {most:.2f}) | {over:+.2f} |")
+    options = parser.parse_args()
+    variants = [suite for suite in FLOORS if options.only in suite.name]
+    variants = list(dict.fromkeys([FLOORS[suite] for suite in variants] + variants))
+
+    server = _server.acquire("embedded")
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores")
+    try:
+        for tables in options.tables:
+            url = server.url.render_as_string(hide_password=False)
+            report(url, options.tests, tables, variants)
+    finally:
+        server.release()
 
 
 if __name__ == "__main__":

@@ -32,6 +32,15 @@ OLDEST: Final = 14
 PATIENCE: Final = 30.0
 """Seconds for a server to become ready that says it is not yet."""
 
+WIRE_ERRORS: Final = (
+    TimeoutError,
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What talking to a server can raise, or to one that has just gone."""
+
 _NOT_READY: Final = (
     asyncpg.CannotConnectNowError,
     # What it has just accepted is cut off by a server that recovers from the loss of a process,
@@ -77,7 +86,7 @@ async def disconnect(
     """Say goodbye to a server, or hang up if it does not answer within `patience` seconds."""
     try:
         await connection.close(timeout=patience)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except WIRE_ERRORS:
         connection.terminate()
 
 
@@ -127,7 +136,7 @@ class Admin:
     async def _is_lost(self) -> bool:
         try:
             await self.connection.execute("SELECT", timeout=PATIENCE)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except WIRE_ERRORS:
             self.connection.terminate()
         return self.connection.is_closed()
 
@@ -139,7 +148,7 @@ class Admin:
                 gone=gone,
                 server_settings={"application_name": f"db-testing process {os.getpid()}"},
             )
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except WIRE_ERRORS as error:
             raise ServerError(
                 f"cannot connect to {self.shown_url}: {str(error) or type(error).__name__}. Is the "
                 f"server running, and may this user connect?"

@@ -11,7 +11,7 @@ import contextlib
 import textwrap
 from typing import TYPE_CHECKING, Final
 
-from ._runtime import WIRE_ERRORS
+from ._admin import WIRE_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
-import asyncpg
 from sqlalchemy.exc import DBAPIError
 
-from ._admin import disconnect
+from ._admin import WIRE_ERRORS, disconnect
 from ._sandbox import Sandbox
 from ._virtual import VirtualConnection
 from .errors import DBTestingError
@@ -303,5 +302,5 @@ class Private(Commit):
 
 async def close_what_is_left(close: Close) -> None:
     """Close what may have lost its connection, so that nothing can be rolled back any more."""
-    with contextlib.suppress(DBAPIError, asyncpg.InterfaceError):
+    with contextlib.suppress(DBAPIError, *WIRE_ERRORS):
         await close()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
+from ._admin import WIRE_ERRORS
+
 if TYPE_CHECKING:
     Base = asyncpg.Connection[asyncpg.Record]
 else:
@@ -57,6 +59,6 @@ class RealConnection(Base):
         try:
             await self.reset(timeout=PATIENCE)
             status = await self.execute(RESET, timeout=PATIENCE)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        except WIRE_ERRORS:
             return False  # the server or the test has ended it, or it is in use
         return status == NOTHING_PREPARED and self._codecs in ([], OF_SQLALCHEMY)

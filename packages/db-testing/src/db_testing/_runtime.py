@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import asyncpg
 
+from ._admin import WIRE_ERRORS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import TracebackType
@@ -19,15 +21,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Wire: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 """The connection of a test: asyncpg's, or what has as much of its interface as is used."""
-
-WIRE_ERRORS: Final = (
-    TimeoutError,
-    OSError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
-"""What talking to a server can raise, or to one that has just gone."""
 
 BROKEN_BLOCK: Final = "25P02"
 NO_SAVEPOINT: Final = "3B001"

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 
-from ._admin import connect, disconnect
+from ._admin import WIRE_ERRORS, connect, disconnect
 from ._removal import roll_back_prepared
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Sweep:
                 answer = await self._sweep(connection, ours, thorough=True)
             if answer["grown"]:
                 await connection.execute(f"VACUUM {answer['grown']}")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except WIRE_ERRORS as error:
             # A lock that is not released, a right that is missing, a key that was in the way.
             return Swept(f"the sweep failed ({error})", left)
         return Swept(answer["reason"], left)

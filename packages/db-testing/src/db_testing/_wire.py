@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import asyncpg
 
 from . import _statements
+from ._admin import WIRE_ERRORS
 from ._catalog import Catalog, deallocate, prepared, restoring
 from ._codecs import exchange
 from ._layers import BASE, Ground, Layers
-from ._runtime import ASYNCIO, NO_SAVEPOINT, WIRE_ERRORS, sqlstate
+from ._runtime import ASYNCIO, NO_SAVEPOINT, sqlstate
 from ._turns import Turns
 
 if TYPE_CHECKING:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
 from db_testing import _isolation
+from db_testing._kinds import close_what_is_left
 
 if TYPE_CHECKING:
     from .conftest import Suite
@@ -49,3 +51,22 @@ def test_session_that_does_not_close(
     result = pytester.runpytest("-p", "no:randomly")
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["Hanging.close() was called when the test was over*0.05 s*"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 15; another operation is in progress"),
+        asyncpg.AdminShutdownError("terminating connection due to administrator command"),
+        ConnectionResetError(104, "Connection reset by peer"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_connection_that_the_test_has_ended(error: Exception) -> None:
+    """Whatever asyncpg says of a connection whose server process is going is no failure."""
+
+    async def close() -> None:
+        raise error
+
+    await close_what_is_left(close)
