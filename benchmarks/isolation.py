@@ -1,6 +1,6 @@
 """What isolation costs a test: one suite, run with each way of isolating it, in turn.
 
-    uv run --group benchmarks python benchmarks/isolation.py [--tests 500] [--tables 20 50 200 1000]
+    uv run --group benchmarks python benchmarks/isolation.py [--tests 200] [--rounds 3] [--tables 20 50 200 1000]
 
 Every variant runs the same tests (insert two rows with an enum, a domain and JSONB, commit, read
 them back) on the same embedded server; only the fixture `db` differs. `nothing` is the floor: the
@@ -8,7 +8,8 @@ same session on a session-scoped engine, with nothing undone, and without db-tes
 on psycopg are synchronous, and have a floor of their own. A test takes from the end of the one
 before to its own end. The variants run in turn, see `suites.py`. Whatever else a machine does can
 only make a test slower: the first decile of a variant's tests, less that of the floor's, is what
-its isolation costs by itself. Beside it stands what it cost on this machine as it was: the median
+its isolation costs by itself. Some processes are faster than others of the same program, for
+all their life, so there are rounds: what is printed is the median of these. Beside it stands what it cost on this machine as it was: the median
 of the differences between tests that followed each other. How long it takes to the end of the first
 test is measured apart, with nothing kept from earlier runs (cold), and again (warm).
 """
@@ -185,38 +186,42 @@ def first_test(suite: Suite, server: str, tables: int, schema: str = "known") ->
     return taken
 
 
-def over(blocks: Sequence[suites.Block], floor: Sequence[suites.Block]) -> list[float]:
-    """Return by how many ms the tests of each block took longer than those of the floor's."""
-    return [
-        (statistics.median(block.times) - statistics.median(least.times)) * 1e3
-        for block, least in zip(blocks, floor, strict=False)
-    ]
+def decile(blocks: Sequence[suites.Block]) -> float:
+    """Return the first decile of the tests, in ms."""
+    times = [time for block in blocks for time in block.times]
+    return statistics.quantiles(times, n=10)[0] * 1e3
 
 
-def report(server: str, tests: int, tables: int, variants: Sequence[Suite]) -> None:
+def report(server: str, variants: Sequence[Suite], *, tests: int, tables: int, number: int) -> None:
     """Measure with one number of tables, and print a table."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
-        measured = suites.in_turn(variants, Path(temporary), server, tests=tests, tables=tables)
-    print(f"\n{tables} tables, {tests} tests\n")
+    rounds = []
+    for _ in range(number):
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
+            rounds.append(
+                suites.in_turn(variants, Path(temporary), server, tests=tests, tables=tables)
+            )
+    print(f"\n{tables} tables, {tests} tests, {number} rounds\n")
     print(
         "| isolation | ms per test | over nothing | side by side, median (quartiles) |"
         " processor time of the test process | s to the end of the first test, cold | warm |"
     )
     print("|---|---|---|---|---|---|---|")
     for suite in variants:
-        blocks, floor = measured[suite.name], measured[FLOORS[suite].name]
-        each, least = (
-            statistics.quantiles([time for block in blocks for time in block.times], n=10)[0] * 1e3
-            for blocks in (blocks, floor)
-        )
-        more = over(blocks, floor)
-        low, middle, high = statistics.quantiles(more, n=4) if len(more) > 1 else 3 * more
-        cpu = statistics.median((a.cpu - b.cpu) * 1e3 for a, b in zip(blocks, floor, strict=False))
+        floor = FLOORS[suite].name
+        each = [decile(measured[suite.name]) for measured in rounds]
+        least = [decile(measured[floor]) for measured in rounds]
+        less = statistics.median(a - b for a, b in zip(each, least, strict=True))
+        more, cpu = [], []
+        for measured in rounds:
+            for a, b in zip(measured[suite.name], measured[floor], strict=False):
+                more.append((statistics.median(a.times) - statistics.median(b.times)) * 1e3)
+                cpu.append((a.cpu - b.cpu) * 1e3)
+        low, middle, high = statistics.quantiles(more, n=4)
         cold = first_test(suite, server, tables, uuid.uuid4().hex)
         warm = first_test(suite, server, tables)
         print(
-            f"| {suite.name} | {each:.2f} | {each - least:+.2f} |"
-            f" {middle:+.2f} ({low:+.2f} to {high:+.2f}) | {cpu:+.2f} | {cold:.1f} | {warm:.1f} |",
+            f"| {suite.name} | {statistics.median(each):.2f} | {less:+.2f} |"
+            f" {middle:+.2f} ({low:+.2f} to {high:+.2f}) | {statistics.median(cpu):+.2f} | {cold:.1f} | {warm:.1f} |",
             flush=True,
         )
 
@@ -224,7 +229,8 @@ def report(server: str, tests: int, tables: int, variants: Sequence[Suite]) -> N
 def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tests", type=int, default=500, help="tests in the suite")
+    parser.add_argument("--tests", type=int, default=200, help="tests in the suite")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each variant")
     parser.add_argument("--tables", type=int, nargs="+", default=[50], help="tables in its schema")
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="variants whose name contains it, and the floor"
@@ -238,7 +244,7 @@ def main() -> None:
     try:
         for tables in options.tables:
             url = server.url.render_as_string(hide_password=False)
-            report(url, options.tests, tables, variants)
+            report(url, variants, tests=options.tests, tables=tables, number=options.rounds)
     finally:
         server.release()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ._admin import WIRE_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from ._runtime import Wire
 
@@ -28,29 +28,42 @@ _BLOCKERS: Final = """
 
 
 class Blockers:
-    """What held a lock that one statement waited for."""
+    """What holds a lock that a wire's statement waits for."""
 
     def __init__(self, connect: Callable[[], Awaitable[Wire]], pid: int) -> None:
-        """`connect` opens a connection, and `pid` is the process that runs the statement."""
+        """`connect` opens a connection, and `pid` is the process that runs the statements."""
         self.names: list[str] = []
-        """The processes that had the lock, when they were looked for."""
+        """The processes that had the lock of the last statement, when they were looked for."""
         self._connect = connect
         self._pid = pid
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = None
+        """When the statement that runs has begun, in the loop's time."""
+        self._timer: asyncio.TimerHandle | None = None
         self._asking: asyncio.Task[None] | None = None
 
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Look for them should what happens meanwhile take long."""
-        timer = asyncio.get_running_loop().call_later(SUSPICION, self._begin)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            if self._asking is not None:
-                self._asking.cancel()
+        self.names = []
+        self._since = self._loop.time()
+        if self._timer is None:  # it outlives most statements: setting one takes longer than they
+            self._timer = self._loop.call_later(SUSPICION, self._look)
 
-    def _begin(self) -> None:
-        self._asking = asyncio.ensure_future(self._ask())
+    def __exit__(self, *exc_info: object) -> None:
+        self._since = None
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._since is None:
+            return
+        due = self._since + SUSPICION
+        if due > self._loop.time():
+            self._timer = self._loop.call_at(due, self._look)
+        elif self._asking is None:
+            self._asking = asyncio.ensure_future(self._ask())
 
     async def _ask(self) -> None:
         # What cannot be learnt leaves the server's own words.

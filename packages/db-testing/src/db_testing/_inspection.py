@@ -94,11 +94,11 @@ class Inspection:
         live: LiveWire,
         transaction: Transaction,
         sql: str,
-        blockers: Blockers,
+        blockers: Blockers | None,
     ) -> SandboxError | None:
         """Return a better error where the server's is due to the sandbox, not to the program."""
         code = sqlstate(error)
-        if code == LOCK_NOT_AVAILABLE and blockers.names:
+        if code == LOCK_NOT_AVAILABLE and blockers is not None and blockers.names:
             return self._blocked(error, transaction, sql, blockers)
         if code == READ_ONLY and not transaction.readonly:
             reader = live.layers.readonly_besides(transaction)

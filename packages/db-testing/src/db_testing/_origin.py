@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,21 +22,31 @@ _TASK_STEP: Final = asyncio.Handle._run.__code__  # noqa: SLF001
 """What calls a task: beneath it is the event loop, and whoever happens to run that."""
 
 
-@functools.cache
+_libraries: Final[set[str]] = set()
+"""Files that are known to be no program's own."""
+
+
 def is_library(filename: str) -> bool:
     """Tell whether a file is not the program's own: installed, Python's, or db-testing's."""
-    return filename.startswith(_LIBRARY_FOLDERS) or any(
+    if filename in _libraries:
+        return True
+    found = filename.startswith(_LIBRARY_FOLDERS) or any(
         folder in filename for folder in ("site-packages", "dist-packages")
     )
+    if found:
+        _libraries.add(filename)
+    return found
 
 
 def caller() -> str:
     """Name the line of the program that is running, outside the libraries: `file:line`."""
+    # Each transaction asks, beneath the thirty frames of SQLAlchemy's.
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # inspect.stack() reads sources
     within = greenlet.getcurrent()
     while frame is not None and frame.f_code is not _TASK_STEP:
-        if not is_library(frame.f_code.co_filename):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        filename = frame.f_code.co_filename
+        if filename not in _libraries and not is_library(filename):
+            return f"{filename}:{frame.f_lineno}"
         frame = frame.f_back
         if frame is None and within.parent is not None:
             # SQLAlchemy's asynchronous engine runs its synchronous code, and events, in greenlets.

@@ -8,6 +8,8 @@ driver. In :class:`AsyncioRuntime` tasks take turns, on asyncpg; in :mod:`._thre
 from __future__ import annotations
 
 import asyncio
+import functools
+import types
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import asyncpg
@@ -15,7 +17,7 @@ import asyncpg
 from ._admin import WIRE_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Generator
     from types import TracebackType
 
 T = TypeVar("T")
@@ -227,22 +229,57 @@ class AsyncioRuntime:
 ASYNCIO: Final = AsyncioRuntime()
 
 
-async def uninterrupted(step: Coroutine[Any, Any, T], *, otherwise: Callable[[], None]) -> T:
+@types.coroutine
+def uninterrupted(
+    step: Coroutine[Any, Any, T], *, otherwise: Callable[[], None]
+) -> Generator[Any, Any, T]:
     """Finish a step that must not stop half-way, and only then let a cancellation through.
 
-    `otherwise` is called when the step itself was cancelled, as by one who cancels every task.
+    It is taken within the running task, for each task costs two rounds of the event loop. So it
+    must set itself no bound by which that task is cancelled, such as `asyncio.timeout()`.
+    `otherwise` is called when what the step waits for was cancelled, or the task is thrown away.
     """
-    task = asyncio.ensure_future(step)
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
+    try:
+        while True:
+            cancelled = (yield from _until_done(step.send(None))) or cancelled
+    except StopIteration as end:
+        if cancelled is not None:
+            raise cancelled from None
+        return end.value  # type: ignore[no-any-return]  # what the step returns
+    except (asyncio.CancelledError, GeneratorExit):
+        otherwise()
+        step.close()
+        raise
+    except Exception:
+        if cancelled is not None:
+            raise cancelled from None
+        raise
+
+
+def _until_done(
+    pending: asyncio.Future[Any] | None,
+) -> Generator[Any, Any, asyncio.CancelledError | None]:
+    """Wait for a future that a cancellation must not reach; return the cancellation."""
+    cancelled = None
+    if pending is None:  # as sleep(0) says it
         try:
-            await asyncio.wait({task})
+            yield
         except asyncio.CancelledError as error:
             cancelled = error
-    if task.cancelled():
-        otherwise()
-    elif cancelled is not None:
-        task.exception()  # else it would be logged as never retrieved
-    if cancelled is not None:
-        raise cancelled
-    return task.result()
+        return cancelled
+    pending._asyncio_future_blocking = False  # noqa: SLF001  # what a task does with it
+    while not pending.done():
+        woken = pending.get_loop().create_future()
+        pending.add_done_callback(functools.partial(_wake, woken))
+        try:
+            yield from woken
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled
+
+
+def _wake(woken: asyncio.Future[None], pending: asyncio.Future[Any]) -> None:
+    del pending
+    if not woken.done():
+        woken.set_result(None)

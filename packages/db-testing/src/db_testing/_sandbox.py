@@ -396,9 +396,9 @@ class Sandbox:
                 )
             transaction.check_usable()
             inspection.check_locks(live, transaction, sql, effect)
-            blockers = Blockers(self._wires.connect, live.pid)
+            blockers = self._blockers_of(live)
             try:
-                with blockers.watching() if self.runtime is ASYNCIO else contextlib.nullcontext():
+                with blockers or contextlib.nullcontext():
                     result = await live.perform(transaction, operation, reads=reads, cursor=cursor)
             except BaseException as error:
                 # Else the end of its test took the wire from it.
@@ -416,6 +416,11 @@ class Sandbox:
         finally:
             live.turns.running = None
             live.turns.give()
+
+    def _blockers_of(self, live: LiveWire) -> Blockers | None:
+        if live.blockers is None and self.runtime is ASYNCIO:
+            live.blockers = Blockers(self._wires.connect, live.pid)
+        return live.blockers
 
     @contextlib.contextmanager
     def part_of_statement(self) -> Iterator[None]:

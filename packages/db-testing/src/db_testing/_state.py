@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import os
 import uuid
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pytest
 
-from . import _ladder, _settings
+from . import _ladder, _outcomes, _settings
 from ._tasks import Tasks, end_tasks
 from .errors import SetupError
 from .report import Summary
@@ -23,12 +23,26 @@ if TYPE_CHECKING:
     from ._worker import Application, Worker
     from .schema import SchemaLike
 
+
+class Running(NamedTuple):
+    """A test that has begun."""
+
+    name: str
+    isolation: _settings.IsolationName
+    """What undoes it."""
+    may_move: bool
+    """Whether it is run again in another isolation, should it need one."""
+
+
 SETTINGS: pytest.StashKey[_settings.Settings] = pytest.StashKey()
 WORKER: pytest.StashKey[Worker] = pytest.StashKey()
 BINDINGS: pytest.StashKey[Bindings] = pytest.StashKey()
 SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
-TEST: pytest.StashKey[tuple[str, _settings.IsolationName] | None] = pytest.StashKey()
-"""The test that is running, while fixtures of its own exist, and what undoes it."""
+TEST: pytest.StashKey[Running | None] = pytest.StashKey()
+"""The test that is running, while fixtures of its own exist."""
+ISOLATION: pytest.StashKey[_settings.IsolationName] = pytest.StashKey()
+"""What undoes a test that has begun."""
+OUTCOMES: pytest.StashKey[_outcomes.Outcomes] = pytest.StashKey()
 TASKS: pytest.StashKey[Tasks] = pytest.StashKey()
 NEXT: pytest.StashKey[pytest.Item | None] = pytest.StashKey()
 """The test that will run after the running one."""
@@ -48,6 +62,9 @@ def configure(config: pytest.Config) -> None:
     config.stash[TASKS] = Tasks()
     config.stash[LEAKS] = []
     config.stash[LADDER] = _ladder.Ladder.read(config)
+    if not hasattr(config, "workerinput"):
+        config.stash[OUTCOMES] = _outcomes.Outcomes(config)
+        config.pluginmanager.register(config.stash[OUTCOMES], "db_testing_outcomes")
 
 
 def settings(config: pytest.Config) -> _settings.Settings:
@@ -74,7 +91,7 @@ def application(config: pytest.Config, schema: SchemaLike) -> Application:
         worker = config.stash[WORKER] = Worker(settings(config))
         test = config.stash.get(TEST, None)
         if test is not None:
-            worker.begin(*test)
+            worker.begin(test.name, test.isolation)
     return worker.application(schema)
 
 
@@ -117,18 +134,6 @@ def close(config: pytest.Config) -> None:
             summary(config).add(used.isolation.tests, used.isolation.seconds)
             summary(config).replaced += used.isolation.replaced
         worker.close()
-
-
-def isolation(test: pytest.Item) -> _settings.IsolationName:
-    """Return what undoes a test: its marker's choice or the run's, or what `auto` has found out.
-
-    Raises:
-        pytest.UsageError: the marker's arguments are wrong.
-    """
-    chosen = _choice(test)
-    if chosen != "auto":
-        return chosen
-    return "commit" if _begins_above(test) else "rollback"
 
 
 def _begins_above(test: pytest.Item) -> bool:
@@ -197,10 +202,16 @@ def loops(config: pytest.Config) -> list[asyncio.AbstractEventLoop]:
 
 
 def begin(test: pytest.Item) -> None:
-    """Let the statements that follow belong to the test."""
-    kind = isolation(test)
+    """Let the statements that follow belong to the test.
+
+    Raises:
+        pytest.UsageError: its marker's arguments are wrong.
+    """
+    choice = _choice(test)
+    kind = ("commit" if _begins_above(test) else "rollback") if choice == "auto" else choice
+    test.stash[ISOLATION] = kind
     test.stash[FAILED] = False  # an earlier attempt of the same test may have
-    test.config.stash[TEST] = (test.nodeid, kind)
+    test.config.stash[TEST] = Running(test.nodeid, kind, may_move=choice == "auto")
     test.config.stash[TASKS].begin()
     worker = test.config.stash.get(WORKER, None)
     if worker is not None:
@@ -283,7 +294,7 @@ def end(test: pytest.Item) -> None:
     root = f"{test.config.rootpath}{os.sep}"
     leaks = [leak.replace(root, "") for leak in leaks + worker.take_leaks()]
     summary(test.config).leaks += [(test.nodeid, leak) for leak in leaks]
-    if begun == (test.nodeid, "rollback") and _asked(test) == "auto":
+    if begun == Running(test.nodeid, "rollback", may_move=True):
         reason = _ladder.unfit([*failures, *worker.refusals], remarks, failed=failed)
         if reason is not None:
             test.stash[_ladder.REASON] = reason
@@ -340,6 +351,19 @@ def remark(test: pytest.Item, report: pytest.TestReport) -> None:
     worker = test.config.stash.get(WORKER, None)
     remarks = worker.remarks() if worker is not None else []
     report.sections += [("db-testing", remark) for remark in remarks]
+
+
+def tell_isolation(test: pytest.Item, report: pytest.TestReport) -> None:
+    """Say in a database test's report what undoes it, unless its marker always says so."""
+    isolation = test.stash.get(ISOLATION, None)
+    if isolation is not None and test.get_closest_marker("db") is None:
+        setattr(report, _outcomes.ISOLATION, isolation)
+
+
+def compared(config: pytest.Config) -> list[str]:
+    """Say how tests fare in the isolation that was asked for, beside others."""
+    asked = config.getoption("db_isolation") is not None
+    return config.stash[OUTCOMES].lines() if asked else []
 
 
 def stop(session: pytest.Session, error: SetupError) -> NoReturn:

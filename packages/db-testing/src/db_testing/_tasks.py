@@ -32,25 +32,33 @@ class Tasks:
     def __init__(self) -> None:
         self._loops: list[asyncio.AbstractEventLoop] = []
         self._before: set[Task] = set()
+        self._unchanged = False
+        """Whether nothing has run on the loops since a test ended and left nothing."""
 
     def share(self, loop: asyncio.AbstractEventLoop) -> None:
         """Learn of an event loop that outlives the test. What runs on it now is not the test's."""
         if all(known is not loop for known in self._loops):
+            self._unchanged = False
             self._loops.append(loop)
             self._before |= asyncio.all_tasks(loop)
 
     def begin(self) -> None:
         """Let what is started from now on belong to a test."""
         self._loops = [loop for loop in self._loops if not loop.is_closed()]
-        self._before = self._running()
+        if not self._unchanged:
+            self._before = self._running()
+        self._unchanged = False
 
     def _running(self) -> set[Task]:
-        return set().union(*map(asyncio.all_tasks, self._loops))
+        return set().union(
+            *(asyncio.all_tasks(loop) for loop in self._loops if not loop.is_closed())
+        )
 
     @contextlib.contextmanager
     def others(self) -> Iterator[None]:
         """Let what is started meanwhile belong to a wider fixture."""
         before = self._running()
+        self._unchanged = False
         try:
             yield
         finally:
@@ -61,11 +69,10 @@ class Tasks:
 
         `users` are tasks that hold a transaction, which are ended whoever has started them.
         """
-        before, self._before = self._before, set()
-        said = []
-        for loop in self._loops:
-            said += end_tasks(loop, users, before)
-        return said
+        self._unchanged = self._running() <= self._before
+        if self._unchanged:
+            return []
+        return [line for loop in self._loops for line in end_tasks(loop, users, self._before)]
 
 
 def end_tasks(

@@ -22,6 +22,7 @@ from ._turns import Turns
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
+    from ._blockers import Blockers
     from ._codecs import Codecs
     from ._routines import Effect, Routines
     from ._runtime import Runtime, Wire
@@ -43,6 +44,7 @@ class LiveWire:
         self.loop = runtime.loop()
         self.guard: AsyncGenerator[None] | None = None
         """Closes the wire when its loop closes."""
+        self.blockers: Blockers | None = None
         self.turns = Turns(runtime)
         self.layers = Layers()
         self.answer: bool | None = None
@@ -152,9 +154,13 @@ class LiveWire:
             return
         aborted = self._runtime.aborted(self.wire, error)
         if aborted is None:
+            asking = asyncio.ensure_future(self.wire.execute("SELECT"))
             try:
-                async with asyncio.timeout(CANCEL_PATIENCE):
-                    await self.wire.execute("SELECT")
+                if not (await asyncio.wait({asking}, timeout=CANCEL_PATIENCE))[0]:
+                    asking.cancel()
+                    self.wire.terminate()
+                    return
+                asking.result()
             except asyncpg.InFailedSQLTransactionError:
                 aborted = True
             except WIRE_ERRORS:

@@ -144,6 +144,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note a failure, so that it is not reported a second time when the test is undone."""
     report = yield
+    if (not report.passed or report.when == "call") and _loops.is_database_test(item):
+        _state.tell_isolation(item, report)
     if item.nodeid in _state.ladder(item.config).moved:
         setattr(report, MOVED, True)
     if report.failed:
@@ -178,6 +180,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         output[WORKER_MOVED] = _state.ladder(session.config).found
     else:
         _state.ladder(session.config).write(session.config)
+        session.config.stash[_state.OUTCOMES].write()
         if _state.settings(session.config).explain == "apply":
             _state.mark(session.config)
 
@@ -217,6 +220,8 @@ def pytest_terminal_summary(
         terminalreporter.write_line(moved)
     for marked in _state.marked(config):
         terminalreporter.write_line(marked)
+    for compared in _state.compared(config):
+        terminalreporter.write_line(compared)
     line = _state.summary(config).line()
     if line is not None:
         terminalreporter.write_line(line)

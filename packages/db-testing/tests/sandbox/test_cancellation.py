@@ -256,17 +256,55 @@ async def test_every_task_is_cancelled(
 
 
 async def test_a_step_that_is_cancelled_itself() -> None:
-    """Who cancels the step, and not its caller, has made its effect unknown."""
+    """Who cancels what the step waits for, and not its caller, has made its effect unknown."""
     unknown: list[bool] = []
-    task = asyncio.create_task(
-        _runtime.uninterrupted(asyncio.sleep(100), otherwise=lambda: unknown.append(True))
+    answer = asyncio.get_running_loop().create_future()
+
+    async def wait() -> None:
+        await answer
+
+    task = asyncio.ensure_future(
+        _runtime.uninterrupted(wait(), otherwise=lambda: unknown.append(True))
     )
     await asyncio.sleep(0)
-    for step in asyncio.all_tasks() - {task, asyncio.current_task()}:
-        step.cancel()
+    answer.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert unknown == [True]
+
+
+async def test_a_step_that_is_thrown_away() -> None:
+    """A task that nobody runs to its end, as when its loop is closed, does not end its step."""
+    unknown: list[bool] = []
+
+    async def caller() -> None:
+        await _runtime.uninterrupted(asyncio.sleep(100), otherwise=lambda: unknown.append(True))
+
+    step = caller()
+    step.send(None)
+    step.close()
+    assert unknown == [True]
+
+
+async def test_a_step_outlasts_every_cancellation() -> None:
+    """However often its caller is cancelled, a step is taken to its end, sleeping or not."""
+    taken: list[str] = []
+    answers = [asyncio.get_running_loop().create_future() for _ in range(2)]
+
+    async def step() -> None:
+        taken.append(await answers[0])
+        await asyncio.sleep(0)
+        taken.append(await answers[1])
+
+    task = asyncio.ensure_future(_runtime.uninterrupted(step(), otherwise=lambda: None))
+    for answer in answers:
+        for _ in range(4):
+            await asyncio.sleep(0)
+            task.cancel()
+        answer.set_result("answer")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert taken == ["answer", "answer"]
 
 
 async def test_an_error_after_the_cancellation_is_not_reported(connect: Connect) -> None:

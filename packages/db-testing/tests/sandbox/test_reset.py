@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from db_testing._runtime import WIRE_ERRORS
+from db_testing._admin import WIRE_ERRORS
 from db_testing._virtual import VirtualConnection
 from db_testing.errors import SandboxClosedError, SandboxLostError, SandboxRefusedError
 

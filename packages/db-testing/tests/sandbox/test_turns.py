@@ -14,8 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from db_testing._admin import WIRE_ERRORS
 from db_testing._origin import caller
-from db_testing._runtime import WIRE_ERRORS
 from db_testing.errors import SandboxConflictError, SandboxDeadlockError
 
 if TYPE_CHECKING:
