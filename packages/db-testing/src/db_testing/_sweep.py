@@ -19,8 +19,9 @@ import asyncio
 import importlib.resources
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import asyncpg
 
@@ -28,13 +29,15 @@ from ._admin import WIRE_ERRORS, connect, disconnect
 from ._removal import roll_back_prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Coroutine
 
     from sqlalchemy.engine import URL
 
     from ._admin import Admin
 
     Connection = asyncpg.Connection[asyncpg.Record]
+
+T = TypeVar("T")
 
 SINCE: Final = 15
 """The first major version of PostgreSQL whose counters are never late."""
@@ -79,6 +82,8 @@ class Sweep:
     admin: Admin
     url: URL
     _connection: Connection | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+    """The connection's own, which runs in the thread that asks: to wake another takes longer."""
     _why_not: str | None = None
     """Why nothing can be learnt of the database."""
 
@@ -88,7 +93,8 @@ class Sweep:
         """Learn the state to which tests are undone, unless it is known; tell whether it did."""
         if self._connection is not None or self._why_not is not None:
             return False
-        self._connection = self.admin.run(self._learn)
+        self._loop = asyncio.new_event_loop()
+        self._connection = self._wait_for(self._learn)
         return True
 
     def run(self, ours: Collection[int]) -> Swept:
@@ -98,15 +104,28 @@ class Sweep:
         """
         if self._connection is None or self._connection.is_closed():
             return Swept(self._why_not or "nothing is known of its state", [])
-        return self.admin.run(self._run, self._connection, list(ours))
+        return self._wait_for(self._run, self._connection, list(ours))
 
     def close(self) -> None:
         """Disconnect, and forget the state."""
         connection, self._connection = self._connection, None
+        if self._loop is None:
+            return
+        for interrupted in asyncio.all_tasks(self._loop):
+            interrupted.cancel()
         if connection is not None:
-            self.admin.run(disconnect, connection)
+            self._wait_for(disconnect, connection)
+        self._loop.close()
+        self._loop = None
 
-    # ----------------------------------------------------------------- on the admin's thread
+    def _wait_for(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        assert self._loop is not None  # noqa: S101  # from begin() to close()
+        if asyncio._get_running_loop() is None:  # noqa: SLF001  # the public one raises
+            return self._loop.run_until_complete(work(*args))
+        with ThreadPoolExecutor(1) as thread:  # beneath a loop that runs no other one can
+            return thread.submit(self._loop.run_until_complete, work(*args)).result()
+
+    # ----------------------------------------------------------------- on its loop
 
     async def _learn(self) -> Connection | None:
         if self.admin.server_version < SINCE:

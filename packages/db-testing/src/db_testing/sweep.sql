@@ -19,6 +19,8 @@ CREATE TEMP TABLE db_testing_relations (
     called boolean
 ) WITH (fillfactor = 50);
 
+CREATE INDEX ON db_testing_relations (relation) WHERE kind = 'c';
+
 CREATE TEMP TABLE db_testing_rows (relation oid NOT NULL, image text NOT NULL);
 CREATE INDEX ON db_testing_rows (relation);
 
@@ -27,6 +29,7 @@ CREATE TEMP TABLE db_testing_classes (relation oid PRIMARY KEY, image text NOT N
 
 -- The last transaction of the sweep's own; what is newer is a test's.
 CREATE TEMP TABLE db_testing_moment (
+    database oid NOT NULL,
     transaction xid NOT NULL,
     at timestamptz NOT NULL
 ) WITH (fillfactor = 10);
@@ -52,15 +55,6 @@ LANGUAGE sql STABLE RETURN ROW(
     c.relhasindex, c.relpersistence, c.relkind, c.relnatts, c.relchecks, c.relhasrules,
     c.relhastriggers, c.relhassubclass, c.relrowsecurity, c.relforcerowsecurity, c.relispopulated,
     c.relreplident, c.relispartition, c.relacl, c.reloptions, c.relpartbound)::text;
-
--- Sessions of others that may have done something since a moment.
-CREATE FUNCTION pg_temp.db_testing_others(ours integer[], since timestamptz) RETURNS integer[]
-LANGUAGE sql VOLATILE AS $$
-    SELECT array_agg(pid) FROM pg_stat_get_activity(NULL)
-    WHERE datid = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND pid <> ALL (ours) AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-      AND (state IS DISTINCT FROM 'idle' OR state_change IS NULL OR state_change >= since)
-$$;
 
 -- Learn the state to which tests are undone, once. Rows of tables of up to `largest` pages are kept,
 -- of the smallest first, until there are `most`.
@@ -139,7 +133,8 @@ BEGIN
     UPDATE pg_temp.db_testing_relations SET writes =
         pg_temp.db_testing_writes(relation, kind) + pg_temp.db_testing_own_writes(relation, kind);
     INSERT INTO pg_temp.db_testing_moment
-    SELECT pg_current_xact_id()::xid, clock_timestamp();
+    SELECT oid, pg_current_xact_id()::xid, clock_timestamp()
+    FROM pg_database WHERE datname = current_database();
     PERFORM pg_stat_force_next_flush();
     ANALYZE pg_temp.db_testing_relations, pg_temp.db_testing_rows, pg_temp.db_testing_classes;
 END
@@ -192,27 +187,30 @@ CREATE FUNCTION pg_temp.db_testing_sweep(
 LANGUAGE plpgsql AS $$
 DECLARE
     moment pg_temp.db_testing_moment;
-    database oid := (SELECT oid FROM pg_database WHERE datname = current_database());
     replica boolean := current_setting('session_replication_role') = 'replica';
     it pg_temp.db_testing_relations;
     seen record;
     emptied text[] := '{}';
     refilled pg_temp.db_testing_relations[] := '{}';
-    views text[] := '{}';
+    views oid[] := '{}';
     swapped oid[] := '{}';
     sequences oid[] := '{}';
     handled oid[] := '{}';
     again text[] := '{}';
+    defined boolean := false;   -- whether the sweep itself has changed a catalog
     deletes text;
 BEGIN
     SELECT * INTO moment FROM pg_temp.db_testing_moment;
     IF NOT thorough THEN
-        others := pg_temp.db_testing_others(ours, moment.at);
+        SELECT array_agg(pid) INTO others FROM pg_stat_get_activity(NULL)
+        WHERE datid = moment.database AND pid <> ALL (ours) AND pid <> pg_backend_pid()
+          AND backend_type = 'client backend'
+          AND (state IS DISTINCT FROM 'idle' OR state_change IS NULL OR state_change >= moment.at);
         IF others IS NOT NULL THEN
             RETURN;
         END IF;
     END IF;
-    SELECT array_agg(gid) INTO prepared FROM pg_prepared_xact() WHERE dbid = database;
+    SELECT array_agg(gid) INTO prepared FROM pg_prepared_xact() WHERE dbid = moment.database;
     IF prepared IS NOT NULL THEN
         RETURN;
     END IF;
@@ -228,6 +226,7 @@ BEGIN
                 WHERE name = 'pg_catalog.pg_largeobject_metadata' AND rows = 0)
         THEN
             PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
+            defined := true;
             CONTINUE;
         END IF;
         IF it.rows >= 0 THEN
@@ -246,20 +245,19 @@ BEGIN
         reason := 'the schema was changed (' || it.name || ')';
         RETURN;
     END LOOP;
-    IF EXISTS (SELECT FROM pg_db_role_setting
-        WHERE setdatabase = database AND age(xmin) < age(moment.transaction))
-    THEN
-        reason := 'settings of the database were changed';
-    ELSIF EXISTS (SELECT FROM pg_database
-        WHERE oid = database AND age(xmin) < age(moment.transaction))
-        OR EXISTS (SELECT FROM pg_shdescription
-            WHERE classoid = 'pg_database'::regclass AND objoid = database
-              AND age(xmin) < age(moment.transaction))
-    THEN
-        reason := 'the database itself was altered';
-    ELSIF EXISTS (SELECT FROM pg_get_replication_slots() WHERE datoid = database) THEN
-        reason := 'a replication slot was left';
-    END IF;
+    reason := CASE
+        WHEN EXISTS (SELECT FROM pg_db_role_setting
+            WHERE setdatabase = moment.database AND age(xmin) < age(moment.transaction))
+        THEN 'settings of the database were changed'
+        WHEN EXISTS (SELECT FROM pg_database
+            WHERE oid = moment.database AND age(xmin) < age(moment.transaction))
+            OR EXISTS (SELECT FROM pg_shdescription
+                WHERE classoid = 'pg_database'::regclass AND objoid = moment.database
+                  AND age(xmin) < age(moment.transaction))
+        THEN 'the database itself was altered'
+        WHEN EXISTS (SELECT FROM pg_get_replication_slots() WHERE datoid = moment.database)
+        THEN 'a replication slot was left'
+    END;
     IF replica AND reason IS NULL THEN
         SELECT 'roles were made or changed, which belong to the whole server and stay: '
             || string_agg(rolname, ', ') INTO reason
@@ -293,7 +291,7 @@ BEGIN
                 reason := format('%s was refreshed, which is too large to be compared', it.name);
                 RETURN;
             END IF;
-            views := views || it.name;
+            views := views || it.relation;
             CONTINUE;
         END IF;
         IF it.stubborn IS NOT NULL THEN
@@ -306,6 +304,7 @@ BEGIN
             refilled := refilled || it;
         ELSIF pg_relation_size(it.relation) > 256 * 8192 AND NOT it.referenced THEN
             EXECUTE format('TRUNCATE ONLY %s', it.name);
+            defined := true;
             CONTINUE;
         ELSE
             emptied := emptied || it.name;
@@ -329,6 +328,7 @@ BEGIN
         LOOP
             EXECUTE seen.disable;
             again := again || seen.enable;
+            defined := true;
         END LOOP;
         SET CONSTRAINTS ALL DEFERRED;
         -- In one statement: keys, cycles of them too, are checked when all rows are gone.
@@ -349,21 +349,24 @@ BEGIN
     END IF;
     PERFORM setval(relation::regclass, last, called)
     FROM pg_temp.db_testing_relations WHERE relation = ANY (sequences);
-    FOR it IN SELECT * FROM pg_temp.db_testing_relations
-        WHERE name = ANY (views) AND kind = 'm' ORDER BY relation
-    LOOP
-        EXECUTE format('REFRESH MATERIALIZED VIEW %s', it.name);
-        EXECUTE format('SELECT count(*) FILTER (WHERE image IS NULL OR now IS NULL) AS differing'
-            ' FROM (SELECT image, row_number() OVER (PARTITION BY image) AS n'
-            ' FROM pg_temp.db_testing_rows WHERE relation = %s) AS i FULL JOIN'
-            ' (SELECT db_testing_row::text AS now, row_number() OVER (PARTITION BY'
-            ' db_testing_row::text) AS m FROM %s AS db_testing_row) AS r ON image = now AND n = m',
-            it.relation, it.name) INTO seen;
-        IF seen.differing > 0 THEN
-            reason := format('%s was refreshed, which changes what the template has in it', it.name);
-            RETURN;
-        END IF;
-    END LOOP;
+    IF views <> '{}' THEN
+        defined := true;
+        FOR it IN SELECT * FROM pg_temp.db_testing_relations
+            WHERE relation = ANY (views) ORDER BY relation
+        LOOP
+            EXECUTE format('REFRESH MATERIALIZED VIEW %s', it.name);
+            EXECUTE format('SELECT count(*) FILTER (WHERE image IS NULL OR now IS NULL) AS differing'
+                ' FROM (SELECT image, row_number() OVER (PARTITION BY image) AS n'
+                ' FROM pg_temp.db_testing_rows WHERE relation = %s) AS i FULL JOIN'
+                ' (SELECT db_testing_row::text AS now, row_number() OVER (PARTITION BY'
+                ' db_testing_row::text) AS m FROM %s AS db_testing_row) AS r ON image = now AND n = m',
+                it.relation, it.name) INTO seen;
+            IF seen.differing > 0 THEN
+                reason := format('%s was refreshed, which changes what the template has in it', it.name);
+                RETURN;
+            END IF;
+        END LOOP;
+    END IF;
 
     IF handled <> '{}' THEN
         -- Keys may have taken rows with them that no test had changed.
@@ -374,11 +377,14 @@ BEGIN
               AND pg_temp.db_testing_own_writes(relation, kind) <> 0
             LIMIT 1;
         END IF;
+        IF defined THEN
+            SELECT handled || array_agg(relation) INTO handled FROM pg_temp.db_testing_relations
+            WHERE kind = 'c' AND pg_temp.db_testing_own_writes(relation, kind) <> 0;
+        END IF;
         UPDATE pg_temp.db_testing_relations SET writes =
             pg_temp.db_testing_writes(relation, kind)
             + pg_temp.db_testing_own_writes(relation, kind)
-        WHERE relation = ANY (handled)
-            OR kind = 'c' AND pg_temp.db_testing_own_writes(relation, kind) <> 0;
+        WHERE relation = ANY (handled);
     END IF;
     UPDATE pg_temp.db_testing_moment SET
         transaction = coalesce(pg_current_xact_id_if_assigned()::xid, transaction),
