@@ -1,6 +1,6 @@
 """What isolation costs a test: one suite, run with each way of isolating it, in turn.
 
-    uv run --group benchmarks python benchmarks/isolation.py [--tests 200] [--rounds 3] [--tables 20 50 200 1000]
+    uv run --group benchmarks python benchmarks/isolation.py [--tests 200] [--tables 20 50]
 
 Every variant runs the same tests (insert two rows with an enum, a domain and JSONB, commit, read
 them back) on the same embedded server; only the fixture `db` differs. `nothing` is the floor: the
@@ -8,10 +8,11 @@ same session on a session-scoped engine, with nothing undone, and without db-tes
 on psycopg are synchronous, and have a floor of their own. A test takes from the end of the one
 before to its own end. The variants run in turn, see `suites.py`. Whatever else a machine does can
 only make a test slower: the first decile of a variant's tests, less that of the floor's, is what
-its isolation costs by itself. Some processes are faster than others of the same program, for
-all their life, so there are rounds: what is printed is the median of these. Beside it stands what it cost on this machine as it was: the median
-of the differences between tests that followed each other. How long it takes to the end of the first
-test is measured apart, with nothing kept from earlier runs (cold), and again (warm).
+its isolation costs by itself. Some processes are slower than others of the same program for all
+their life, so there are rounds: printed is the median of these. Beside it stands what isolation
+cost on this machine as it was: the median of the differences between tests that followed each
+other. How long it takes to the end of the first test is measured apart, with nothing kept from
+earlier runs (cold), and again (warm).
 """
 
 from __future__ import annotations
@@ -221,7 +222,8 @@ def report(server: str, variants: Sequence[Suite], *, tests: int, tables: int, n
         warm = first_test(suite, server, tables)
         print(
             f"| {suite.name} | {statistics.median(each):.2f} | {less:+.2f} |"
-            f" {middle:+.2f} ({low:+.2f} to {high:+.2f}) | {statistics.median(cpu):+.2f} | {cold:.1f} | {warm:.1f} |",
+            f" {middle:+.2f} ({low:+.2f} to {high:+.2f}) | {statistics.median(cpu):+.2f} |"
+            f" {cold:.1f} | {warm:.1f} |",
             flush=True,
         )
 
