@@ -4,7 +4,8 @@
 
 Every variant runs the same tests (insert two rows with an enum, a domain and JSONB, commit, read
 them back) on the same embedded server; only the fixture `db` differs. `nothing` is the floor: the
-same session on a session-scoped engine, with nothing undone, and without db-testing's plugin. Those
+same session on a session-scoped engine, with nothing undone, without db-testing's plugin. DELETE
+leaves sequences where they are, and would delete rows of the template's; TRUNCATE would too. Those
 on psycopg are synchronous, and have a floor of their own. A test takes from the end of the one
 before to its own end. The variants run in turn, see `suites.py`. Whatever else a machine does can
 only make a test slower: the first decile of a variant's tests, less that of the floor's, is what
@@ -75,7 +76,19 @@ PEERS = [
     Suite(
         "DELETE from every table",
         """
-DELETES = [f"DELETE FROM {name}" for name in Base.metadata.tables]
+@pytest.fixture
+async def db(engine):
+    async with async_sessionmaker(engine)() as session:
+        yield session
+    async with engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            await connection.execute(table.delete())
+""",
+    ),
+    Suite(
+        "DELETE from every table in one script",
+        """
+DELETES = [f"DELETE FROM {table}" for table in reversed(Base.metadata.sorted_tables)]
 
 @pytest.fixture
 async def db(engine):

@@ -18,6 +18,7 @@ import asyncpg
 
 from ._admin import PATIENCE as RETURN
 from ._admin import connect, disconnect
+from ._removal import end_session
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -352,9 +353,9 @@ class Watch:
             if key in self._idle or row != found.get(key):
                 continue
             try:
-                await connection.execute("SELECT pg_terminate_backend($1, 2000)", row["pid"])
+                await end_session(connection, row["pid"])
                 end = "its process was ended"
-            except asyncpg.InsufficientPrivilegeError as error:
+            except (asyncpg.InsufficientPrivilegeError, TimeoutError) as error:
                 end = f"its process could not be ended ({error})"
             said.append(
                 f"a connection that is not the sandbox's (process {row['pid']}, "

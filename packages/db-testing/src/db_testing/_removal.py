@@ -30,6 +30,7 @@ _END_SESSIONS: Final = """
     SELECT pid, application_name, pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = $1 AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
 """
+_END_SESSION: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1"
 _PREPARED: Final = "SELECT gid FROM pg_prepared_xacts WHERE database = $1"
 _SUBSCRIPTIONS: Final = """
     SELECT format('ALTER SUBSCRIPTION %1$I DISABLE; ALTER SUBSCRIPTION %1$I SET (slot_name = NONE);'
@@ -69,6 +70,21 @@ def _listed(sessions: Sequence[asyncpg.Record]) -> str:
         f"process {row['pid']} ({row['application_name'] or 'without a name'})" for row in sessions
     ]
     return ", ".join(names)
+
+
+async def end_session(connection: Connection, pid: int) -> None:
+    """End a server process, and wait until it is gone.
+
+    Raises:
+        asyncpg.InsufficientPrivilegeError: this user may not end it.
+        TimeoutError: it stays.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while await connection.fetchval(_END_SESSION, pid):
+        if time.monotonic() > deadline:
+            message = f"the server process {pid} has not ended within {PATIENCE:g} s"
+            raise TimeoutError(message)
+        await asyncio.sleep(PAUSE)
 
 
 async def retire(admin: Admin, name: str, to: str) -> bool:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import asyncpg
 
 from ._admin import WIRE_ERRORS, connect, disconnect
-from ._removal import roll_back_prepared
+from ._removal import end_session, roll_back_prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
@@ -190,12 +190,11 @@ class Sweep:
             await asyncio.sleep(0.01)  # the server has no event to wait for
         said = []
         for row in busy:
-            ended = await connection.fetchval("SELECT pg_terminate_backend($1, 2000)", row["pid"])
+            await end_session(connection, row["pid"])
             said.append(
                 f"a connection that is not db_engine's (process {row['pid']}, "
                 f"{row['application_name'] or 'without a name'}) was left {row['state']}, in "
-                f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; "
-                f"{'its process was ended' if ended else 'it could not be ended'}"
+                f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; its process was ended"
             )
         return said
 
