@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING, Any, ClassVar, LiteralString
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import ForeignKey, Identity, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -23,6 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
+settings.register_profile("night", max_examples=2000)
 
 LEFT = """
     SELECT (SELECT json_agg(a ORDER BY id)::text FROM author a) AS authors,

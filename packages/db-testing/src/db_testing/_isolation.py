@@ -7,9 +7,8 @@ import contextlib
 import functools
 import threading
 import time
-import weakref
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -19,9 +18,9 @@ from ._checkouts import Checkouts
 from ._commits import Commits
 from ._failures import MARKER
 from ._kept import Kept
-from ._kinds import Commit, Pooled, Private, Rollback, close_what_is_left, run
+from ._kinds import Commit, Private, Rollback, close_what_is_left, run
 from ._origin import caller
-from ._pool import LoopPool
+from ._pool import LoopPool, Pools
 from ._real import RealConnection
 from ._states import States
 from ._tasks import generators_closed
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL, Engine
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-    from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
     from ._escapes import Watch
     from ._kept import Keepsake
@@ -90,8 +88,13 @@ class Isolation:
             self._connect, self._database, watch, lambda: self._admit("asyncpg (db, db_engine)")
         )
         self._sweep = sweep
-        self._commit = Commit(self._connect_really, lambda: self._checkouts.taken, self._pooled)
-        self._private = Private(self._connect_really, lambda: self._checkouts.taken, self._pooled)
+        self._pools = Pools()
+
+        def taken() -> bool:
+            return self._checkouts.taken
+
+        self._commit = Commit(self._connect_really, taken, self._pools.connections)
+        self._private = Private(self._connect_really, taken, self._pools.connections)
         self._kinds: dict[IsolationName, Kind] = {
             "rollback": self._rollback,
             "commit": self._commit,
@@ -111,19 +114,13 @@ class Isolation:
             async_creator=self.connect,
             poolclass=LoopPool,
         )
-        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-        """Those whose pools hold connections of this database."""
-        self._put_away: weakref.WeakKeyDictionary[Engine, dict[Kind, Pool]]
-        self._put_away = weakref.WeakKeyDictionary()
-        """Their pools with connections of other kinds."""
         self._checkouts = Checkouts()
         self.serve(self.engine.sync_engine)
         self._commits = Commits(url.database or "")
 
     def serve(self, engine: Engine) -> None:
         """Note that an engine, whose pool is a `LoopPool`, holds connections of this database."""
-        if engine not in self._engines:
-            self._engines.add(engine)
+        if self._pools.add(engine):
             self._checkouts.watch(engine)
 
     def synchronous(self) -> Synchronous:
@@ -203,7 +200,7 @@ class Isolation:
         self.seal()
         chosen = self._kinds[kind]
         if chosen is not self._kind:
-            self._exchange_pools(chosen)
+            self._pools.exchange(self._kind, chosen)
             self._kind = chosen
         if self._states.settle():
             self._changed()
@@ -426,7 +423,7 @@ class Isolation:
         if not loops:
             self._close_without_loop(closing)
         # What listeners do to a new connection, such as SET, has been undone with the test.
-        self._forget_pools(of_listeners=True)
+        self._pools.forget_of_listeners()
         if kind is self._commit or spoilt or kind.spoilt:
             self._undo_commits(test)
         self.seconds += time.perf_counter() - started
@@ -539,7 +536,7 @@ class Isolation:
         self._kind = self._rollback
 
     def _check_unused(self, moment: str) -> None:
-        used = sum(cast("LoopPool", engine.pool).checkedout() for engine in self._engines)
+        used = self._pools.in_use
         if used:
             raise DataLayerError(
                 f"a data layer {moment} ({caller()}) while connections are in use: {used}. Close "
@@ -548,7 +545,7 @@ class Isolation:
 
     async def _disconnect(self) -> None:
         """Close what is connected on the running loop: the database is about to be replaced."""
-        self._forget_pools()
+        self._pools.forget()
         await self._commit.close_here()
         await self._private.close_here()
         await self._rollback.close_here()
@@ -556,7 +553,7 @@ class Isolation:
     def _cut_off(self) -> None:
         self._watch.close()
         self._sweep.close()
-        self._forget_pools()
+        self._pools.forget()
         self._commit.cut_off()
         self._private.cut_off()
         self._rollback.disconnect()
@@ -569,31 +566,6 @@ class Isolation:
         self._sweep.close()
         self._watch.renewed()
         self._commits.disconnected()
-
-    def _pooled(self) -> Pooled:
-        """Return the connections in the pools, without those that listeners have prepared."""
-        pools = [cast("LoopPool", engine.pool) for engine in self._engines]
-        idle: dict[Any, ConnectionPoolEntry] = {}
-        for pool in pools:
-            if not pool.has_listeners_of_its_own:
-                idle |= pool.idle()
-        return Pooled(idle, {wire for pool in pools for wire in pool.held()})
-
-    def _exchange_pools(self, chosen: Kind) -> None:
-        """Put the pools with connections of one kind away, and take those of another."""
-        for engine in list(self._engines):
-            put_away = self._put_away.setdefault(engine, {})
-            put_away[self._kind] = engine.pool
-            found = chosen in put_away
-            engine.pool = put_away.pop(chosen) if found else engine.pool.recreate()
-
-    def _forget_pools(self, *, of_listeners: bool = False) -> None:
-        """Empty the pools: virtual connections need no closing, and real ones have been closed."""
-        if not of_listeners:
-            self._put_away.clear()
-        for engine in list(self._engines):
-            if not of_listeners or cast("LoopPool", engine.pool).has_listeners_of_its_own:
-                engine.pool = engine.pool.recreate()
 
     def _close_without_loop(self, closing: list[Close]) -> None:
         """Close what the test was given when its event loop is gone: nothing is sent any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from sqlalchemy.exc import DBAPIError
 
@@ -16,9 +16,8 @@ from .errors import DBTestingError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
-    from sqlalchemy.pool import ConnectionPoolEntry
-
     from ._escapes import Watch
+    from ._pool import Pooled
     from ._real import RealConnection
     from ._runtime import Wire
     from ._wires import Connect, DatabaseState
@@ -148,15 +147,6 @@ class Rollback:
     def remark(self) -> str | None:
         """What the running test, should it fail, may owe to transaction identity."""
         return self._sandbox.remark
-
-
-class Pooled(NamedTuple):
-    """Connections of the driver that pools know."""
-
-    idle: dict[Any, ConnectionPoolEntry]
-    """Those that lie in a pool for the running loop."""
-    held: set[Any]
-    """Those that are out of one."""
 
 
 class Commit:

@@ -1,14 +1,15 @@
-"""The pool of every engine that leads to a test's database."""
+"""The pools of the engines that lead to a test's database."""
 
 from __future__ import annotations
 
 import asyncio
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from sqlalchemy.pool import Pool
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
     from sqlalchemy.pool import ConnectionPoolEntry
 
 OURS: Final = ("sqlalchemy.", f"{__name__.partition('.')[0]}.")
@@ -98,3 +99,65 @@ class LoopPool(Pool):
             not module.startswith(OURS) or module.startswith("sqlalchemy.event.")
             for module in modules  # sqlalchemy.event wraps the listeners of others
         )
+
+
+class Pooled(NamedTuple):
+    """Connections of the driver that pools know."""
+
+    idle: dict[Any, ConnectionPoolEntry]
+    """Those that lie in a pool for the running loop."""
+    held: set[Any]
+    """Those that are out of one."""
+
+
+class Pools:
+    """The pools of all engines that lead to one database: each a :class:`LoopPool`."""
+
+    def __init__(self) -> None:
+        """Begin without an engine."""
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+        self._put_away: weakref.WeakKeyDictionary[Engine, dict[object, Pool]]
+        self._put_away = weakref.WeakKeyDictionary()
+        """Pools with connections of another kind than those in use."""
+
+    def add(self, engine: Engine) -> bool:
+        """Note an engine; tell whether it was not known."""
+        known = engine in self._engines
+        self._engines.add(engine)
+        return not known
+
+    def _present(self) -> list[LoopPool]:
+        return [cast("LoopPool", engine.pool) for engine in self._engines]
+
+    @property
+    def in_use(self) -> int:
+        """How many connections have been given out."""
+        return sum(pool.checkedout() for pool in self._present())
+
+    def connections(self) -> Pooled:
+        """Return what is in the pools, without connections that listeners have prepared."""
+        idle: dict[Any, ConnectionPoolEntry] = {}
+        for pool in self._present():
+            if not pool.has_listeners_of_its_own:
+                idle |= pool.idle()
+        return Pooled(idle, {wire for pool in self._present() for wire in pool.held()})
+
+    def exchange(self, before: object, after: object) -> None:
+        """Put the pools with connections of one kind away, and take those of another."""
+        for engine in list(self._engines):
+            put_away = self._put_away.setdefault(engine, {})
+            put_away[before] = engine.pool
+            found = after in put_away
+            engine.pool = put_away.pop(after) if found else engine.pool.recreate()
+
+    def forget(self) -> None:
+        """Empty the pools: virtual connections need no closing, and real ones have been closed."""
+        self._put_away.clear()
+        for engine in list(self._engines):
+            engine.pool = engine.pool.recreate()
+
+    def forget_of_listeners(self) -> None:
+        """Empty those whose connections listeners have prepared, such as with SET."""
+        for engine in list(self._engines):
+            if cast("LoopPool", engine.pool).has_listeners_of_its_own:
+                engine.pool = engine.pool.recreate()

@@ -17,8 +17,7 @@ from db_testing._identity import Identity
 if TYPE_CHECKING:
     from .conftest import Database
 
-ordinary = settings(
-    max_examples=60,
+unhurried = settings(  # examples: a hundred for each server, thousands with the profile `night`
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -219,7 +218,7 @@ def role() -> str:
     return "postgres"
 
 
-@ordinary
+@unhurried
 @given(data=st.data())
 def test_sweep_restores_any_schema(database: Database, data: st.DataObject) -> None:
     """Rows, positions of sequences and large objects are those of the beginning."""
