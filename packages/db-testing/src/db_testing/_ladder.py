@@ -24,6 +24,7 @@ from .errors import (
     SandboxLoopError,
     SandboxRefusedError,
 )
+from .report import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -129,8 +130,8 @@ class Ladder:
             return []
         new = len(self.moved.keys() - self.remembered.keys())
         said = (
-            f"db-testing: under commit isolation, which rollback isolation cannot replace for "
-            f"them: {len(self.moved)} tests ({new} found out in this run)"
+            f"db-testing: under commit isolation, because rollback isolation could not serve "
+            f"them: {counted(len(self.moved))} ({new} found out in this run)"
         )
         if not explain:
             return [f"{said}; --db-explain says why"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from .report import counted
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -91,17 +93,13 @@ class Outcomes:
         head = []
         if compared:
             head.append(
-                f"db-testing: {differing} of {compared} database {_tests(compared)} fared "
+                f"db-testing: {differing} of {counted(compared, 'database ')} fared "
                 f"differently than under another isolation"
             )
         if alone := len(self._now) - compared:
             head.append(
-                f"db-testing: {alone} database {_tests(alone)} cannot be compared, because no run "
+                f"db-testing: {counted(alone, 'database ')} cannot be compared, because no run "
                 f"under another isolation is known: run once without --db-isolation"
             )
         more = [f"... and {len(said) - SHOWN} more"] if said[SHOWN:] else []
         return [*head, *said[:SHOWN], *more]
-
-
-def _tests(number: int) -> str:
-    return "test" if number == 1 else "tests"

@@ -19,6 +19,11 @@ REASONS_SHOWN: Final = 5
 """Lines of the summary that name a reason for new databases each."""
 
 
+def counted(number: int, kind: str = "") -> str:
+    """Count tests, perhaps of a kind."""
+    return f"{number} {kind}test" if number == 1 else f"{number} {kind}tests"
+
+
 @dataclass(slots=True)
 class Summary:
     """Figures of one test process, or of all of them together."""
@@ -64,9 +69,8 @@ class Summary:
         """Say it in one line; None when no test used the database."""
         if not self.tests:
             return None
-        noun = "test" if self.tests == 1 else "tests"
         per_test = self.seconds / self.tests * 1000
         return (
-            f"db-testing: {self.tests} database {noun}, {self.seconds:.2f} s in isolation, "
+            f"db-testing: {counted(self.tests, 'database ')}, {self.seconds:.2f} s in isolation, "
             f"{per_test:.2f} ms per test"
         )

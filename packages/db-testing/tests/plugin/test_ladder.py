@@ -64,7 +64,7 @@ def test_changed_test_is_tried_again(suite: Suite) -> None:
     for found in (1, 0):
         result = pytester.runpytest()
         result.assert_outcomes(passed=1)
-        result.stdout.fnmatch_lines([f"*: 1 tests ({found} found out in this run)*"])
+        result.stdout.fnmatch_lines([f"*: 1 test ({found} found out in this run)*"])
     pytester.makepyfile(test_it=source.format(statement="SELECT 1 -- other"))
     for _ in range(2):
         result = pytester.runpytest()
