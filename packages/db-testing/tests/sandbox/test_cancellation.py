@@ -318,7 +318,7 @@ async def test_an_error_after_the_cancellation_is_not_reported(connect: Connect)
         await asyncio.sleep(0)
         raise ZeroDivisionError
 
-    task = asyncio.create_task(_runtime.uninterrupted(fail(), otherwise=lambda: None))
+    task = asyncio.ensure_future(_runtime.uninterrupted(fail(), otherwise=lambda: None))
     await failing.wait()
     await cancelled(task)
     gc.collect()
