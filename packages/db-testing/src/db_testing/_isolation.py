@@ -348,6 +348,8 @@ class Isolation:
         ours = [*self._commit.processes, *self._watch.processes]
         for sandbox in self._sandboxes():
             ours += sandbox.processes
+        if self._synchronous is not None:
+            ours += self._synchronous.processes
         swept = self._sweep.run(ours)
         self._leaks += swept.left
         if swept.reason is not None:

@@ -56,29 +56,7 @@ class PsycopgWire:
         if args:
             await self.fetch(sql, *args)
         else:
-            await Step(lambda: self._execute(sql, timeout))
-
-    def _execute(self, sql: str, timeout: float | None) -> None:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pgconn = self.pgconn
-        pgconn.send_query(sql.encode())
-        with selectors.DefaultSelector() as selector:
-            selector.register(pgconn.socket, selectors.EVENT_READ)
-            while pgconn.flush():
-                _wait(selector, pgconn, selectors.EVENT_READ | selectors.EVENT_WRITE, deadline)
-                pgconn.consume_input()
-            failure = None
-            while True:
-                while pgconn.is_busy():
-                    _wait(selector, pgconn, selectors.EVENT_READ, deadline)
-                    pgconn.consume_input()
-                result = pgconn.get_result()
-                if result is None:
-                    break
-                if result.status == ExecStatus.FATAL_ERROR:
-                    failure = failure or psycopg.errors.error_from_result(result)
-        if failure is not None:
-            raise failure
+            await Step(lambda: ask(self.pgconn, sql, timeout))
 
     async def fetch(self, sql: str, *args: Any) -> list[Row]:
         """Run one statement, with `$1` and so on for its arguments, and return its rows."""
@@ -104,6 +82,34 @@ class PsycopgWire:
         """Say goodbye to the server."""
         del timeout  # nothing is waited for
         self._connection.close()
+
+
+def ask(pgconn: PGconn, sql: str, timeout: float | None) -> None:
+    """Run statements whose results nobody reads.
+
+    Raises:
+        TimeoutError: the server has not answered after as many seconds.
+        psycopg.Error: it reports an error, or is gone.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pgconn.send_query(sql.encode())
+    with selectors.DefaultSelector() as selector:
+        selector.register(pgconn.socket, selectors.EVENT_READ)
+        while pgconn.flush():
+            _wait(selector, pgconn, selectors.EVENT_READ | selectors.EVENT_WRITE, deadline)
+            pgconn.consume_input()
+        failure = None
+        while True:
+            while pgconn.is_busy():
+                _wait(selector, pgconn, selectors.EVENT_READ, deadline)
+                pgconn.consume_input()
+            result = pgconn.get_result()
+            if result is None:
+                break
+            if result.status == ExecStatus.FATAL_ERROR:
+                failure = failure or psycopg.errors.error_from_result(result)
+    if failure is not None:
+        raise failure
 
 
 def _wait(

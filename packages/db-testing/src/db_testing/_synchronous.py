@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import create_engine
 from sqlalchemy.pool import QueuePool
@@ -11,7 +11,7 @@ from sqlalchemy.pool import QueuePool
 from .errors import FixtureError
 
 try:
-    import psycopg
+    import psycopg  # noqa: TC002  # its absence is told
 except ImportError as error:
     raise FixtureError(
         f"synchronous code (db_sync, db_sync_engine) uses psycopg 3, which cannot be imported "
@@ -19,6 +19,7 @@ except ImportError as error:
     ) from error
 
 from ._psycopg import VirtualConnection
+from ._psycopg_real import RealConnections
 from ._psycopg_wire import PsycopgWire
 from ._sandbox import Sandbox
 from ._template import LOCK_TIMEOUT
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from ._settings import IsolationName
     from ._wires import DatabaseState
     from .errors import SandboxError
-
-LEFTOVER_PATIENCE: Final = 1.0
-"""Seconds to wait for a statement that a thread still runs on a connection to be closed."""
 
 
 class Synchronous:
@@ -56,7 +54,7 @@ class Synchronous:
         self._threads = Threads()
         self._sandbox = Sandbox(self._open, runtime=self._threads, state=state, admit=admit)
         self._kind: IsolationName = "rollback"
-        self._real: list[psycopg.Connection[Any]] = []
+        self._real = RealConnections()
         self._closing: list[Callable[[], None]] = []
         self.engine: Engine = create_engine(
             self._url,
@@ -81,9 +79,7 @@ class Synchronous:
         if self._kind == "rollback":
             return VirtualConnection(self._sandbox, self._threads, options.get("context"))
         self._part()
-        connection: psycopg.Connection[Any] = psycopg.connect(**options)
-        self._real.append(connection)
-        return connection
+        return self._real.connect(options)
 
     def _options(self) -> dict[str, Any]:
         """Translate the URL into the arguments of `psycopg.connect`."""
@@ -124,33 +120,25 @@ class Synchronous:
         closing, self._closing = self._closing, []
         for close in closing:
             close()
-        real, self._real = self._real, []
-        for connection in real:
-            if not connection.closed:
-                self._checkouts.ending(connection)
-                _close(connection)
-        if real:
-            self._forget_pools()
-        return used, self._sandbox.committed or bool(real)
+        if not self._real:
+            return used, self._sandbox.committed
+        for connection in self._real.end(keep=self._kind == "commit"):
+            self._checkouts.ending(connection)
+        self._forget_pools()
+        return used, True
 
     def _forget_pools(self) -> None:
         """Empty the pools: virtual connections need no closing, and real ones have been closed."""
         for engine in list(self._engines):
             engine.dispose(close=False)
 
+    @property
+    def processes(self) -> list[int]:
+        """The server processes of real connections that are as new for the next test."""
+        return self._real.processes
+
     def disconnect(self) -> None:
-        """Close the real connection beneath virtual ones."""
+        """Close the real connections, also that beneath virtual ones."""
         self._forget_pools()
+        self._real.close()
         self._threads.drive(self._sandbox.close())
-
-
-def _close(connection: psycopg.Connection[Any]) -> None:
-    """Close a connection, of which a thread may be in the middle of a statement."""
-    if not connection.lock.acquire(timeout=LEFTOVER_PATIENCE):
-        connection.cancel()
-        if not connection.lock.acquire(timeout=LEFTOVER_PATIENCE):
-            return  # to free it would pull it from under that thread; it ends with the database
-    try:
-        connection.close()
-    finally:
-        connection.lock.release()

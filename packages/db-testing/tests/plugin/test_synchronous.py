@@ -30,6 +30,13 @@ def test_commit_isolation(suite: Suite, databases_of: Callable[[], list[str]]) -
     assert databases_of() == []
 
 
+def test_sessions_are_as_new_without_being_opened_anew(suite: Suite) -> None:
+    """Nothing that a test has done to its connections reaches the next, on the same sessions."""
+    result = suite("renewed_sync").runpytest("-p", "no:randomly", "--db-isolation=commit")
+    result.assert_outcomes(passed=11)
+    assert "replaced" not in result.stdout.str()
+
+
 def test_workers_of_xdist(suite: Suite) -> None:
     """Each worker has a database of its own."""
     result = suite("synchronous").runpytest_subprocess("-n", "2")
