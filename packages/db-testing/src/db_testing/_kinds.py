@@ -101,10 +101,14 @@ class Rollback:
         return self._sandbox.unsettled
 
     async def undo(self, closing: list[Close]) -> None:
-        # In this order closing a session that holds a transaction sends nothing.
-        await self._sandbox.end_test()
-        for close in closing:
-            await close()
+        # Closing a session sends nothing any more, so it can be done while the server rolls back.
+        ending = asyncio.get_running_loop().create_task(self._sandbox.end_test())
+        try:
+            await asyncio.sleep(0)  # lets it begin
+            for close in closing:
+                await close()
+        finally:
+            await ending
 
     def abandon(self) -> None:
         self._sandbox.abandon_test()
