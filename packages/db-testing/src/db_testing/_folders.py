@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from . import _locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +24,16 @@ MEMORY: Final = Path("/dev/shm")  # noqa: S108  # ours is a folder in it that on
 
 ROOM: Final = 512 * 1024 * 1024
 """Bytes that must be free in memory for a cluster to lie there."""
+
+
+KEPT_FOR: Final = 14 * 24 * 3600.0
+"""Seconds after which what nobody has used is removed."""
+
+PRUNABLE: Final = re.compile(r"\d[\w.]*-[0-9a-f]{10}|binaries-[\w.]+-[0-9a-f]{12}")
+"""The names of clusters' folders and of copies of programs."""
+
+LOCKS: Final = ("leases", "starting", "running")
+"""The files of a cluster that are locked while somebody uses it."""
 
 
 def in_memory() -> Path:
@@ -58,6 +72,26 @@ def on_disk(identity: Identity) -> list[Path]:
 
 def _ours(folder: Path) -> Path:
     return folder / f"db-testing-{os.geteuid()}"
+
+
+def prune(home: Path, *, spare: Path) -> None:
+    """Remove what nobody has used for :data:`KEPT_FOR`: clusters, and copies of programs."""
+    for folder in home.iterdir():
+        if folder == spare or not PRUNABLE.fullmatch(folder.name):
+            continue
+        with contextlib.ExitStack() as held:
+            locks = [folder / name for name in LOCKS if (folder / name).exists()]
+            age = time.time() - max(path.stat().st_mtime for path in locks or [folder])
+            if age < KEPT_FOR or None in [_hold(held, lock) for lock in locks]:
+                continue
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hold(held: contextlib.ExitStack, lock: Path) -> int | None:
+    descriptor = _locks.take(lock, _locks.EXCLUSIVE)
+    if descriptor is not None:
+        held.callback(os.close, descriptor)
+    return descriptor
 
 
 def own(path: Path, mode: int, *, give: Identity | None = None) -> None:

@@ -12,15 +12,16 @@ import json
 import shlex
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from . import _naming, _removal
-from ._settings import EMBEDDED, hide_password
+from . import _naming, _removal, _uses
+from ._admin import libpq_url
+from ._settings import AUTO, OWN_SERVER, hide_password
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from sqlalchemy.engine import URL
 
@@ -109,7 +110,7 @@ class Keepsake:
     async def _surplus(self, admin: Admin) -> list[str] | None:
         """Return what must be dropped to make room; None if there is no room to be made."""
         rows = await admin.connection.fetch(_KEPT, _naming.KEPT_PREFIX)
-        all_kept = {row["datname"]: _read(row["comment"]) for row in rows}
+        all_kept = {row["datname"]: _uses.read(row["comment"]) for row in rows}
         same = [database for database in all_kept if database == self.database]
         others = {
             database: comment
@@ -141,25 +142,13 @@ async def _alone(admin: Admin, project: str) -> AsyncIterator[None]:
         await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", key)
 
 
-def _read(comment: str | None) -> Mapping[str, Any]:
-    """Return what a comment of ours says; nothing for one that is not."""
-    with contextlib.suppress(ValueError):
-        found = json.loads(comment or "")
-        if isinstance(found, dict):
-            return found
-    return {}
-
-
 def how_to_look(server: str, url: URL, database: str) -> tuple[str, str]:
     """Return the command that opens a kept database in psql, and its URL, without a password."""
-    shown = url.set(drivername="postgresql", database=database)._replace(password=None)
-    if server == EMBEDDED:
+    shown = hide_password(libpq_url(url.set(database=database)))
+    if OWN_SERVER.fullmatch(server):
         # The server stops with the run; the command starts it again.
-        command = [sys.executable, "-m", "db_testing", "psql", database]
+        which = [] if server == AUTO else [f"--server={server}"]
+        command = [sys.executable, "-m", "db_testing", "psql", *which, database]
     else:
-        if "ssl" in shown.query:
-            shown = shown.difference_update_query(["ssl"]).update_query_dict(
-                {"sslmode": shown.query["ssl"]}
-            )
-        command = ["psql", hide_password(shown.render_as_string(hide_password=False))]
-    return shlex.join(command), hide_password(shown.render_as_string(hide_password=False))
+        command = ["psql", shown]
+    return shlex.join(command), shown

@@ -30,13 +30,17 @@ EXCLUSIVE: Final = fcntl.LOCK_EX
 
 def take(path: Path, mode: int) -> int | None:
     """Return an open file that is locked, or nothing when somebody else has the lock."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)  # somebody has tidied up meanwhile: it is nobody's file any more
 
 
 @contextlib.contextmanager

@@ -30,6 +30,8 @@ DISPOSABLE: Final = re.compile(
 )
 """The whole name, because other people's databases may begin with our prefix as well."""
 
+TEMPLATE: Final = re.compile(rf"{TEMPLATE_PREFIX}[0-9a-f]{{40}}")
+
 
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "x"
@@ -61,6 +63,11 @@ def kept_database(*, project: str, run: str, test: str, fingerprint: str) -> str
     head = f"{KEPT_PREFIX}{_slug(project)[:12]}_{_slug(run)[:6]}_"
     function = _slug(test.rpartition("::")[2]).removeprefix("test_")
     return head + function[: MAX_BYTES - len(head) - len(digest) - 1].rstrip("_") + f"_{digest}"
+
+
+def is_template(name: str) -> bool:
+    """Tell whether a database is a finished template of ours."""
+    return TEMPLATE.fullmatch(name) is not None
 
 
 def is_disposable(name: str) -> bool:

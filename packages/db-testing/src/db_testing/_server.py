@@ -1,6 +1,6 @@
-"""Where PostgreSQL comes from: the embedded server, or a URL.
+"""Where PostgreSQL comes from: a server of our own, or a URL.
 
-The embedded server is one per user of the machine, PostgreSQL build and settings. Whoever comes
+A server of our own is one per user of the machine, PostgreSQL build and settings. Whoever comes
 first starts it; every worker of every run holds a lease; when the last lease is gone, the server's
 watchdog stops it. Its folder stays, and with it the templates.
 """
@@ -42,31 +42,29 @@ def describe(server: str) -> str:
     """Say which server a run will use, without starting it, and without a password.
 
     Raises:
-        ServerError: the embedded server cannot be used on this machine.
+        ServerError: there are no programs of PostgreSQL's on this machine that can be used.
     """
-    if server != _settings.EMBEDDED:
+    if not _settings.OWN_SERVER.fullmatch(server):
         return re.sub(r"^[^:]*:", "postgresql:", _settings.hide_password(server))
-    return _describe(Binaries.find())
+    return Binaries.find(server).describe()
 
 
-def _describe(binaries: Binaries) -> str:
-    return f"PostgreSQL {binaries.version} (embedded)"
-
-
-def acquire(server: str) -> Server:
+def acquire(server: str, *, keepalive: float = 0) -> Server:
     """Make a server available to this process until it releases it or dies.
+
+    One of our own stops `keepalive` seconds after that, unless others use it.
 
     Raises:
         ServerError: it cannot be found or started.
     """
-    if server != _settings.EMBEDDED:
+    if not _settings.OWN_SERVER.fullmatch(server):
         return Server(_external(server), describe(server))
-    binaries = Binaries.find()
+    binaries = Binaries.find(server)
     identity = Identity.choose()
     homes = (_folders.in_memory(), *_folders.on_disk(identity))
     cluster = Cluster.locate(binaries, identity, homes)
-    lease = cluster.acquire()
-    return Server(_embedded(cluster), _describe(binaries), lease)
+    lease = cluster.acquire(keepalive=keepalive)
+    return Server(_embedded(cluster), binaries.describe(), lease)
 
 
 def _embedded(cluster: Cluster) -> URL:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -25,8 +27,15 @@ EXPLAIN: Final[tuple[Explain, ...]] = get_args(Explain)
 LeaksAre: TypeAlias = Literal["report", "error"]
 LEAKS_ARE: Final[tuple[LeaksAre, ...]] = get_args(LeaksAre)
 
+AUTO: Final = "auto"
 EMBEDDED: Final = "embedded"
+SYSTEM: Final = "system"
+OWN_SERVER: Final = re.compile(rf"({AUTO}|{EMBEDDED}|{SYSTEM})(?::(\d+))?")
+"""A server of our own: where its programs come from, and the major version that is required."""
 ENVIRONMENT_SERVER: Final = "DB_TESTING_SERVER"
+
+OLDEST: Final = 14
+"""The first major version of PostgreSQL that has all we ask of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,7 @@ class Settings:
     """What the user chose."""
 
     server: str
-    """`"embedded"`, or the URL of a server on which the user may create databases."""
+    """As :data:`OWN_SERVER`, or the URL of a server on which the user may create databases."""
     isolation: Choice
     """What undoes a test that does not say."""
     schema: str | None
@@ -52,6 +61,10 @@ class Settings:
     """The xdist worker, or `"main"`."""
     keep_failed: bool = False
     """Whether the database of a test that fails is kept."""
+    rebuild: bool = False
+    """Whether templates are built anew although there are some."""
+    keepalive: float = 0
+    """Seconds for which a server of our own outlives the last run that uses it."""
     explain: Explain | None = None
     """Whether to say why tests were moved to commit isolation, and to mark them so."""
 
@@ -62,7 +75,9 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--db-server",
         metavar="SERVER",
-        help='"embedded" (default), or the URL of a server on which databases may be created',
+        help="where PostgreSQL comes from: embedded (a wheel), system (its programs on this "
+        "machine), either with the major version that is required (system:15), auto (default: "
+        "embedded, or else system), or the URL of a server on which databases may be created",
     )
     group.addoption(
         "--db-isolation",
@@ -83,7 +98,19 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         help="keep the database of each test that fails, and print how to look at it",
     )
-    parser.addini("db_server", "as --db-server", type="string", default=EMBEDDED)
+    group.addoption(
+        "--db-rebuild",
+        action="store_true",
+        help="build the templates of this run anew, although nothing tells that they are out of "
+        "date",
+    )
+    parser.addini(
+        "db_keepalive",
+        "seconds for which a server of our own outlives the last run that uses it (0)",
+        type="string",
+        default="0",
+    )
+    parser.addini("db_server", "as --db-server", type="string", default=AUTO)
     parser.addini("db_isolation", "as --db-isolation", type="string", default="rollback")
     parser.addini(
         "db_schema", "module:attribute of the application's Schema", type="string", default=""
@@ -113,20 +140,19 @@ def read(config: pytest.Config, *, run: str) -> Settings:
     """Read the settings: command line before environment before ini.
 
     Raises:
-        pytest.UsageError: the server is neither `embedded` nor a PostgreSQL URL.
+        pytest.UsageError: the server is no known kind and no PostgreSQL URL.
     """
     server = (
         config.getoption("db_server")
         or os.environ.get(ENVIRONMENT_SERVER)
         or config.getini("db_server")
     )
-    if server != EMBEDDED and not server.startswith(
-        ("postgresql://", "postgresql+", "postgres://")
-    ):
+    url = server.startswith(("postgresql://", "postgresql+", "postgres://"))
+    if not url and not OWN_SERVER.fullmatch(server):
         message = (
             f"db-testing: the server {hide_password(server)!r} (from --db-server, "
-            f"{ENVIRONMENT_SERVER} or the ini key db_server) is neither "
-            f'"embedded" nor a postgresql:// URL.'
+            f"{ENVIRONMENT_SERVER} or the ini key db_server) is neither auto, embedded or system, "
+            f"perhaps with a major version (system:15), nor a postgresql:// URL."
         )
         raise pytest.UsageError(message)
     isolation = config.getoption("db_isolation") or config.getini("db_isolation")
@@ -149,8 +175,18 @@ def read(config: pytest.Config, *, run: str) -> Settings:
         run=worker_input.get("testrunuid", run),
         worker=worker_input.get("workerid", "main"),
         keep_failed=config.getoption("db_keep_failed"),
+        rebuild=config.getoption("db_rebuild"),
+        keepalive=_seconds(config.getini("db_keepalive")),
         explain=config.getoption("db_explain"),
     )
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    message = f"db-testing: the ini key db_keepalive = {text!r} is no number of seconds."
+    raise pytest.UsageError(message)
 
 
 def hide_password(url: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -88,11 +89,20 @@ def application(config: pytest.Config, schema: SchemaLike) -> Application:
         # Only a run that uses the database pays for SQLAlchemy and asyncpg, 0.6 s here.
         from ._worker import Worker
 
-        worker = config.stash[WORKER] = Worker(settings(config))
+        worker = config.stash[WORKER] = Worker(settings(config), functools.partial(_say, config))
         test = config.stash.get(TEST, None)
         if test is not None:
             worker.begin(test.name, test.isolation)
     return worker.application(schema)
+
+
+def _say(config: pytest.Config, line: str) -> None:
+    """Print a line past pytest's capturing. An xdist worker has the terminal's standard error."""
+    from ._admin import tell
+
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        tell(line)
 
 
 def bind(session: pytest.Session, objects: Sequence[object], schema: SchemaLike) -> None:

@@ -14,17 +14,21 @@ import concurrent.futures
 import contextlib
 import contextvars
 import hashlib
+import threading
 import uuid
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from . import _naming, _removal
+from . import _naming, _removal, _uses
 from .errors import SchemaError, ServerError, SetupError
+from .schema import Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import TypeAlias
+
+    from sqlalchemy.engine import URL
 
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
@@ -36,6 +40,9 @@ FORMAT: Final = 1
 
 BUILD_TIMEOUT: Final = 600
 """Seconds that a worker waits while another builds the template."""
+
+PATIENCE: Final = 2
+"""Seconds after which a line says what is being built, and who is waited for."""
 
 LOCK_TIMEOUT: Final = "10s"
 """How long a statement in a worker's database waits for what another connection has locked."""
@@ -55,10 +62,14 @@ def fingerprint(admin: Admin, schema: SchemaLike) -> str:
     """
     with _application_code(schema, "has no fingerprint"):
         identity = schema.fingerprint()
+    return _mixer(admin)(identity)
+
+
+def _mixer(admin: Admin) -> Callable[[str], str]:
     # A role may not copy the databases of another.
     owner = admin.run(admin.connection.fetchval, "SELECT current_user")
-    material = f"{FORMAT}\n{admin.server_version}\n{owner}\n{identity}"
-    return hashlib.sha256(material.encode()).hexdigest()
+    begin = f"{FORMAT}\n{admin.server_version}\n{owner}\n"
+    return lambda identity: hashlib.sha256((begin + identity).encode()).hexdigest()
 
 
 def ensure(admin: Admin, schema: SchemaLike, print_of: str) -> str:
@@ -69,27 +80,80 @@ def ensure(admin: Admin, schema: SchemaLike, print_of: str) -> str:
         ServerError: another process has been building for too long, or databases may not be made.
     """
     template = _naming.template_database(print_of)
-    if admin.run(_exists, admin.connection, template):
-        return template
-    admin.run(_wait_for_builder, admin.connection, template)
-    try:
-        if not admin.run(_exists, admin.connection, template):
-            _build(admin, schema, print_of, template)
-    finally:
-        admin.run(_unlock, admin.connection, template)
+    if not admin.run(_uses.found, admin.connection, template):
+        _build_once(admin, schema, print_of)
     return template
 
 
-def _build(admin: Admin, schema: SchemaLike, print_of: str, template: str) -> None:
+def rebuild(admin: Admin, schema: SchemaLike, print_of: str, run: str) -> None:
+    """Build the template anew, although there is one, unless a process of this run has done so.
+
+    Raises:
+        SchemaError, ServerError: as :func:`ensure`.
+    """
+    _build_once(admin, schema, print_of, run)
+
+
+def _build_once(admin: Admin, schema: SchemaLike, print_of: str, run: str | None = None) -> None:
+    """Build a template that is not there; or, for a run, one that the run has not built yet."""
+    template = _naming.template_database(print_of)
+    admin.run(_wait_for_builder, admin, template)
+    try:
+        if not admin.run(_uses.found, admin.connection, template, run):
+            with _told(admin, f"building the template of {schema!r}"):
+                _build(admin, schema, print_of, run)
+    finally:
+        admin.run(_unlock, admin.connection, template)
+
+
+def _build(admin: Admin, schema: SchemaLike, print_of: str, run: str | None) -> None:
+    template = _naming.template_database(print_of)
+    source, apply = _beginning(admin, schema, run)
     building = _naming.building_database(print_of, uuid.uuid4().hex)
     admin.run(_lock_alive, admin.connection, building)
     try:
-        admin.run(_create, admin.connection, building, "template0")
+        admin.run(_create, admin.connection, building, source)
         with _application_code(schema, "could not be applied to an empty database"):
-            _in_thread(lambda: schema.apply(admin.url.set(database=building)))
+            _in_thread(lambda: apply(admin.url.set(database=building)))
+        admin.run(_uses.note, admin.connection, building, run)
+        if run is not None:
+            admin.run(_removal.drop, admin, template)
         admin.run(_complete, admin.connection, building, template)
     finally:
         drop(admin, building)
+    admin.run(_uses.prune, admin)
+
+
+@contextlib.contextmanager
+def _told(admin: Admin, work: str) -> Iterator[None]:
+    """Say what is being done if it takes its time."""
+    timer = threading.Timer(PATIENCE, lambda: admin.say(f"{work} ..."))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _beginning(
+    admin: Admin, schema: SchemaLike, run: str | None
+) -> tuple[str, Callable[[URL], None]]:
+    """Return the database to begin with, and what builds the schema in a copy of it."""
+    if isinstance(schema, Schema):
+        if schema.base is not None:
+            base = fingerprint(admin, schema.base)
+            if run is not None:
+                rebuild(admin, schema.base, base, run)
+            return ensure(admin, schema.base, base), schema.finish
+        if run is not None:
+            return "template0", schema.apply
+        mix = _mixer(admin)
+        names = [_naming.template_database(mix(identity)) for identity in schema.ancestors()]
+        nearest = admin.run(_first_of, admin.connection, names)
+        if nearest is not None:
+            return nearest, schema.apply
+    return "template0", schema.apply
 
 
 @contextlib.contextmanager
@@ -181,15 +245,25 @@ def _lock_on(name: str) -> str:
     )
 
 
-async def _exists(connection: Connection, name: str) -> bool:
-    found = await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name)
-    return found is True
+async def _first_of(connection: Connection, names: Sequence[str]) -> str | None:
+    rows = await connection.fetch("SELECT datname FROM pg_database WHERE datname = ANY ($1)", names)
+    there = {row["datname"] for row in rows}
+    return next(filter(there.__contains__, names), None)
 
 
-async def _wait_for_builder(connection: Connection, template: str) -> None:
-    await connection.execute(f"SET lock_timeout = '{BUILD_TIMEOUT}s'")
+async def _wait_for_builder(admin: Admin, template: str) -> None:
+    connection = admin.connection
+    lock = "SELECT pg_advisory_lock(hashtextextended($1, 0))"
     try:
-        await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", template)
+        await connection.execute(f"SET lock_timeout = '{PATIENCE}s'")
+        try:
+            await connection.execute(lock, template)
+        except asyncpg.LockNotAvailableError:
+            admin.say(f"waiting for {await _lock_holder(connection, template)} ...")
+        else:
+            return
+        await connection.execute(f"SET lock_timeout = '{BUILD_TIMEOUT}s'")
+        await connection.execute(lock, template)
     except asyncpg.LockNotAvailableError as error:
         raise ServerError(
             f"waited {BUILD_TIMEOUT} s for the template {template}, which "

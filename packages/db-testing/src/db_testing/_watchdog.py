@@ -5,7 +5,8 @@ little. Its standard output is a pipe to whoever started it: `ready`, or what we
 
 Who uses the server holds a shared lock on the lease file. The watchdog waits for the exclusive
 lock: the kernel grants it when the last user is gone, however it went. Newcomers then wait for the
-lock until this process is gone too, and start the next one.
+lock until this process is gone too, and start the next one. Where the file says for how many
+seconds the server is to be kept alive, the lock is given back for as long, to whoever comes.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 READY = b"database system is ready to accept connections"
@@ -33,7 +35,22 @@ def die_with_parent() -> None:  # pragma: no cover  # after the fork nothing is 
 def stop_when_unused(leases: int, server: subprocess.Popen[bytes]) -> None:
     """Wait until no lease is held, then stop the server without waiting for its clients."""
     fcntl.flock(leases, fcntl.LOCK_EX)
+    while (kept := kept_alive(leases)) > 0:
+        before = os.fstat(leases).st_mtime_ns  # whoever takes a lease writes there
+        fcntl.flock(leases, fcntl.LOCK_UN)
+        time.sleep(kept)  # that is what was asked for
+        fcntl.flock(leases, fcntl.LOCK_EX)
+        if os.fstat(leases).st_mtime_ns == before:
+            break
     server.send_signal(signal.SIGINT)
+
+
+def kept_alive(leases: int) -> float:
+    """Return for how many seconds the last one who took a lease wants the server kept."""
+    try:
+        return float(os.pread(leases, 32, 0))
+    except ValueError:
+        return 0
 
 
 def tell(answer: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import _naming, _server, _template
-from ._admin import Admin
+from ._admin import Admin, tell
 from ._escapes import Watch
 from ._isolation import Isolation
 from ._kept import Keepsake
@@ -113,8 +113,10 @@ class Database:
 class Worker:
     """Makes databases on first use; every one of them is gone after :meth:`close`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, say: Callable[[str], None] = tell) -> None:
+        """Make nothing yet. `say` prints a line about work that takes its time."""
         self._settings = settings
+        self._say = say
         self._server: Server | None = None
         self._admin: Admin | None = None
         self._applications: dict[str, Application] = {}
@@ -229,8 +231,10 @@ class Worker:
     def _connect(self) -> Admin:
         if self._admin is None:
             if self._server is None:
-                self._server = _server.acquire(self._settings.server)
-            self._admin = Admin(self._server.url)
+                self._server = _server.acquire(
+                    self._settings.server, keepalive=self._settings.keepalive
+                )
+            self._admin = Admin(self._server.url, say=self._say)
             _template.reap(self._admin)
         elif self._admin.revive():
             for application in self._applications.values():
@@ -246,6 +250,8 @@ class Worker:
                 worker=self._settings.worker + purpose,
             )
 
+        if self._settings.rebuild:
+            _template.rebuild(admin, schema, fingerprint, self._settings.run)
         database = Database(self._connect, schema, fingerprint, name)
         url = admin.url.set(database=database.name)
         isolation = Isolation(

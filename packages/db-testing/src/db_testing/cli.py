@@ -26,9 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser(
         "run",
-        help="run a program on a database of the embedded server",
+        help="run a program on a database of the tests' server",
         description=(
-            "Run a program on a database of the embedded server, with the database's URL in an "
+            "Run a program on a database of the tests' own server, with the database's URL in an "
             "environment variable. The database is made on first use and kept. If the variable is "
             "set already, the program runs on what it says, and no server is started."
         ),
@@ -39,18 +39,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     psql = commands.add_parser(
         "psql",
         help="look at a database that --db-keep-failed has kept",
-        description="Run psql on a database of the embedded server, which is started if need be.",
+        description="Run psql on a database of the tests' own server, which is started if need be.",
     )
     psql.add_argument("database", help="the database's name")
     psql.add_argument("arguments", nargs="*", metavar="-- ARGUMENTS", help="of psql")
+    for command in (run, psql):
+        command.add_argument(
+            "--server",
+            default=_settings.AUTO,
+            type=_own_server,
+            help="auto (default), embedded or system, perhaps with a major version: system:15",
+        )
     options = parser.parse_args(arguments)
     try:
         if "arguments" in options:
-            return run_psql(options.database, options.arguments)
-        return run_program(options.program, database=options.database, variable=options.env)
+            return run_psql(options.server, options.database, options.arguments)
+        return run_program(
+            options.program,
+            server=options.server,
+            database=options.database,
+            variable=options.env,
+        )
     except ServerError as error:
         print(f"db-testing: {error}", file=sys.stderr)
         return 1
+
+
+def _own_server(name: str) -> str:
+    if not _settings.OWN_SERVER.fullmatch(name):
+        raise argparse.ArgumentTypeError(f"{name!r}: auto, embedded, system, or as in system:15")
+    return name
 
 
 def _database(name: str) -> str:
@@ -63,36 +81,36 @@ def _database(name: str) -> str:
     return name
 
 
-def run_program(program: Sequence[str], *, database: str, variable: str) -> int:
-    """Run a program on a database of the embedded server and return its exit code.
+def run_program(program: Sequence[str], *, server: str, database: str, variable: str) -> int:
+    """Run a program on a database of a server of our own and return its exit code.
 
     Raises:
         ServerError: the server cannot be started, or refuses the database.
     """
     if os.environ.get(variable):
         return _supervise(program, os.environ)
-    server = _server.acquire(_settings.EMBEDDED)
+    acquired = _server.acquire(server)
     try:
-        url = _ensure(server, database)
+        url = _ensure(acquired, database)
         return _supervise(program, os.environ | {variable: url})
     finally:
-        server.release()
+        acquired.release()
 
 
-def run_psql(database: str, arguments: Sequence[str]) -> int:
-    """Run psql on a database of the embedded server and return its exit code.
+def run_psql(server: str, database: str, arguments: Sequence[str]) -> int:
+    """Run psql on a database of a server of our own and return its exit code.
 
     Raises:
         ServerError: the server cannot be started.
     """
-    server = _server.acquire(_settings.EMBEDDED)
+    acquired = _server.acquire(server)
     try:
-        own = Binaries.find().folder / "psql"
-        url = server.url.set(drivername="postgresql", database=database)
+        own = Binaries.find(server).folder / "psql"
+        url = acquired.url.set(drivername="postgresql", database=database)
         program = str(own) if own.exists() else "psql"
         return _supervise([program, url.render_as_string(), *arguments], os.environ)
     finally:
-        server.release()
+        acquired.release()
 
 
 def _ensure(server: _server.Server, database: str) -> str:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import abc
 import asyncio
-import contextlib
 import hashlib
-import io
-import logging
-import re
-import traceback
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from .errors import SchemaError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Sequence
 
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
     from sqlalchemy import MetaData
     from sqlalchemy.engine import URL
+
+    from ._seed import SeedFunction
 
 
 @runtime_checkable
@@ -42,246 +35,165 @@ class SchemaLike(Protocol):
         ...
 
 
-class Schema(abc.ABC):
-    """A schema; the static methods make the ready-made kinds."""
+class Schema:
+    """Extensions, then tables and whatever else there is, then rows that every test begins with."""
 
-    @abc.abstractmethod
-    def fingerprint(self) -> str:
-        """See :meth:`SchemaLike.fingerprint`."""
+    def __init__(
+        self,
+        built: SchemaLike,
+        *,
+        extensions: Iterable[str] = (),
+        seed: SeedFunction | None = None,
+    ) -> None:
+        """Add to a schema what comes before it and after it; see the static methods."""
+        self._built = built
+        self._extensions = (extensions,) if isinstance(extensions, str) else tuple(extensions)
+        self._seed = seed
 
-    @abc.abstractmethod
-    def apply(self, url: URL) -> None:
-        """See :meth:`SchemaLike.apply`."""
+    def __repr__(self) -> str:
+        return repr(self._built)
 
     @staticmethod
-    def from_metadata(*metadata: MetaData) -> Schema:
-        """Build what SQLAlchemy's `create_all` builds, named schemas included."""
-        return _Metadata(metadata)
+    def from_metadata(
+        *metadata: MetaData, extensions: Iterable[str] = (), seed: SeedFunction | None = None
+    ) -> Schema:
+        """Build what SQLAlchemy's `create_all` builds, named schemas included.
+
+        `extensions` are made before, if they are not there. `seed` is called once with a session,
+        an `AsyncSession` if it is a coroutine function; what it has written is committed, and all
+        tests begin with it.
+        """
+        from ._metadata import Metadata
+
+        return Schema(Metadata(metadata), extensions=extensions, seed=seed)
 
     @staticmethod
-    def from_alembic(ini: str | os.PathLike[str]) -> Schema:
+    def from_alembic(
+        ini: str | os.PathLike[str],
+        *,
+        extensions: Iterable[str] = (),
+        seed: SeedFunction | None = None,
+    ) -> Schema:
         """Run every migration of an `alembic.ini`, up to all heads.
 
         A relative path starts at the current directory, or at the nearest folder above it in which
         the file exists. The migrations' `env.py` must take the URL from
-        `config.get_main_option("sqlalchemy.url")`.
+        `config.get_main_option("sqlalchemy.url")`. `extensions` and `seed` are as in
+        :meth:`from_metadata`.
 
         Raises:
             SchemaError: there is no such file.
         """
-        return _Alembic(_find(Path(ini)))
+        from ._alembic import Migrations
 
-
-class _Metadata(Schema):
-    def __init__(self, metadata: tuple[MetaData, ...]) -> None:
-        self._metadata = metadata
-
-    def __repr__(self) -> str:
-        tables = sum(len(metadata.tables) for metadata in self._metadata)
-        return f"Schema.from_metadata(...)  # {tables} tables"
-
-    def fingerprint(self) -> str:
-        from sqlalchemy.dialects.postgresql.asyncpg import dialect
-
-        rendered = []
-        postgresql = dialect()
-        for metadata in self._metadata:
-            for statement, parameters in _recorded(metadata):
-                compiled = statement.compile(dialect=postgresql)
-                rendered.append(f"{compiled} {compiled.params or ''} {parameters or ''}")
-        # Where an object lies in memory is no part of what it says.
-        return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(rendered))
-
-    def apply(self, url: URL) -> None:
-        asyncio.run(self._create_all(url))
-
-    async def _create_all(self, url: URL) -> None:
-        from sqlalchemy.ext.asyncio import create_async_engine
-        from sqlalchemy.pool import NullPool
-        from sqlalchemy.schema import CreateSchema
-
-        engine = create_async_engine(url, poolclass=NullPool)
-        try:
-            async with engine.begin() as connection:
-                for metadata in self._metadata:
-                    for name in _schemas_of(metadata):
-                        await connection.execute(CreateSchema(name, if_not_exists=True))
-                    await connection.run_sync(metadata.create_all)
-        finally:
-            await engine.dispose()
-
-
-def _recorded(metadata: MetaData) -> list[tuple[Any, Any]]:
-    """Return what `create_all` would execute, event listeners included, with its parameters."""
-    from sqlalchemy.dialects.postgresql.asyncpg import dialect
-    from sqlalchemy.engine.mock import MockConnection
-    from sqlalchemy.sql import text
-
-    recorded: list[tuple[Any, Any]] = []
-
-    def record(statement: Any, parameters: Any = None) -> None:
-        recorded.append((statement, parameters))
-
-    class Recorder(MockConnection):
-        def exec_driver_sql(self, statement: str, parameters: Any = None) -> None:
-            record(text(statement.replace(":", r"\:")), parameters)
-
-    metadata.create_all(Recorder(dialect(), record), checkfirst=False)
-    return recorded
-
-
-def _schemas_of(metadata: MetaData) -> list[str]:
-    """Return the named schemas that tables, enums and sequences lie in."""
-    elements = (getattr(statement, "element", None) for statement, _ in _recorded(metadata))
-    names = (getattr(element, "schema", None) for element in elements)
-    return sorted({name for name in names if name})
-
-
-class _Alembic(Schema):
-    def __init__(self, ini: Path) -> None:
-        self._ini = ini
-
-    def __repr__(self) -> str:
-        return f"Schema.from_alembic({str(self._ini)!r})"
-
-    def fingerprint(self) -> str:
-        _, script = self._open()
-        digest = hashlib.sha256(self._ini.read_bytes())
-        for folder in _folders_of(script):
-            for path in sorted(folder.rglob("*")):
-                place = path.relative_to(folder)
-                if path.is_file() and not _is_irrelevant(place):
-                    digest.update(bytes(place) + b"\0" + path.read_bytes() + b"\0")
-        return digest.hexdigest()
-
-    def apply(self, url: URL) -> None:
-        config, script = self._open()
-        # A config parser reads % as interpolation.
-        text = url.render_as_string(hide_password=False).replace("%", "%%")
-        config.set_main_option("sqlalchemy.url", text)
-        with _logging_untouched():
-            try:
-                if not self._upgrade_asynchronously(config):
-                    asyncio.run(self._upgrade_synchronously(config, url))
-            except Exception as error:
-                raise SchemaError(
-                    f"{self!r} failed{_place_of(error, script)}: {type(error).__name__}: {error}"
-                ) from error
-        if script.get_heads():
-            asyncio.run(self._check_applied(url))
+        path = _find(Path(ini), "from_alembic", "file")
+        return Schema(Migrations(path), extensions=extensions, seed=seed)
 
     @staticmethod
-    def _upgrade(config: Config) -> None:
-        from alembic import command
+    def from_sql(
+        *paths: str | os.PathLike[str],
+        extensions: Iterable[str] = (),
+        seed: SeedFunction | None = None,
+    ) -> Schema:
+        """Run SQL files with psql, in this order; of a folder its `*.sql`, in the order of names.
 
-        command.upgrade(config, "heads")
+        They may be what `pg_dump --no-owner --no-privileges` has written. Relative paths are as in
+        :meth:`from_alembic`, `extensions` and `seed` as in :meth:`from_metadata`.
 
-    def _upgrade_asynchronously(self, config: Config) -> bool:
-        """Run the migrations, unless env.py is synchronous and so meets the wrong driver."""
-        from sqlalchemy.exc import MissingGreenlet
+        Raises:
+            SchemaError: there is no such file or folder, or no `*.sql` in it.
+        """
+        from ._sql_files import Scripts
 
-        with warnings.catch_warnings():
-            # What a synchronous env.py began is dropped as soon as the frames that hold it are.
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-            try:
-                self._upgrade(config)
-            except MissingGreenlet as error:
-                traceback.clear_frames(error.__traceback__)
-                return False
-        return True
+        found = [_find(Path(path), "from_sql", "file or folder") for path in paths]
+        return Schema(Scripts(found), extensions=extensions, seed=seed)
 
-    async def _upgrade_synchronously(self, config: Config, url: URL) -> None:
-        from sqlalchemy.ext.asyncio import create_async_engine
-        from sqlalchemy.pool import NullPool
+    def fingerprint(self) -> str:
+        """See :meth:`SchemaLike.fingerprint`."""
+        parts = [self._built.fingerprint()]
+        if self._extensions:
+            parts.append(f"extensions {self._extensions}")
+        if self._seed is not None:
+            from . import _seed
 
-        engine = create_async_engine(url, poolclass=NullPool)
-        async with engine.connect() as connection:
-            # Inside, SQLAlchemy's synchronous engines can drive the asynchronous driver.
-            await connection.run_sync(lambda _: self._upgrade(config))
+            parts.append(f"seed {_seed.fingerprint(self._seed)}")
+        return _joined(parts)
 
-    def _open(self) -> tuple[Config, ScriptDirectory]:
-        try:
-            from alembic.config import Config
-            from alembic.script import ScriptDirectory
-        except ImportError as error:
-            raise SchemaError(
-                f"{self!r} needs Alembic, which is not installed. Install db-testing[alembic]."
-            ) from error
-        # Not to standard output: its progress would stand between the tests' results.
-        config = Config(self._ini, stdout=io.StringIO())
-        return config, ScriptDirectory.from_config(config)
+    def apply(self, url: URL) -> None:
+        """See :meth:`SchemaLike.apply`."""
+        if self._extensions:
+            asyncio.run(_create_extensions(url, self._extensions))
+        self._built.apply(url)
+        self.finish(url)
 
-    async def _check_applied(self, url: URL) -> None:
-        import asyncpg
+    # ----------------------------------------------------------------- for templates on the way
 
-        from ._admin import connect_options
+    @property
+    def base(self) -> Schema | None:
+        """What has a template of its own, to which :meth:`finish` adds the rest."""
+        if self._seed is None:
+            return None
+        return Schema(self._built, extensions=self._extensions)
 
-        connection = await asyncpg.connect(**connect_options(url))
-        try:
-            tables = await connection.fetchval(
-                "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-                " WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN"
-                " ('pg_catalog', 'information_schema')"
-            )
-        finally:
-            await connection.close()
-        if not tables:
-            raise SchemaError(
-                f"{self!r} ran, but left the test database empty: its env.py connects somewhere "
-                f'else. It must use config.get_main_option("sqlalchemy.url").'
-            )
+    def finish(self, url: URL) -> None:
+        """Add to a database of :attr:`base` what is left."""
+        if self._seed is not None:
+            from . import _seed
 
+            _seed.apply(self._seed, url)
 
-def _folders_of(script: ScriptDirectory) -> list[Path]:
-    """Return the folder of env.py and those of migrations, none of them within another."""
-    places: tuple[str | Path, ...] = (script.dir, *script._version_locations)  # noqa: SLF001
-    folders = {Path(place).resolve() for place in places}
-    return sorted(folder for folder in folders if folders.isdisjoint(folder.parents))
+    def ancestors(self) -> Sequence[str]:
+        """Return the fingerprints of schemas that :meth:`apply` can go on from, best first."""
+        if self._seed is not None or not hasattr(self._built, "ancestors"):
+            return []
+        extensions = [f"extensions {self._extensions}"] if self._extensions else []
+        return [_joined([each, *extensions]) for each in self._built.ancestors()]
 
 
-def _is_irrelevant(path: Path) -> bool:
-    """Tell what no migration can depend on: caches, hidden files, templates of new migrations."""
-    return (
-        path.suffix in {".pyc", ".mako"}
-        or path.stem == "README"
-        or any(part.startswith(".") for part in path.parts)
-    )
+_AVAILABLE: Final = "SELECT string_agg(name, ', ' ORDER BY name) FROM pg_available_extensions"
 
 
-def _place_of(error: BaseException, script: ScriptDirectory) -> str:
-    """Say in which line of the migrations an error was raised."""
-    folders = _folders_of(script)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if any(Path(frame.filename).is_relative_to(folder) for folder in folders):
-            return f" in {frame.filename}, line {frame.lineno}"
-    return ""
+def _joined(parts: Sequence[str]) -> str:
+    if len(parts) == 1:
+        return parts[0]
+    digests = [hashlib.sha256(part.encode()).hexdigest() for part in parts]
+    return "\n".join(digests)
 
 
-@contextlib.contextmanager
-def _logging_untouched() -> Iterator[None]:
-    """Undo what the usual env.py does to the application's loggers: `fileConfig` disables them.
+async def _create_extensions(url: URL, names: Iterable[str]) -> None:
+    import asyncpg
 
-    Tests that look at logs would pass or fail by whether the template was there already.
-    """
-    root = logging.getLogger()
-    loggers = [logging.getLogger(name) for name in root.manager.loggerDict]
-    before = [
-        (one, one.disabled, one.level, one.propagate, one.handlers[:]) for one in (root, *loggers)
-    ]
+    from ._admin import connect_options
+
+    connection = await asyncpg.connect(**connect_options(url))
     try:
-        yield
+        for name in names:
+            quoted = name.replace('"', '""')
+            try:
+                await connection.execute(f'CREATE EXTENSION IF NOT EXISTS "{quoted}" CASCADE')
+            except (asyncpg.FeatureNotSupportedError, asyncpg.UndefinedFileError) as error:
+                known = await connection.fetchval(_AVAILABLE)
+                raise SchemaError(
+                    f"the extension {name!r} is not installed on the server ({error.args[0]}). It "
+                    f"has {known}. Install the package that brings it, or use a server that has it "
+                    f"(--db-server)."
+                ) from error
+            except asyncpg.InsufficientPrivilegeError as error:
+                raise SchemaError(
+                    f"this user may not create the extension {name!r} ({error}). Make the user a "
+                    f"superuser of the test server, or use the embedded server."
+                ) from error
     finally:
-        for one, disabled, level, propagate, handlers in before:
-            one.disabled, one.propagate, one.handlers = disabled, propagate, handlers
-            one.setLevel(level)
+        await connection.close()
 
 
-def _find(ini: Path) -> Path:
-    folders = [Path(), *Path.cwd().parents] if not ini.is_absolute() else [Path()]
+def _find(path: Path, method: str, kind: str) -> Path:
+    folders = [Path(), *Path.cwd().parents] if not path.is_absolute() else [Path()]
     for folder in folders:
-        if (folder / ini).is_file():
-            return (folder / ini).resolve()
+        found = folder / path
+        if found.is_file() or (kind != "file" and found.is_dir()):
+            return found.resolve()
     raise SchemaError(
-        f"Schema.from_alembic({str(ini)!r}): there is no such file in {Path.cwd()} or a folder "
-        f"above it. Give an absolute path, such as Path(__file__).parents[1] / 'alembic.ini'."
+        f"Schema.{method}({str(path)!r}): there is no such {kind} in {Path.cwd()} or a folder "
+        f"above it. Give an absolute path, such as Path(__file__).parents[1] / {path.name!r}."
     )

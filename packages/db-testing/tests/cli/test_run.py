@@ -90,7 +90,8 @@ def test_signal_is_passed_on_to_the_program(database: str) -> None:
 
 def test_program_killed_by_a_signal_gives_the_code_that_shells_give(database: str) -> None:
     """A program that dies of a signal has not ended well."""
-    assert cli.run_program(["sh", "-c", "kill -9 $$"], database=database, variable=VARIABLE) == 137
+    command = ["run", f"--database={database}", f"--env={VARIABLE}", "--", "sh", "-c"]
+    assert cli.main([*command, "kill -9 $$"]) == 137
 
 
 def test_variable_that_is_set_decides(
@@ -126,5 +127,6 @@ def test_server_that_cannot_start(
 ) -> None:
     """Without a server there is one message."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert cli.main(["run", "--database", "x", "--env", VARIABLE, "--", "true"]) == 1
+    command = ["run", "--server=embedded", "--database=x", f"--env={VARIABLE}", "--", "true"]
+    assert cli.main(command) == 1
     assert capsys.readouterr().err.startswith("db-testing: no PostgreSQL")

@@ -55,7 +55,8 @@ def template(admin: Admin) -> Iterator[Callable[[SchemaLike], str]]:
     prints: list[str] = []
 
     def build(schema: SchemaLike) -> str:
-        prints.append(_template.fingerprint(admin, schema))
+        base = schema.base if isinstance(schema, Schema) else None
+        prints.extend(_template.fingerprint(admin, each) for each in (base, schema) if each)
         return _template.ensure(admin, schema, prints[-1])
 
     yield build
@@ -80,13 +81,22 @@ def schema(unique: str) -> Schema:
 
 
 @pytest.fixture
-def empty(admin: Admin, unique: str) -> Iterator[URL]:
-    """Return the URL of an empty database."""
-    name = f"dbt_{unique}_01234567_empty_main"
-    admin.run(_template._lock_alive, admin.connection, name)
-    admin.run(_template._create, admin.connection, name, "template0")
-    yield admin.url.set(database=name)
+def clone(admin: Admin, unique: str) -> Iterator[Callable[[str], URL]]:
+    """Copy a database, and return the copy's URL."""
+    name = f"dbt_{unique}_01234567_copy_main"
+
+    def clone(source: str) -> URL:
+        _template.copy(admin, source, name)
+        return admin.url.set(database=name)
+
+    yield clone
     _template.drop(admin, name)
+
+
+@pytest.fixture
+def empty(clone: Callable[[str], URL]) -> URL:
+    """Return the URL of an empty database."""
+    return clone("template0")
 
 
 def tables_of(url: URL) -> Sequence[str]:

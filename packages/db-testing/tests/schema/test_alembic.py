@@ -15,11 +15,13 @@ from db_testing.schema import Schema
 from .conftest import names_of, tables_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from sqlalchemy.engine import URL
 
     from db_testing._admin import Admin
+    from db_testing.schema import SchemaLike
 
 ASYNC_ENV = """
 import asyncio
@@ -92,6 +94,8 @@ depends_on = None
 def upgrade():
     {upgrade}
 """
+
+RECORD = "file = open({!r}, 'a'); file.write(revision + ' '); file.close()"
 
 
 class Project:
@@ -189,6 +193,49 @@ def test_fingerprint_follows_what_migrations_are_made_of(project: Project) -> No
     (project.migrations / "countries.csv").write_text("CH,Schweiz")
     prints.append(project.schema.fingerprint())
     assert len(set(prints)) == len(prints)
+
+
+def test_new_migration_is_all_that_is_run(
+    project: Project,
+    template: Callable[[SchemaLike], str],
+    clone: Callable[[str], URL],
+    unique: str,
+) -> None:
+    """It goes on from the template of those that were there before it, also after several."""
+    ran = project.folder / "ran"
+    record = RECORD.format(str(ran))
+    project.add("bbb1", f"op.execute('CREATE TABLE {unique} ()'); {record}", down="aaa2")
+    template(project.schema)
+    assert ran.read_text() == "bbb1 "
+    project.add("bbb2", f"op.execute('ALTER TABLE {unique} RENAME TO new'); {record}", down="bbb1")
+    project.add("bbb3", f"op.execute((DIR / 'bbb3.sql').read_text()); {record}", down="bbb2")
+    sql = project.migrations / "versions" / "bbb3.sql"
+    sql.write_text("CREATE TABLE third ()")
+    migration = sql.with_suffix(".py")
+    begin = "from pathlib import Path\nDIR = Path(__file__).parent\n"
+    migration.write_text(begin + migration.read_text())
+    name = template(project.schema)
+    assert ran.read_text() == "bbb1 bbb2 bbb3 "
+    tables = ["alembic_version", "first", "new", "second", "third"]
+    assert tables_of(clone(name)) == [f"public.{table}" for table in tables]
+
+
+def test_changed_migration_is_run_with_all_after_it(
+    project: Project, template: Callable[[SchemaLike], str], unique: str
+) -> None:
+    """Only those before it can have been run as they are now."""
+    ran = project.folder / "ran"
+    record = RECORD.format(str(ran))
+    project.add("bbb1", f"op.execute('CREATE TABLE {unique} ()'); {record}", down="aaa2")
+    second = project.add("bbb2", record, down="bbb1")
+    project.add("bbb3", record, down="bbb2")
+    template(project.schema)
+    second.write_text(second.read_text() + "# changed\n")
+    template(project.schema)
+    assert ran.read_text() == "bbb1 bbb2 bbb3 bbb1 bbb2 bbb3 "
+    project.env.write_text(ASYNC_ENV + "# changed\n")
+    template(project.schema)
+    assert ran.read_text() == 3 * "bbb1 bbb2 bbb3 "
 
 
 def test_fingerprint_ignores_what_migrations_cannot_depend_on(project: Project, empty: URL) -> None:

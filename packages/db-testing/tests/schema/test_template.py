@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -99,6 +101,70 @@ def test_template_has_its_name_only_when_it_is_complete(
     name = template(Own(unique, lambda _: during.append(other.run(names_of, other, "_"))))
     assert name not in during[0]
     assert name in admin.run(names_of, admin, "_")
+
+
+def test_template_is_built_anew_once_for_a_run(
+    admin: Admin, template: Template, unique: str
+) -> None:
+    """What nothing tells to be out of date is built again on demand, by the first worker only."""
+    schema = Own(unique)
+    template(schema)
+    print_of = _template.fingerprint(admin, schema)
+    for run, applied in [("one", 2), ("one", 2), ("two", 3)]:
+        _template.rebuild(admin, schema, print_of, run)
+        assert schema.applied == applied
+    template(schema)
+    assert schema.applied == 3
+
+
+def test_template_stays_when_it_cannot_be_built_anew(
+    admin: Admin, template: Template, unique: str
+) -> None:
+    """A mistake in the schema costs nobody else the template that was there."""
+    schema = Own(unique)
+    name = template(schema)
+
+    def fail(_: URL) -> None:
+        message = "no"
+        raise ValueError(message)
+
+    with pytest.raises(SchemaError):
+        _template.rebuild(admin, Own(unique, fail), _template.fingerprint(admin, schema), "run")
+    assert name in admin.run(names_of, admin, "template")
+
+
+def test_who_builds_and_who_waits_is_told(
+    connect: Connect, template: Template, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line says so after a moment: nobody wonders why the run stands still."""
+    monkeypatch.setattr(_template, "PATIENCE", 0.1)
+    said: dict[str, list[str]] = {"builder": [], "waiting": []}
+    everything = threading.Event()
+
+    def say(who: str, line: str) -> None:
+        said[who].append(line)
+        if all(said.values()):
+            everything.set()
+
+    building = threading.Event()
+
+    def apply(_: URL) -> None:
+        building.set()
+        assert everything.wait(20)
+
+    schema = Own(unique, apply)
+    admins = [connect(), connect()]
+    for admin, who in zip(admins, said, strict=True):
+        admin.say = functools.partial(say, who)
+    print_of = _template.fingerprint(admins[0], schema)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(_template.ensure, admins[0], schema, print_of)
+        assert building.wait(20)
+        second = pool.submit(_template.ensure, admins[1], schema, print_of)
+        assert first.result(30) == second.result(30) == template(schema)
+    assert schema.applied == 1
+    assert re.fullmatch(r"building the template of .*Own object.* \.\.\.", said["builder"][0])
+    assert re.match(r"waiting for db-testing process \d+ \(backend \d+\)", said["waiting"][0])
 
 
 def test_failed_build_leaves_nothing(admin: Admin, unique: str) -> None:
@@ -246,7 +312,7 @@ def test_builder_that_takes_too_long_is_named(
     schema = Own(unique)
     print_of = _template.fingerprint(admin, schema)
     name = _naming.template_database(print_of)
-    other.run(_template._wait_for_builder, other.connection, name)
+    other.run(_template._wait_for_builder, other, name)
     monkeypatch.setattr(_template, "BUILD_TIMEOUT", 0.1)
     with pytest.raises(ServerError, match=rf"which db-testing process {os.getpid()} \(backend"):
         _template.ensure(admin, schema, print_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _cluster, _folders
+from db_testing import _cluster, _folders, _locks
 from db_testing._binaries import Binaries
 from db_testing._cluster import Cluster
 from db_testing._identity import Identity
@@ -155,7 +156,7 @@ def test_path_of_the_socket_may_have_107_bytes(home: Path) -> None:
     """The last path that fits is taken, the next one refused with both lengths."""
     limit = 107 if sys.platform == "linux" else 103
     name = Cluster.locate(PROGRAMS, ORDINARY, [home]).folder.name
-    rest = limit - len(os.fsencode(home / name / "socket" / _cluster.SOCKET_NAME)) - 1
+    rest = limit - len(os.fsencode(home / name / "socket-01234567" / _cluster.SOCKET_NAME)) - 1
     Cluster.locate(PROGRAMS, ORDINARY, [home / ("x" * rest)])
     with pytest.raises(ServerError) as caught:
         Cluster.locate(PROGRAMS, ORDINARY, [home / ("x" * (rest + 1))])
@@ -192,6 +193,46 @@ def test_settings_have_a_cluster_of_their_own(home: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(_cluster.OPTIONS, "fsync", "on")
     other = Cluster.locate(PROGRAMS, ORDINARY, [home])
     assert len({here.folder, newer.folder, other.folder}) == 3
+
+
+def test_what_nobody_has_used_for_long_is_removed(home: Path) -> None:
+    """Clusters of other versions and copies of programs; never one in use, nor what is not ours."""
+    versions = ("18.6", "18.5", "17.0", "16.1")
+    spare, used, held, old = (home / f"{version}-0123456789" for version in versions)
+    foreign = home / "x"
+    programs = home / "binaries-18.5-0123456789ab"
+    for folder in (spare, used, held, old, foreign, programs):
+        (folder / "data").mkdir(parents=True)
+        if folder not in {foreign, programs}:
+            (folder / "leases").touch()
+    for path in (spare / "leases", held / "leases", old / "leases", foreign, programs):
+        os.utime(path, (0, 0))
+    with _locks.locked(held / "leases", _locks.SHARED):
+        _folders.prune(home, spare=spare)
+    assert {path.name for path in home.iterdir()} == {
+        path.name for path in (spare, used, held, foreign)
+    }
+
+
+def test_lock_of_a_folder_that_was_removed_meanwhile(home: Path) -> None:
+    """Whoever waited for it does not take the file that nobody else will ever see."""
+    path = home / "leases"
+    real = fcntl.flock
+
+    def flock(descriptor: int, mode: int) -> None:
+        real(descriptor, mode)
+        if not seen:
+            path.unlink()
+        seen.append(descriptor)
+
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fcntl, "flock", flock)
+        descriptor = _locks.take(path, _locks.EXCLUSIVE)
+    assert descriptor is not None
+    assert len(seen) == 2
+    assert os.path.samestat(os.fstat(descriptor), path.stat())
+    os.close(descriptor)
 
 
 def test_folder_appears_when_it_is_complete(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from db_testing import _cluster, _locks
 from db_testing.errors import ServerError
 
-from .conftest import eventually, ps
+from .conftest import copy_with_owners, eventually, ps
 
 if TYPE_CHECKING:
     from .conftest import Embedded
@@ -75,9 +76,10 @@ def test_stopped_server_leaves_data_and_locks_only(embedded: Embedded) -> None:
     """After a run there is no socket, no pid file and no half-made folder."""
     embedded.acquire().close()
     embedded.wait_until_stopped()
-    kept = {"data", "leases", "running", "starting", "socket", "server.log"}
-    assert entries(embedded.cluster.folder) == kept
-    assert entries(embedded.cluster.socket_folder) == set()
+    kept = {"booted", "data", "leases", "running", "starting", "socket", "server.log"}
+    place = embedded.cluster.socket_folder.resolve()
+    assert entries(embedded.cluster.folder) == kept | {place.name}
+    assert entries(place) == set()
     assert not (embedded.cluster.data / "postmaster.pid").exists()
     assert entries(embedded.cluster.data / "pg_dynshmem") == set()
 
@@ -217,7 +219,7 @@ def test_failing_initdb_leaves_nothing_and_says_why(untouched: Embedded) -> None
     assert starter.returncode == 1
     assert f"the data directory {untouched.cluster.data} could not be made:" in output
     assert f"Is there room in {untouched.cluster.folder}?" in output
-    assert entries(untouched.cluster.folder) <= {"leases", "running", "starting", "socket"}
+    assert not {"data", "data.partial"} & entries(untouched.cluster.folder)
     untouched.acquire()
     assert untouched.query("SELECT 1") == 1
 
@@ -285,3 +287,55 @@ def test_leases_of_one_process_are_independent(embedded: Embedded) -> None:
     assert embedded.query("SELECT 1") == 1
     second.close()
     embedded.wait_until_stopped()
+
+
+def test_server_is_kept_alive_for_as_long_as_was_asked(embedded: Embedded) -> None:
+    """It outlives its last lease, serves whoever comes meanwhile, and stops in the end."""
+    embedded.cluster.acquire(keepalive=3600).close()
+    postmaster = embedded.postmaster
+    holder = embedded.hold()  # which asks for nothing
+    assert embedded.postmaster == postmaster
+    holder.communicate("\n")
+    assert ps(postmaster, "pid") != ""  # it waits for an hour, whoever came in between
+    os.kill(embedded.watchdog, signal.SIGTERM)
+    embedded.wait_until_stopped()
+    embedded.cluster.acquire(keepalive=0.2).close()
+    embedded.wait_until_stopped()
+
+
+def test_server_whose_cluster_was_removed_leaves_the_next_one_alone(
+    embedded: Embedded, data_directory: Path
+) -> None:
+    """It ends in its own time, and removes its own socket."""
+    embedded.acquire()
+    old = embedded.postmaster
+    shutil.rmtree(embedded.cluster.folder)
+    embedded.cluster._prepare()
+    copy_with_owners(data_directory, embedded.cluster.data)
+    embedded.acquire()
+    assert embedded.postmaster != old
+    os.kill(old, signal.SIGTERM)
+    eventually("the old server ends", lambda: not ps(old, "pid"))
+    assert embedded.query("SELECT 1") == 1
+
+
+@pytest.mark.parametrize(
+    ("boot", "clean", "kept"),
+    [("other", False, False), ("other", True, True), (None, False, True)],
+    ids=["crash", "shutdown", "kill"],
+)
+def test_data_that_a_crash_of_the_machine_may_have_spoilt(
+    embedded: Embedded, boot: str | None, *, clean: bool, kept: bool
+) -> None:
+    """They are thrown away, as it never waited for the disk. Those of a killed server are whole."""
+    embedded.acquire()
+    embedded.query("CREATE DATABASE dbtkept_x")
+    if not clean:
+        os.kill(embedded.postmaster, signal.SIGKILL)
+    embedded.stack.close()
+    embedded.wait_until_stopped()
+    if boot is not None:
+        (embedded.cluster.folder / "booted").write_text(boot)
+    embedded.acquire()
+    found = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'dbtkept_x')"
+    assert embedded.query(found) is kept

@@ -38,7 +38,8 @@ def test_loading_the_plugin_imports_no_database_package() -> None:
         (["--db-server=postgresql://a"], "postgresql://b", "postgresql://c", "postgresql://a"),
         ([], "postgresql://b", "postgresql://c", "postgresql://b"),
         ([], "", "postgresql://c", "postgresql://c"),
-        ([], "", "", "embedded"),
+        ([], "", "", "auto"),
+        (["--db-server=system:15"], "", "", "system:15"),
         (["--db-server=embedded"], "postgresql://b", "", "embedded"),
     ],
 )
@@ -58,14 +59,16 @@ def test_command_line_goes_before_environment_before_ini(  # noqa: PLR0917  # th
     pytester.runpytest("-s", *arguments).stdout.fnmatch_lines([f"*SERVER {server}"])
 
 
-@pytest.mark.parametrize("value", ["embeded", "mysql://root:s3cret@h/d", "u:s3cret@h", "/run/pg"])
+@pytest.mark.parametrize(
+    "value", ["embeded", "system:", "system:x", "mysql://root:s3cret@h/d", "u:s3cret@h", "/run/pg"]
+)
 def test_server_of_another_kind_is_a_usage_error(pytester: pytest.Pytester, value: str) -> None:
     """A server that cannot be meant ends the run before it begins; no password is shown."""
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
     result = pytester.runpytest(f"--db-server={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ['ERROR: *the server *is neither "embedded" nor a postgresql:// URL.']
+        ["ERROR: *the server *is neither auto, embedded or system, *nor a postgresql:// URL."]
     )
     assert "s3cret" not in result.stderr.str() + result.stdout.str()
 

@@ -1,0 +1,201 @@
+"""Schemas that Alembic's migrations build, and the templates on the way to them.
+
+A template is known by the files that it was built from. So where there is none yet, those without
+the last migration are looked for, without the last two, and so on: of 301 migrations, 300 of which
+have been run before, one is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import io
+import logging
+import traceback
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import SchemaError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from sqlalchemy.engine import URL
+
+
+class Migrations:
+    """All migrations of an `alembic.ini`, up to every head."""
+
+    def __init__(self, ini: Path) -> None:
+        self._ini = ini
+
+    def __repr__(self) -> str:
+        return f"Schema.from_alembic({str(self._ini)!r})"
+
+    def fingerprint(self) -> str:
+        return self._fingerprint(self._digests(), without=frozenset())
+
+    def _fingerprint(self, digests: dict[Path, bytes], *, without: frozenset[str]) -> str:
+        digest = hashlib.sha256(self._ini.read_bytes())
+        for place, content in digests.items():
+            if place.stem not in without:
+                digest.update(bytes(place) + b"\0" + content)
+        return digest.hexdigest()
+
+    def _digests(self) -> dict[Path, bytes]:
+        """Return digests of all that migrations may depend on, by their places."""
+        _, script = self._open()
+        return {
+            place: hashlib.sha256(path.read_bytes()).digest()
+            for folder in _folders_of(script)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and not _is_irrelevant(place := path.relative_to(folder))
+        }
+
+    def ancestors(self) -> list[str]:
+        """Return the fingerprints from before the last migration, from before the last two, etc.
+
+        What has a migration's name, such as SQL that it reads, came with it.
+        """
+        _, script = self._open()
+        digests, missing, found = self._digests(), set[str](), []
+        for migration in script.walk_revisions():  # each before those that it depends on
+            missing.add(Path(migration.path).stem)
+            found.append(self._fingerprint(digests, without=frozenset(missing)))
+        return found[:-1]  # without any, there is nothing to go on from
+
+    def apply(self, url: URL) -> None:
+        config, script = self._open()
+        # A config parser reads % as interpolation.
+        text = url.render_as_string(hide_password=False).replace("%", "%%")
+        config.set_main_option("sqlalchemy.url", text)
+        with _logging_untouched():
+            try:
+                if not self._upgrade_asynchronously(config):
+                    asyncio.run(self._upgrade_synchronously(config, url))
+            except Exception as error:
+                raise SchemaError(
+                    f"{self!r} failed{_place_of(error, script)}: {type(error).__name__}: {error}"
+                ) from error
+        if script.get_heads():
+            asyncio.run(self._check_applied(url))
+
+    @staticmethod
+    def _upgrade(config: Config) -> None:
+        from alembic import command
+
+        command.upgrade(config, "heads")
+
+    def _upgrade_asynchronously(self, config: Config) -> bool:
+        """Run the migrations, unless env.py is synchronous and so meets the wrong driver."""
+        from sqlalchemy.exc import MissingGreenlet
+
+        with warnings.catch_warnings():
+            # What a synchronous env.py began is dropped as soon as the frames that hold it are.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            try:
+                self._upgrade(config)
+            except MissingGreenlet as error:
+                traceback.clear_frames(error.__traceback__)
+                return False
+        return True
+
+    async def _upgrade_synchronously(self, config: Config, url: URL) -> None:
+        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.pool import NullPool
+
+        engine = create_async_engine(url, poolclass=NullPool)
+        async with engine.connect() as connection:
+            # Inside, SQLAlchemy's synchronous engines can drive the asynchronous driver.
+            await connection.run_sync(lambda _: self._upgrade(config))
+
+    def _open(self) -> tuple[Config, ScriptDirectory]:
+        try:
+            from alembic.config import Config
+            from alembic.script import ScriptDirectory
+        except ImportError as error:
+            raise SchemaError(
+                f"{self!r} needs Alembic, which is not installed. Install db-testing[alembic]."
+            ) from error
+        # Not to standard output: its progress would stand between the tests' results.
+        config = Config(self._ini, stdout=io.StringIO())
+        return config, ScriptDirectory.from_config(config)
+
+    async def _check_applied(self, url: URL) -> None:
+        import asyncpg
+
+        from ._admin import connect_options
+
+        connection = await asyncpg.connect(**connect_options(url))
+        try:
+            tables = await connection.fetchval(
+                "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+                " WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN"
+                " ('pg_catalog', 'information_schema')"
+            )
+        finally:
+            await connection.close()
+        if not tables:
+            raise SchemaError(
+                f"{self!r} ran, but left the test database empty: its env.py connects somewhere "
+                f'else. It must use config.get_main_option("sqlalchemy.url").'
+            )
+
+
+def _folders_of(script: ScriptDirectory) -> list[Path]:
+    """Return the folder of env.py and those of migrations, none of them within another."""
+    places: tuple[str | Path, ...] = (script.dir, *script._version_locations)  # noqa: SLF001
+    folders = {Path(place).resolve() for place in places}
+    return sorted(folder for folder in folders if folders.isdisjoint(folder.parents))
+
+
+def _is_irrelevant(path: Path) -> bool:
+    """Tell what no migration can depend on: caches, hidden files, templates of new migrations."""
+    return (
+        path.suffix in {".pyc", ".mako"}
+        or path.stem == "README"
+        or any(part.startswith(".") for part in path.parts)
+    )
+
+
+def _place_of(error: BaseException, script: ScriptDirectory) -> str:
+    """Say in which line of the migrations an error was raised."""
+    folders = _folders_of(script)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if any(Path(frame.filename).is_relative_to(folder) for folder in folders):
+            return f" in {frame.filename}, line {frame.lineno}"
+    return ""
+
+
+@contextlib.contextmanager
+def _logging_untouched() -> Iterator[None]:
+    """Undo what the usual env.py does to the application's loggers: `fileConfig` disables them.
+
+    Tests that look at logs would pass or fail by whether the template was there already.
+    """
+    root = logging.getLogger()
+    loggers = [logging.getLogger(name) for name in root.manager.loggerDict]
+    before = [
+        (one, one.disabled, one.level, one.propagate, one.handlers[:]) for one in (root, *loggers)
+    ]
+    try:
+        yield
+    finally:
+        for one, disabled, level, propagate, handlers in before:
+            one.disabled, one.propagate, one.handlers = disabled, propagate, handlers
+            one.setLevel(level)
+
+
+def _find(ini: Path) -> Path:
+    folders = [Path(), *Path.cwd().parents] if not ini.is_absolute() else [Path()]
+    for folder in folders:
+        if (folder / ini).is_file():
+            return (folder / ini).resolve()
+    raise SchemaError(
+        f"Schema.from_alembic({str(ini)!r}): there is no such file in {Path.cwd()} or a folder "
+        f"above it. Give an absolute path, such as Path(__file__).parents[1] / 'alembic.ini'."
+    )

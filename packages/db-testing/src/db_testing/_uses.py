@@ -1,0 +1,85 @@
+"""When templates were last used, and by which run built: a comment on each says so.
+
+They are kept between runs, and pruned by age and number whenever another one has been built.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from . import _naming, _removal
+from .errors import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
+    from ._admin import Admin
+
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+
+AGE: Final = dt.timedelta(days=14)
+"""How long a template that nobody uses is kept."""
+
+NUMBER: Final = 32
+"""How many templates are kept, those that were used last."""
+
+AGAIN: Final = dt.timedelta(hours=1)
+"""After how long a use is noted again."""
+
+_TEMPLATES: Final = """
+    SELECT datname, shobj_description(oid, 'pg_database') AS comment FROM pg_database
+    WHERE starts_with(datname, $1)
+"""
+_NEVER: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
+
+
+def read(comment: str | None) -> Mapping[str, Any]:
+    """Return what a comment of ours says; nothing for one that is not."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(comment or "")
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _used(comment: str | None) -> dt.datetime:
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        return dt.datetime.fromisoformat(read(comment)["used"])
+    return _NEVER
+
+
+async def found(connection: Connection, template: str, run: str | None = None) -> bool:
+    """Look for a template that is about to be used; for a run, for one that it has built."""
+    row = await connection.fetchrow(f"{_TEMPLATES} AND datname = $1", template)
+    if row is None or (run is not None and read(row["comment"]).get("run") != run):
+        return False
+    if dt.datetime.now(dt.UTC) - _used(row["comment"]) > AGAIN:
+        # Others may be noting the same just now, and somebody may be dropping it.
+        with contextlib.suppress(asyncpg.PostgresError):
+            await note(connection, template, read(row["comment"]).get("run"))
+    return True
+
+
+async def note(connection: Connection, template: str, run: str | None) -> None:
+    """Note a use, and which run has built it."""
+    text = json.dumps({"used": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "run": run})
+    quoted = text.replace("'", "''")
+    await connection.execute(f"COMMENT ON DATABASE \"{template}\" IS '{quoted}'")
+
+
+async def prune(admin: Admin) -> None:
+    """Drop templates that nobody has used for long, and those beyond a number."""
+    rows = await admin.connection.fetch(_TEMPLATES, _naming.TEMPLATE_PREFIX)
+    used = sorted(((_used(row["comment"]), row["datname"]) for row in rows), reverse=True)
+    oldest = dt.datetime.now(dt.UTC) - AGE
+    for place, (at, name) in enumerate(used):
+        if _naming.is_template(name) and (place >= NUMBER or at < oldest):
+            # Another process may be pruning just now, or the database be another role's.
+            with contextlib.suppress(asyncpg.PostgresError, ServerError):
+                await _removal.drop(admin, name)
