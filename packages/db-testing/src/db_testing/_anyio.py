@@ -16,8 +16,6 @@ import pytest
 from .errors import FixtureError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from anyio.abc import TestRunner
 
 BACKEND: Final = "anyio_backend"
@@ -69,18 +67,17 @@ async def _running_loop() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-def prepare(request: pytest.FixtureRequest, *, uses_database: bool) -> HeldLoop | None:
+def prepare(test: Any, *, uses_database: bool) -> HeldLoop | None:
     """Hold a loop for a test that anyio's plugin will run; None if it will not, or needs none.
 
     Raises:
         FixtureError: the test uses the database, and its backend is not asyncio.
     """
-    test = request._pyfuncitem  # noqa: SLF001  # request.node is a collector in wider scopes
     if BACKEND not in test.fixturenames or test.get_closest_marker("asyncio") is not None:
         return None
     config = test.config
     backend = test._request.getfixturevalue(BACKEND)  # noqa: SLF001
-    held = config.stash.get(HELD, None)
+    held: HeldLoop | None = config.stash.get(HELD, None)
     if held is not None and held.backend != backend:
         release(config)  # the plugin has one loop at a time, whatever is asked for
         held = None
@@ -97,17 +94,6 @@ def prepare(request: pytest.FixtureRequest, *, uses_database: bool) -> HeldLoop 
         )
     held = config.stash[HELD] = HeldLoop(backend)
     return held
-
-
-@contextlib.contextmanager
-def test_on_held_loop(
-    request: pytest.FixtureRequest, *, uses_database: bool
-) -> Iterator[asyncio.AbstractEventLoop | None]:
-    """Let a test of anyio's plugin run on the loop that the run holds, and return that."""
-    held = prepare(request, uses_database=uses_database)
-    yield held.loop if held is not None else None
-    if held is not None:
-        held.renew_context()
 
 
 def release(config: pytest.Config) -> None:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from . import _anyio, _loops, _settings, _state
+from . import _loops, _settings, _state
 from .errors import FixtureError, SchemaError, SetupError
 from .schema import SchemaLike
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     import asyncpg
@@ -215,21 +215,6 @@ PER_SCHEMA: Final = {
 pytest caches a session fixture by its definition. Each conftest that defines a `db_schema` gets
 definitions of its own, so that two applications in one run never share a database.
 """
-
-
-@pytest.fixture(autouse=True)
-def _db_test() -> Iterator[None]:
-    """Undo the test when every other fixture of its own is gone."""
-    request = REQUESTS[-1]
-    test = request.node
-    _state.begin(test)
-    with _anyio.test_on_held_loop(request, uses_database=_loops.is_database_test(test)) as loop:
-        if loop is not None:
-            _state.share(test.config, loop)
-        yield
-    if test.stash.get(_state.FAILED, False):
-        _loops.end_interrupted(test, _state.loops(test.config))
-    _state.end(test)
 
 
 @pytest.fixture

@@ -77,7 +77,8 @@ def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> 
     """
     function = getattr(fixturedef.func, "__func__", fixturedef.func)
     try:
-        _anyio.prepare(request, uses_database=is_database_test(request._pyfuncitem))  # noqa: SLF001
+        test = request._pyfuncitem  # noqa: SLF001  # request.node is a collector in wider scopes
+        hold(test, uses_database=is_database_test(test))
     except FixtureError as error:
         # pytest remembers a fixture's error only when the fixture itself raises it.
         with pytest.MonkeyPatch.context() as patch:
@@ -102,6 +103,18 @@ def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> 
         function._loop_scope = None  # noqa: SLF001
 
 
+def hold(test: pytest.Item, *, uses_database: bool) -> _anyio.HeldLoop | None:
+    """Hold a loop of anyio's plugin for a test that needs one: see :func:`_anyio.prepare`.
+
+    Raises:
+        FixtureError: the test uses the database, and its backend is not asyncio.
+    """
+    held = _anyio.prepare(test, uses_database=uses_database)
+    if held is not None:
+        _state.share(test.config, held.loop)
+    return held
+
+
 def _raising(error: FixtureError) -> Callable[..., NoReturn]:
     def refuse(*_: object, **__: object) -> NoReturn:
         raise error
@@ -115,10 +128,10 @@ def loop_of_test(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoop:
     Raises:
         FixtureError: nobody knows yet, or nobody will run the test.
     """
-    held = _anyio.prepare(request, uses_database=True)
+    test = request._pyfuncitem  # noqa: SLF001
+    held = hold(test, uses_database=True)
     if held is not None:
         return held.loop
-    test = request._pyfuncitem  # noqa: SLF001
     if isinstance(request.instance, unittest.TestCase):
         why = (
             "belongs to a unittest.TestCase, whose event loop does not exist before its own set-up "

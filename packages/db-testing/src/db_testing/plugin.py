@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _anyio, _fixtures, _loops, _schemas, _server, _settings, _state
+from . import _anyio, _fixtures, _lifetime, _loops, _schemas, _server, _settings, _state
 from ._fixtures import (  # noqa: F401  # pytest finds fixtures among the plugin's names
     _db_loop,
-    _db_test,
     db,
     db_asyncpg,
     db_bind,
@@ -83,10 +82,12 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return _state.run(item, nextitem) or None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     """Begin each test with nothing of the fixtures that ended after the last one."""
     _state.settle(item.config)
+    yield
+    _lifetime.fixtures_are_there(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -96,6 +97,8 @@ def pytest_fixture_setup(
     """Put a database test's asynchronous fixtures on the same loop; tell whose their work is."""
     _fixtures.REQUESTS.append(request)
     try:
+        if fixturedef.scope == "function":
+            _lifetime.begin(request.node)
         if not _loops.is_asynchronous(fixturedef):
             value = yield from _set_up(fixturedef, request)
         else:
