@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def main() -> None:
             server.release()
         sizes = [json.loads(line) / 2**20 for line in (folder / "suite0/sizes.json").open()]
 
+    if not blocks:
+        sys.exit(1)
     times = [time for block in blocks for time in block.times]
     print("| tests | ms per test, first decile |")
     print("|---|---|")

@@ -5,8 +5,8 @@
 Every variant runs the same tests (insert two rows with an enum, a domain and JSONB, commit, read
 them back) on the same embedded server; only the fixture `db` differs. `nothing` is the floor: the
 same session on a session-scoped engine, with nothing undone, without db-testing's plugin. DELETE
-leaves sequences where they are, and would delete rows of the template's; TRUNCATE would too. Those
-on psycopg are synchronous, and have a floor of their own. A test takes from the end of the one
+leaves sequences where they are, and would delete rows of the template's; TRUNCATE would too. The
+recipe keeps no commit of any other connection from the next test. Those on psycopg are synchronous, and have a floor of their own. A test takes from the end of the one
 before to its own end. The variants run in turn, see `suites.py`. Whatever else a machine does can
 only make a test slower: the first decile of a variant's tests, less that of the floor's, is what
 its isolation costs by itself. Some processes are slower than others of the same program for all
@@ -22,6 +22,7 @@ import argparse
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 import uuid
@@ -73,6 +74,19 @@ OURS_ON_PSYCOPG = [
     Suite("db-testing commit, psycopg", "", OURS_SYNCHRONOUS, ["--db-isolation=commit"]),
 ]
 PEERS = [
+    Suite(
+        "rollback by SQLAlchemy's recipe",
+        """
+@pytest.fixture
+async def db(engine):
+    async with engine.connect() as connection:
+        transaction = await connection.begin()
+        mode = {"join_transaction_mode": "create_savepoint"}
+        async with async_sessionmaker(connection, **mode)() as session:
+            yield session
+        await transaction.rollback()
+""",
+    ),
     Suite(
         "DELETE from every table",
         """
@@ -196,7 +210,8 @@ def first_test(suite: Suite, server: str, tables: int, schema: str = "known") ->
         with suites.start(suite, folder, server, tests=1, tables=tables, schema=schema) as run:
             run.block()
             taken = time.perf_counter() - began
-            run.end()
+            if not run.end():
+                sys.exit(1)
     return taken
 
 
@@ -222,6 +237,9 @@ def report(server: str, variants: Sequence[Suite], *, tests: int, tables: int, n
     print("|---|---|---|---|---|---|---|")
     for suite in variants:
         floor = FLOORS[suite].name
+        if not all(measured[suite.name] for measured in rounds):
+            print(f"| {suite.name} | fails | | | | | |", flush=True)
+            continue
         each = [decile(measured[suite.name]) for measured in rounds]
         least = [decile(measured[floor]) for measured in rounds]
         less = statistics.median(a - b for a, b in zip(each, least, strict=True))

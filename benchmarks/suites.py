@@ -211,11 +211,13 @@ class Run:
             self.blocks.append(Block(**json.loads(line)))
         return bool(line)
 
-    def end(self) -> None:
-        """Let it end, and see that no test failed."""
+    def end(self) -> bool:
+        """Let it end; tell whether no test failed, and print those that did."""
         self.go.close()
-        if self.process.wait(60) != 0:
-            sys.exit(f"{self.suite.name} failed:\n{self.log.read_text()}")
+        passed = self.process.wait(60) == 0
+        if not passed:
+            print(f"{self.suite.name} failed:\n{self.log.read_text()}", file=sys.stderr)
+        return passed
 
 
 @contextlib.contextmanager
@@ -269,7 +271,10 @@ def in_turn(
     tables: int,
     budget: float = BUDGET,
 ) -> dict[str, list[Block]]:
-    """Run the suites in turn; return the blocks of each, but the first, which warms up."""
+    """Run the suites in turn; return the blocks of each, but the first, which warms up.
+
+    A suite that failed has none.
+    """
     with contextlib.ExitStack() as steps:
         runs = []
         for number, suite in enumerate(suites):
@@ -283,6 +288,7 @@ def in_turn(
             for run in list(active):
                 spent = sum(sum(block.times) for block in run.blocks[1:])
                 if (spent > budget and len(run.blocks) > 1) or not run.block():
-                    run.end()
                     active.remove(run)
+                    if not run.end():
+                        run.blocks.clear()
     return {run.suite.name: run.blocks[1:] for run in runs}
