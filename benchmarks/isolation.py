@@ -6,14 +6,14 @@ Every variant runs the same tests (insert two rows with an enum, a domain and JS
 them back) on the same embedded server; only the fixture `db` differs. `nothing` is the floor: the
 same session on a session-scoped engine, with nothing undone, without db-testing's plugin. DELETE
 leaves sequences where they are, and would delete rows of the template's; TRUNCATE would too. The
-recipe keeps no commit of any other connection from the next test. Those on psycopg are synchronous, and have a floor of their own. A test takes from the end of the one
-before to its own end. The variants run in turn, see `suites.py`. Whatever else a machine does can
-only make a test slower: the first decile of a variant's tests, less that of the floor's, is what
-its isolation costs by itself. Some processes are slower than others of the same program for all
-their life, so there are rounds: printed is the median of these. Beside it stands what isolation
-cost on this machine as it was: the median of the differences between tests that followed each
-other. How long it takes to the end of the first test is measured apart, with nothing kept from
-earlier runs (cold), and again (warm).
+recipe serves one connection only. Those on psycopg are synchronous, and have a floor of their own.
+A test takes from the end of the one before to its own end. The variants run in turn, see
+`suites.py`. Whatever else a machine does can only make a test slower: the first decile of a
+variant's tests, less that of the floor's, is what its isolation costs by itself. Some processes are
+slower than others of the same program for all their life, so there are rounds: printed is the
+median of these. Beside it stands what isolation cost on this machine as it was: the median of the
+differences between tests that followed each other. How long it takes to the end of the first test
+is measured apart, with nothing kept from earlier runs (cold), and again (warm).
 """
 
 from __future__ import annotations

@@ -39,6 +39,9 @@ WIRE_ERRORS: Final = (
 )
 """What talking to a server can raise, or to one that has just gone."""
 
+APPLICATION: Final = "db-testing process "
+"""What the name of each process's session on the maintenance database begins with."""
+
 _NOT_READY: Final = (
     asyncpg.CannotConnectNowError,
     # What it has just accepted is cut off by a server that recovers from the loss of a process,
@@ -46,6 +49,8 @@ _NOT_READY: Final = (
     asyncpg.CrashShutdownError,
     asyncpg.ConnectionDoesNotExistError,
     ConnectionResetError,
+    # As many as it allows; others come and go.
+    asyncpg.TooManyConnectionsError,
 )
 
 _GONE: Final = (
@@ -63,7 +68,8 @@ async def connect(
     """Connect to a server, waiting `patience` seconds for one that says it is not ready yet.
 
     None are :data:`PATIENCE`.
-    That is a server that starts, as a container's does, or recovers from the loss of a process.
+    That is a server that starts, as a container's does, recovers from the loss of a process, or
+    has as many connections as it allows.
     With `gone` one that is not there is waited for too: it was, and somebody may be restarting it.
     """
     deadline = time.monotonic() + (PATIENCE if patience is None else patience)
@@ -94,12 +100,18 @@ def connect_options(url: URL) -> dict[str, Any]:
     return dict(options)
 
 
+def url_for(driver: str, url: URL) -> URL:
+    """Return the URL of the same database for another driver of SQLAlchemy's: `asyncpg` or not."""
+    ours, theirs = ("ssl", "sslmode") if driver == "asyncpg" else ("sslmode", "ssl")
+    if theirs in url.query:
+        mode = url.query[theirs]
+        url = url.difference_update_query([theirs]).update_query_dict({ours: mode})
+    return url.set(drivername=f"postgresql+{driver}")
+
+
 def libpq_url(url: URL) -> str:
     """Return a URL as PostgreSQL's own programs understand it, without its password."""
-    url = url.set(drivername="postgresql")._replace(password=None)
-    if "ssl" in url.query:
-        mode = url.query["ssl"]
-        url = url.difference_update_query(["ssl"]).update_query_dict({"sslmode": mode})
+    url = url_for("psycopg", url).set(drivername="postgresql")._replace(password=None)
     return url.render_as_string(hide_password=False)
 
 
@@ -160,8 +172,13 @@ class Admin:
                 self.url,
                 patience=patience,
                 gone=gone,
-                server_settings={"application_name": f"db-testing process {os.getpid()}"},
+                server_settings={"application_name": f"{APPLICATION}{os.getpid()}"},
             )
+        except asyncpg.TooManyConnectionsError as error:
+            raise ServerError(
+                f"no connection to {self.shown_url} was to be had for {PATIENCE:g} s: {error}. Let "
+                f"fewer test processes run at the same time, or raise the limit that it names."
+            ) from error
         except WIRE_ERRORS as error:
             raise ServerError(
                 f"cannot connect to {self.shown_url}: {str(error) or type(error).__name__}. Is the "
@@ -170,7 +187,8 @@ class Admin:
         except (TypeError, ValueError, AttributeError) as error:
             raise ServerError(
                 f"cannot connect to {self.shown_url}: asyncpg does not understand an option of "
-                f"this URL ({error}). What follows the ? must be arguments of asyncpg.connect()."
+                f"this URL ({error}). What follows the ? must be arguments of asyncpg.connect(). "
+                f"The files of TLS are named by PGSSLROOTCERT, PGSSLCERT and PGSSLKEY."
             ) from error
 
     def _check_version(self) -> None:

@@ -30,6 +30,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 from sqlalchemy.pool import QueuePool
 
 from . import _settings
+from ._admin import url_for
 from ._pool import LoopPool
 from .errors import DBTestingError, SchemaError, SetupError
 
@@ -314,9 +315,7 @@ def _pool(engine: Engine, target: Target) -> Pool:
 
 def _led(kind: type[Engine], target: Target) -> type[Engine]:
     """Return a class of engines whose URL is that of a database not made yet."""
-    url = property(
-        lambda engine: target.isolation().url.set(drivername=f"postgresql+{engine.dialect.driver}")
-    )
+    url = property(lambda engine: url_for(engine.dialect.driver, target.isolation().url))
     return type(kind.__name__, (kind,), {"url": url, "__module__": kind.__module__})
 
 

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ._admin import PATIENCE as RETURN
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Engine
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+    from ._budget import Budget
     from ._escapes import Watch
     from ._kept import Keepsake
     from ._kinds import Close, Kind
@@ -60,10 +62,12 @@ class Isolation:
         *,
         watch: Watch,
         sweep: Sweep,
+        budget: Budget,
         keeps_failed: bool = False,
     ) -> None:
         """Connect to nothing yet. `watch` sees what others do in the database."""
         self.url = url
+        self._budget = budget
         self.kept: list[Kept] = []
         """What has become of databases that were to be kept; to be taken away by the reader."""
         self._keeps_failed = keeps_failed
@@ -93,8 +97,8 @@ class Isolation:
         def taken() -> bool:
             return self._checkouts.taken
 
-        self._commit = Commit(self._connect_really, taken, self._pools.connections)
-        self._private = Private(self._connect_really, taken, self._pools.connections)
+        self._commit = Commit(self._connect_really, taken, self._pools.connections, budget)
+        self._private = Private(self._connect_really, taken, self._pools.connections, budget)
         self._kinds: dict[IsolationName, Kind] = {
             "rollback": self._rollback,
             "commit": self._commit,
@@ -137,7 +141,8 @@ class Isolation:
                 self._database,
                 lambda: self._admit("psycopg (db_sync, db_sync_engine)"),
                 self._checkouts,
-                self.part,
+                part=self.part,
+                budget=self._budget,
             )
             if self._test is not None:
                 self._synchronous.begin(*self._test)
@@ -175,13 +180,16 @@ class Isolation:
     async def _connect(self, **options: Any) -> Wire:
         # A server that a test restarts comes back; but one that does not is waited for only once.
         patience, self._patience = self._patience, 0.0
-        wire = await connect(
-            self.url,
-            patience=patience,
-            gone=True,
-            server_settings={"lock_timeout": LOCK_TIMEOUT},
-            **options,
-        )
+        try:
+            wire = await connect(
+                self.url,
+                patience=patience,
+                gone=True,
+                server_settings={"lock_timeout": LOCK_TIMEOUT},
+                **options,
+            )
+        except asyncpg.TooManyConnectionsError as error:
+            raise self._budget.no_more() from error
         self._patience = RETURN
         return wire
 

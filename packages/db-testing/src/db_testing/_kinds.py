@@ -16,6 +16,7 @@ from .errors import DBTestingError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
+    from ._budget import Budget
     from ._escapes import Watch
     from ._pool import Pooled
     from ._real import RealConnection
@@ -157,7 +158,11 @@ class Commit:
     """Real connections, on any number of event loops; what they commit is swept up."""
 
     def __init__(
-        self, connect: Connect, taken: Callable[[], bool], pooled: Callable[[], Pooled]
+        self,
+        connect: Connect,
+        taken: Callable[[], bool],
+        pooled: Callable[[], Pooled],
+        budget: Budget,
     ) -> None:
         """Open nothing yet.
 
@@ -167,6 +172,7 @@ class Commit:
         self._connect = connect
         self._taken = taken
         self._pooled = pooled
+        self._budget = budget
         self._used = False
         self._wires: dict[asyncio.AbstractEventLoop, tuple[list[Wire], AsyncGenerator[None]]] = {}
         """The connections of each loop, and what closes them."""
@@ -222,7 +228,11 @@ class Commit:
             if wire in pooled.held:
                 continue  # a wider fixture's
             record = pooled.idle.get(wire)
-            if record is not None and await cast("RealConnection", wire).renewed():
+            if (
+                record is not None
+                and len(self._renewed) < self._budget.spare
+                and await cast("RealConnection", wire).renewed()
+            ):
                 self._renewed.append(wire)
                 continue
             wires.remove(wire)

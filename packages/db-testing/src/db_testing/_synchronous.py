@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import weakref
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from sqlalchemy import create_engine
 from sqlalchemy.pool import QueuePool
@@ -11,13 +12,14 @@ from sqlalchemy.pool import QueuePool
 from .errors import FixtureError
 
 try:
-    import psycopg  # noqa: TC002  # its absence is told
+    import psycopg
 except ImportError as error:
     raise FixtureError(
         f"synchronous code (db_sync, db_sync_engine) uses psycopg 3, which cannot be imported "
         f'({error}). Install it: pip install "db-testing[psycopg]".'
     ) from error
 
+from ._admin import PATIENCE, url_for
 from ._psycopg import VirtualConnection
 from ._psycopg_real import RealConnections
 from ._psycopg_wire import PsycopgWire
@@ -30,11 +32,18 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL, Engine
 
+    from ._budget import Budget
     from ._checkouts import Checkouts
     from ._runtime import Wire
     from ._settings import IsolationName
     from ._wires import DatabaseState
     from .errors import SandboxError
+
+
+T = TypeVar("T")
+
+PAUSE: Final = 0.05
+"""Seconds between two attempts to connect."""
 
 
 class Synchronous:
@@ -46,11 +55,15 @@ class Synchronous:
         state: DatabaseState,
         admit: Callable[[], str | None],
         checkouts: Checkouts,
+        *,
         part: Callable[[], None],
+        budget: Budget,
     ) -> None:
         """Connect to nothing yet. The URL is asyncpg's. `part` comes before real connections."""
         self._part = part
-        self._url = url.set(drivername="postgresql+psycopg")
+        self._budget = budget
+        self._patience = PATIENCE
+        self._url = url_for("psycopg", url)
         self._threads = Threads()
         self._sandbox = Sandbox(self._open, runtime=self._threads, state=state, admit=admit)
         self._kind: IsolationName = "rollback"
@@ -79,7 +92,28 @@ class Synchronous:
         if self._kind == "rollback":
             return VirtualConnection(self._sandbox, self._threads, options.get("context"))
         self._part()
-        return self._real.connect(options)
+        return self._patiently(lambda: self._real.connect(options))
+
+    def _patiently(self, connect: Callable[[], T]) -> T:
+        """Connect, waiting for a server that has as many connections as it allows."""
+        # One on which none becomes free is waited for only once.
+        patience, self._patience = self._patience, 0.0
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                connection = connect()
+            except psycopg.OperationalError as error:
+                # All that libpq has of the reason is its text, perhaps not in English.
+                full = self._budget.exhausted()
+                if full is None:
+                    self._patience = patience
+                    raise
+                if time.monotonic() > deadline:
+                    raise full from error
+                time.sleep(PAUSE)  # nothing tells that one has become free
+            else:
+                self._patience = PATIENCE
+                return connection
 
     def _options(self) -> dict[str, Any]:
         """Translate the URL into the arguments of `psycopg.connect`."""
@@ -89,7 +123,7 @@ class Synchronous:
 
     async def _open(self) -> Wire:
         options = self._options()
-        return cast("Wire", await Step(lambda: PsycopgWire(options)))
+        return cast("Wire", await Step(lambda: self._patiently(lambda: PsycopgWire(options))))
 
     def begin(self, test: str, kind: IsolationName) -> None:
         """Let what follows belong to a test, isolated in one way or the other."""
@@ -122,7 +156,8 @@ class Synchronous:
             close()
         if not self._real:
             return used, self._sandbox.committed
-        for connection in self._real.end(keep=self._kind == "commit"):
+        spare = self._budget.spare if self._kind == "commit" else 0
+        for connection in self._real.end(keep=spare):
             self._checkouts.ending(connection)
         self._forget_pools()
         return used, True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _naming, _server, _template
 from ._admin import Admin, tell
+from ._budget import Budget
 from ._escapes import Watch
 from ._isolation import Isolation
 from ._kept import Keepsake
@@ -259,6 +260,7 @@ class Worker:
             database,
             watch=Watch(admin, url),
             sweep=Sweep(admin, url),
+            budget=Budget(admin, lambda: len(self._applications)),
             keeps_failed=self._settings.keep_failed,
         )
         return Application(database, isolation)

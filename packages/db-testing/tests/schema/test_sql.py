@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -11,7 +12,8 @@ import pytest
 
 from db_testing import _sql_files
 from db_testing._admin import connect_options, libpq_url
-from db_testing.errors import SchemaError
+from db_testing._binaries import Binaries
+from db_testing.errors import SchemaError, ServerError
 from db_testing.schema import Schema
 
 from .conftest import tables_of
@@ -83,7 +85,7 @@ def test_what_pg_dump_writes(
     )
     (folder / "40_more.sql").write_text(more)
     Schema.from_sql(folder).apply(first)
-    dump = _sql_files._psql().replace("psql", "pg_dump")
+    dump = _sql_files._psql(encrypts=False).replace("psql", "pg_dump")
     asked = subprocess.run([dump, libpq_url(first)], capture_output=True, check=True, text=True)
     assert "COPY public.city" in asked.stdout
     path = tmp_path_factory.mktemp("dump") / "dump.sql"
@@ -166,7 +168,7 @@ def test_password_is_on_no_command_line(
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", look)
-    monkeypatch.setattr(_sql_files, "_psql", lambda: "psql")
+    monkeypatch.setattr(_sql_files, "_psql", lambda **_: "psql")
     monkeypatch.setenv("PGHOST", "production")
     Schema.from_sql(folder).apply(empty.set(password="s3cret", query={"ssl": "require"}))
     command, environment = seen[0]
@@ -174,3 +176,19 @@ def test_password_is_on_no_command_line(
     assert "sslmode=require" in str(command)
     assert environment["PGPASSWORD"] == "s3cret"
     assert "PGHOST" not in environment
+
+
+def test_wheel_has_no_psql_for_tls(
+    folder: Path, empty: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system has none either, the error says what to install."""
+
+    def find(server: str) -> Binaries:
+        if server == "system":
+            message = "none is installed"
+            raise ServerError(message)
+        return Binaries.find(server)
+
+    monkeypatch.setattr(_sql_files, "Binaries", SimpleNamespace(find=find))
+    with pytest.raises(SchemaError, match="Install PostgreSQL's client programs: the wheel's"):
+        Schema.from_sql(folder).apply(empty.update_query_dict({"ssl": "require"}))

@@ -3,90 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import subprocess
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from db_testing import _admin, _cluster, _server, _template
+from db_testing import _admin, _server, _template
 from db_testing._admin import Admin
-from db_testing._identity import Identity
 from db_testing.errors import ServerError
 from db_testing.schema import Schema
 
-from .conftest import eventually, make_home
+from .conftest import PASSWORD, External, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy.engine import URL
-
-    from db_testing._binaries import Binaries
-
-PASSWORD = "p@ss/w:rd%#?&"
-OTHERS = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-
-
-@dataclass(frozen=True)
-class External:
-    """A server on a TCP port that asks for a password."""
-
-    port: int
-
-    def url(self, user: str = "boss", password: str = PASSWORD, rest: str = "") -> str:
-        """Return its URL."""
-        return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{self.port}{rest}"
-
-    def admin(self, url: str) -> Admin:
-        """Connect."""
-        return Admin(_server.acquire(url).url)
-
-
-def free_port() -> int:
-    """Return a port that nobody uses at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-@pytest.fixture(scope="module", params=["embedded", *OTHERS], ids=str)
-def external(request: pytest.FixtureRequest, binaries: Binaries) -> Iterator[External]:
-    """Start the embedded PostgreSQL, or another one of this machine, as a stranger would."""
-    home, port, identity = make_home(), free_port(), Identity.choose()
-    identity.give(home)
-    embedded = request.param == "embedded"
-    programs = binaries.reachable_by(identity).folder if embedded else request.param
-    (home / "password").write_text(PASSWORD)
-    (home / "password").chmod(0o644)
-    options = {"env": _cluster.ENVIRONMENT, "cwd": "/", **identity.popen_options()}
-    flags = ["--auth=scram-sha-256", f"--pwfile={home}/password", "--username=boss", "--no-sync"]
-    subprocess.run(
-        [programs / "initdb", *flags, "--locale=C.UTF-8", "-D", home / "data"],
-        check=True,
-        capture_output=True,
-        **options,
-    )
-    settings = {"port": port, "unix_socket_directories": "", "listen_addresses": "127.0.0.1"}
-    command = [programs / "postgres", "-D", home / "data"]
-    with (home / "log").open("w") as log:
-        server = subprocess.Popen(
-            [*command, *(f"--{name}={value}" for name, value in settings.items())],
-            stderr=log,
-            **options,
-        )
-    try:
-        eventually("the server starts", lambda: "ready to accept" in (home / "log").read_text())
-        yield External(port)
-    finally:
-        server.terminate()
-        server.wait(30)
-        shutil.rmtree(home)
 
 
 @pytest.fixture
