@@ -29,39 +29,21 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from . import _folders, _locks, _settings
+from ._data_directory import ENVIRONMENT, INITDB, SUPERUSER, DataDirectory, indent
 from .errors import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ._binaries import Binaries
     from ._identity import Identity
 
-SUPERUSER: Final = "postgres"
 SOCKET_NAME: Final = ".s.PGSQL.5432"
 SOCKET_LIMIT: Final = 107 if sys.platform == "linux" else 103
 """Bytes that a unix socket's path may have."""
 
-INITDB_TIMEOUT: Final = 120.0
-"""Seconds for a data directory to be made."""
-
 START_TIMEOUT: Final = 60.0
 """Seconds for a server to start, and to say whether it is up."""
-
-INITDB: Final = (
-    "--auth=trust",  # the socket lies in a folder that only its user can enter
-    "--encoding=UTF8",
-    "--locale=C.UTF-8",
-    "--no-instructions",
-    "--no-sync",
-    "--wal-segsize=1",  # megabytes; 16 would be most of the data directory
-    f"--username={SUPERUSER}",
-)
-
-INITDB_SINCE_16: Final = (
-    # An initdb that is killed would leave a megabyte of it in /dev/shm otherwise, for ever.
-    "--set=dynamic_shared_memory_type=mmap",
-)
 
 OPTIONS: Final = {
     # Nothing in a test database must survive a crash of the machine.
@@ -94,17 +76,11 @@ OPTIONS: Final = {
     "logging_collector": "off",
 }
 
-BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
-"""Where Linux identifies the time since it was started."""
-
 PROTOCOL: Final = 196608
 """Version 3.0 of PostgreSQL's protocol."""
 
 CANNOT_CONNECT_NOW: Final = b"C57P03\0"
 """In the answer of a server that starts, recovers or stops."""
-
-ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-"""Without the user's own PostgreSQL settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +90,8 @@ class Cluster:
     folder: Path
     binaries: Binaries
     identity: Identity
+    refused: tuple[str, ...] = ()
+    """Better places for the folder, and why it is not there."""
 
     @classmethod
     def locate(cls, binaries: Binaries, identity: Identity, homes: Iterable[Path]) -> Cluster:
@@ -126,9 +104,9 @@ class Cluster:
         build = str(binaries.folder) if binaries.kind == _settings.SYSTEM else ""
         settings = json.dumps([binaries.version, build, INITDB, OPTIONS, identity.uid])
         name = f"{binaries.version}-{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
-        problems = []
+        problems: list[str] = []
         for home in homes:
-            cluster = cls(home / name, binaries, identity)
+            cluster = cls(home / name, binaries, identity, tuple(problems))
             try:
                 cluster._prepare()
             except OSError as error:
@@ -136,7 +114,7 @@ class Cluster:
             else:
                 return cluster
         raise ServerError(
-            f"the embedded server finds no folder for its data:\n{_indent(problems)}\n"
+            f"the embedded server finds no folder for its data:\n{indent(problems)}\n"
             f"Make one of them usable, or set XDG_CACHE_HOME to a folder that is."
         )
 
@@ -160,7 +138,11 @@ class Cluster:
     @property
     def data(self) -> Path:
         """The data directory."""
-        return self.folder / "data"
+        return self._data.path
+
+    @property
+    def _data(self) -> DataDirectory:
+        return DataDirectory(self.folder, self.binaries, self.identity)
 
     @property
     def socket_folder(self) -> Path:
@@ -180,10 +162,13 @@ class Cluster:
     def _socket(self) -> Path:
         return self.socket_folder / SOCKET_NAME
 
-    def acquire(self, *, keepalive: float = 0) -> contextlib.ExitStack:
+    def acquire(
+        self, *, keepalive: float = 0, say: Callable[[str], None] | None = None
+    ) -> contextlib.ExitStack:
         """Start the server unless it runs, and return the lease that keeps it running until closed.
 
-        It stops as many seconds after the last lease as the last who took one has said.
+        It stops as many seconds after the last lease as the last who took one has said. `say` is
+        told, by whoever starts it, what a user should know of where its data lie.
 
         Raises:
             ServerError: it does not start.
@@ -196,9 +181,12 @@ class Cluster:
                 turn = self._turn()
                 if turn is not None:
                     try:
-                        self._bring_up(turn)
+                        found = self._bring_up(turn)
                     finally:
                         os.close(turn)  # the server keeps the lock
+                    for remark in found:
+                        if say is not None:
+                            say(remark)
             return lease.pop_all()
 
     def _turn(self) -> int | None:
@@ -232,33 +220,31 @@ class Cluster:
                 return False
         return answer != b"" and CANNOT_CONNECT_NOW not in answer
 
-    def _bring_up(self, turn: int) -> None:
+    def _bring_up(self, turn: int) -> list[str]:
+        """Start the server, and return what is to be said of its data."""
         _folders.prune(self.folder.parent, spare=self.folder)
-        self._discard_what_a_crash_has_spoilt()
+        remarks = [self._data.discard_if_spoilt(), self._why_on_disk()]
         self._clean()
         found = self.data.exists()
         if not found:
-            self._initialise(turn)
+            self._data.initialise(turn)
         try:
             self._start(turn)
         except ServerError:
             if not found:
                 raise
             # Templates are all that is lost with a data directory that a crash has spoilt.
-            self._initialise(turn)
+            self._data.initialise(turn)
             self._start(turn)
+        return [remark for remark in remarks if remark is not None]
 
-    def _discard_what_a_crash_has_spoilt(self) -> None:
-        """Remove the data of a server that ended with its machine, as it never waits for the disk.
-
-        That of one that was killed is whole: the system goes on to write what it was given.
-        """
-        booted = self.folder / "booted"
-        now = _boot()
-        before = booted.read_text() if booted.exists() else now
-        if before != now and (self.data / "postmaster.pid").exists():
-            _folders.remove(self.data)
-        booted.write_text(now)
+    def _why_on_disk(self) -> str | None:
+        if not self.refused:
+            return None
+        return (
+            f"the data of PostgreSQL lie on disk, in {self.folder}, where databases take longer to "
+            f"make than in memory, because of {'; '.join(self.refused)}"
+        )
 
     def _clean(self) -> None:
         """Remove what a killed server has left; another process may have its number by now."""
@@ -271,32 +257,6 @@ class Cluster:
         place = self.folder / f"socket-{uuid.uuid4().hex[:8]}"
         _folders.own(place, 0o700, give=self.identity)
         self.socket_folder.symlink_to(place.name)
-
-    def _initialise(self, turn: int) -> None:
-        """Make the data directory."""
-        binaries = self.binaries.reachable_by(self.identity)
-        options = (*INITDB, *INITDB_SINCE_16) if binaries.major >= 16 else INITDB  # noqa: PLR2004
-        try:
-            with _folders.completed(self.data) as partial:
-                self.identity.give(partial)
-                subprocess.run(
-                    [binaries.folder / "initdb", *options, "--pgdata", partial],
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                    timeout=INITDB_TIMEOUT,
-                    cwd="/",
-                    env=ENVIRONMENT,
-                    pass_fds=[turn],  # an orphan's work is waited for
-                    **self.identity.popen_options(),
-                )
-        except (OSError, subprocess.SubprocessError) as error:
-            said = getattr(error, "stderr", None) or str(error)
-            raise ServerError(
-                f"the data directory {self.data} could not be made:\n"
-                f"{_indent(said.strip().splitlines())}\n"
-                f"What there was of it has been removed. Is there room in {self.folder}?"
-            ) from error
 
     def _start(self, turn: int) -> None:
         binaries = self.binaries.reachable_by(self.identity)
@@ -335,25 +295,11 @@ class Cluster:
             watchdog.kill()
             watchdog.wait()
             raise ServerError(
-                f"the embedded PostgreSQL did not start:\n{_indent(answer.splitlines())}\n"
+                f"the embedded PostgreSQL did not start:\n{indent(answer.splitlines())}\n"
                 f"Its log is {self.log}, its data directory {self.data}."
             )
         # Or `Popen` would warn that a process outlives it, which is what a watchdog is for.
         watchdog.returncode = 0
-
-
-def _boot() -> str:
-    """Identify the time since the machine was started."""
-    if BOOT.exists():
-        return BOOT.read_text()
-    asked = subprocess.run(
-        ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=START_TIMEOUT,
-    )
-    return asked.stdout
 
 
 def _first_answer(pipe: IO[bytes]) -> str:
@@ -370,7 +316,3 @@ def _first_answer(pipe: IO[bytes]) -> str:
             break
         answer += chunk
     return answer.decode(errors="replace").strip()
-
-
-def _indent(lines: Iterable[str]) -> str:
-    return "\n".join("    " + line for line in lines)

@@ -25,6 +25,8 @@ MEMORY: Final = Path("/dev/shm")  # noqa: S108  # ours is a folder in it that on
 ROOM: Final = 512 * 1024 * 1024
 """Bytes that must be free in memory for a cluster to lie there."""
 
+SHARE: Final = 0.5
+"""How much of the memory file system a server's data may take up."""
 
 KEPT_FOR: Final = 14 * 24 * 3600.0
 """Seconds after which what nobody has used is removed."""
@@ -54,6 +56,22 @@ def check_room(home: Path) -> None:
     free = shutil.disk_usage(MEMORY).free
     if free < ROOM:
         raise OSError(errno.ENOSPC, f"{free >> 20} MB free, {ROOM >> 20} MB needed")
+
+
+def limit(home: Path) -> int | None:
+    """Return how many bytes a server's data may take up in a folder of ours; None on disk."""
+    if not home.is_relative_to(MEMORY):
+        return None
+    return int(shutil.disk_usage(home).total * SHARE)
+
+
+def size(folder: Path) -> int:
+    """Return the bytes that the files in a folder take up."""
+    return sum(
+        (Path(place) / name).lstat().st_blocks * 512  # whatever the file system's blocks are
+        for place, _, names in os.walk(folder)
+        for name in names
+    )
 
 
 def on_disk(identity: Identity) -> list[Path]:

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 
 from . import _folders, _settings
 from ._binaries import Binaries
-from ._cluster import SUPERUSER, Cluster
+from ._cluster import Cluster
+from ._data_directory import SUPERUSER
 from ._identity import Identity
 from .errors import ServerError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.engine import URL
 
 
@@ -47,10 +50,13 @@ def describe(server: str) -> str:
     return Binaries.find(server).describe()
 
 
-def acquire(server: str, *, keepalive: float = 0) -> Server:
+def acquire(
+    server: str, *, keepalive: float = 0, say: Callable[[str], None] | None = None
+) -> Server:
     """Make a server available to this process until it releases it or dies.
 
-    One of our own stops `keepalive` seconds after that, unless others use it.
+    One of our own stops `keepalive` seconds after that, unless others use it. `say` is told what a
+    user should know of where its data lie.
 
     Raises:
         ServerError: it cannot be found or started.
@@ -61,7 +67,7 @@ def acquire(server: str, *, keepalive: float = 0) -> Server:
     identity = Identity.choose()
     homes = (_folders.in_memory(), *_folders.on_disk(identity))
     cluster = Cluster.locate(binaries, identity, homes)
-    lease = cluster.acquire(keepalive=keepalive)
+    lease = cluster.acquire(keepalive=keepalive, say=say)
     return Server(_embedded(cluster), binaries.describe(), lease)
 
 

@@ -233,7 +233,7 @@ class Worker:
         if self._admin is None:
             if self._server is None:
                 self._server = _server.acquire(
-                    self._settings.server, keepalive=self._settings.keepalive
+                    self._settings.server, keepalive=self._settings.keepalive, say=self._say
                 )
             self._admin = Admin(self._server.url, say=self._say)
             _template.reap(self._admin)

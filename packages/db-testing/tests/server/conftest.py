@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 
-from db_testing import _cluster, _folders, _locks, _server
+from db_testing import _data_directory, _folders, _locks, _server
 from db_testing._admin import Admin
 from db_testing._binaries import Binaries
 from db_testing._cluster import Cluster
@@ -229,7 +229,7 @@ def external(request: pytest.FixtureRequest, binaries: Binaries) -> Iterator[Ext
     programs = binaries.reachable_by(identity).folder if embedded else request.param
     (home / "password").write_text(PASSWORD)
     (home / "password").chmod(0o644)
-    options = {"env": _cluster.ENVIRONMENT, "cwd": "/", **identity.popen_options()}
+    options = {"env": _data_directory.ENVIRONMENT, "cwd": "/", **identity.popen_options()}
     flags = ["--auth=scram-sha-256", f"--pwfile={home}/password", "--username=boss", "--no-sync"]
     subprocess.run(
         [programs / "initdb", *flags, "--locale=C.UTF-8", "-D", home / "data"],

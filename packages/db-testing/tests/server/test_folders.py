@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -272,3 +273,21 @@ def test_opened_folder_can_be_read_by_others(tmp_path: Path) -> None:
     modes = [path.stat().st_mode & 0o777 for path in (folder, folder / "program", folder / "file")]
     assert modes == [0o755, 0o755, 0o644]
     assert elsewhere.stat().st_mode & 0o777 == 0o600
+
+
+def test_limit_is_a_share_of_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server's data may fill half of the memory file system, and any disk."""
+    monkeypatch.setattr(_folders, "MEMORY", tmp_path / "shm")
+    home = tmp_path / "shm" / OURS
+    home.mkdir(parents=True)
+    assert _folders.limit(home) == shutil.disk_usage(home).total // 2
+    assert _folders.limit(tmp_path) is None
+
+
+def test_reason_for_another_place_is_kept(home: Path) -> None:
+    """What was wrong with the better place is there to be told."""
+    (home / "file").touch()
+    cluster = Cluster.locate(PROGRAMS, ORDINARY, [home / "file" / OURS, home / OURS])
+    assert cluster.folder.parent == home / OURS
+    (refused,) = cluster.refused
+    assert refused.startswith(f"{home / 'file' / OURS}: ")

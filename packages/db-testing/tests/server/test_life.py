@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _cluster, _locks
+from db_testing import _cluster, _folders, _locks
 from db_testing.errors import ServerError
 
 from .conftest import copy_with_owners, eventually, ps
@@ -339,3 +340,35 @@ def test_data_that_a_crash_of_the_machine_may_have_spoilt(
     embedded.acquire()
     found = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'dbtkept_x')"
     assert embedded.query(found) is kept
+
+
+def test_data_that_take_too_much_memory(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are removed before the server starts, which is said; templates are built anew."""
+    embedded.acquire()
+    embedded.query("CREATE DATABASE large")
+    embedded.stack.close()
+    embedded.wait_until_stopped()
+    size = _folders.size(embedded.cluster.data)
+    said: list[str] = []
+    left = None
+    for limit in (None, size * 2, size // 2):
+        monkeypatch.setattr(_folders, "limit", lambda _, limit=limit: limit)
+        assert not said
+        with embedded.cluster.acquire(say=said.append):
+            left = embedded.query("SELECT count(*) FROM pg_database WHERE datname = 'large'")
+        embedded.wait_until_stopped()
+    assert left == 0
+    (remark,) = said
+    assert f"took {size >> 20} MB of memory" in remark
+
+
+def test_data_on_disk(untouched: Embedded) -> None:
+    """Whoever starts the server is told why its data are not in memory; others are not."""
+    cluster = dataclasses.replace(untouched.cluster, refused=("/elsewhere: 60 MB free",))
+    said: list[str] = []
+    with cluster.acquire(say=said.append), cluster.acquire(say=said.append):
+        (remark,) = said
+    assert f"lie on disk, in {cluster.folder}," in remark
+    assert remark.endswith("because of /elsewhere: 60 MB free")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from sqlalchemy.engine import URL
 
-from db_testing import _cluster
+from db_testing import _cluster, _data_directory
 from db_testing._admin import Admin, connect, disconnect
 from db_testing._binaries import Binaries
 from db_testing._identity import Identity
@@ -51,7 +51,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[URL]:
         programs = Binaries.find().reachable_by(identity).folder
     home = Path(tempfile.mkdtemp(prefix="dbt-"))
     identity.give(home)
-    options: dict[str, Any] = {"env": _cluster.ENVIRONMENT, "cwd": "/", **identity.popen_options()}
+    options: dict[str, Any] = {
+        "env": _data_directory.ENVIRONMENT,
+        "cwd": "/",
+        **identity.popen_options(),
+    }
     initdb = [programs / "initdb", "--auth=trust", "--username=postgres", "--no-sync"]
     command = [*initdb, "--encoding=UTF8", "--locale=C.UTF-8", "-D", home / "data"]
     subprocess.run(command, check=True, capture_output=True, **options)
