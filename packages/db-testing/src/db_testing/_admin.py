@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
@@ -21,7 +21,7 @@ from ._settings import OLDEST, hide_password
 from .errors import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from sqlalchemy.engine import URL
 
@@ -98,6 +98,16 @@ def connect_options(url: URL) -> dict[str, Any]:
     """Translate a SQLAlchemy URL into the arguments of `asyncpg.connect`."""
     _, options = PGDialect_asyncpg().create_connect_args(url)
     return dict(options)
+
+
+Place: TypeAlias = tuple[str, str, str]
+"""The host, port and name of a database, as they were given."""
+
+
+def place_of(options: Mapping[str, Any]) -> Place:
+    """Name the database that arguments of a driver lead to."""
+    name = options.get("database") or options.get("dbname")
+    return str(options.get("host")), str(options.get("port")), str(name or "")
 
 
 def url_for(driver: str, url: URL) -> URL:

@@ -11,12 +11,15 @@ import asyncio
 import contextlib
 import hashlib
 import io
+import json
 import logging
+import tomllib
 import traceback
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ._alembic_url import led_to
 from .errors import SchemaError
 
 if TYPE_CHECKING:
@@ -30,8 +33,11 @@ if TYPE_CHECKING:
 class Migrations:
     """All migrations of an `alembic.ini`, up to every head."""
 
-    def __init__(self, ini: Path) -> None:
+    def __init__(self, ini: Path, url_setting: str | None = None) -> None:
         self._ini = ini
+        self._url_setting = url_setting
+        self._toml = _pyproject(ini)
+        """The pyproject.toml in which settings of Alembic's stand, beside the ini file or alone."""
 
     def __repr__(self) -> str:
         return f"Schema.from_alembic({str(self._ini)!r})"
@@ -40,7 +46,9 @@ class Migrations:
         return self._fingerprint(self._digests(), without=frozenset())
 
     def _fingerprint(self, digests: dict[Path, bytes], *, without: frozenset[str]) -> str:
-        digest = hashlib.sha256(self._ini.read_bytes())
+        digest = hashlib.sha256(b"" if self._ini == self._toml else self._ini.read_bytes())
+        if self._toml is not None:
+            digest.update(json.dumps(_settings_in(self._toml), sort_keys=True).encode())
         for place, content in digests.items():
             if place.stem not in without:
                 digest.update(bytes(place) + b"\0" + content)
@@ -73,10 +81,12 @@ class Migrations:
         # A config parser reads % as interpolation.
         text = url.render_as_string(hide_password=False).replace("%", "%%")
         config.set_main_option("sqlalchemy.url", text)
-        with _logging_untouched():
+        with _logging_untouched(), led_to(url, self._url_setting):
             try:
                 if not self._upgrade_asynchronously(config):
                     asyncio.run(self._upgrade_synchronously(config, url))
+            except SchemaError:
+                raise
             except Exception as error:
                 raise SchemaError(
                     f"{self!r} failed{_place_of(error, script)}: {type(error).__name__}: {error}"
@@ -121,8 +131,15 @@ class Migrations:
             raise SchemaError(
                 f"{self!r} needs Alembic, which is not installed. Install db-testing[alembic]."
             ) from error
+        ini = None if self._ini == self._toml else self._ini
+        options: dict[str, Any] = {} if self._toml is None else {"toml_file": self._toml}
         # Not to standard output: its progress would stand between the tests' results.
-        config = Config(self._ini, stdout=io.StringIO())
+        try:
+            config = Config(ini, stdout=io.StringIO(), **options)
+        except TypeError:
+            raise SchemaError(
+                f"{self!r} with settings in {self._toml} needs Alembic 1.16."
+            ) from None
         return config, ScriptDirectory.from_config(config)
 
     async def _check_applied(self, url: URL) -> None:
@@ -144,6 +161,24 @@ class Migrations:
                 f"{self!r} ran, but left the test database empty: its env.py connects somewhere "
                 f'else. It must use config.get_main_option("sqlalchemy.url").'
             )
+
+
+def _settings_in(toml: Path) -> dict[str, Any] | None:
+    """Return what a pyproject.toml says to Alembic."""
+    found: dict[str, Any] | None = None
+    if toml.is_file():
+        found = tomllib.loads(toml.read_text(encoding="utf-8")).get("tool", {}).get("alembic")
+    return found
+
+
+def _pyproject(ini: Path) -> Path | None:
+    """Return the pyproject.toml that Alembic reads besides an ini file, or in place of one."""
+    toml = ini.with_name("pyproject.toml")
+    if _settings_in(toml) is not None:
+        return toml
+    if ini == toml:
+        raise SchemaError(f"Schema.from_alembic({str(ini)!r}): there is no [tool.alembic] in it.")
+    return None
 
 
 def _folders_of(script: ScriptDirectory) -> list[Path]:

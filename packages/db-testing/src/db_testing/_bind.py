@@ -14,7 +14,7 @@ import inspect
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
@@ -30,7 +30,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 from sqlalchemy.pool import QueuePool
 
 from . import _settings
-from ._admin import url_for
+from ._admin import Place, connect_options, place_of, url_for
 from ._pool import LoopPool
 from .errors import DBTestingError, SchemaError, SetupError
 
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import Pool
 
     from ._isolation import Isolation
-
-Place: TypeAlias = tuple[str, str, str]
-"""Host, port and name of a database."""
 
 KINDS: Final = (
     "an AsyncEngine or Engine, an async_sessionmaker or sessionmaker, an async_scoped_session or "
@@ -132,7 +129,9 @@ class Bindings:
             SetupError: it cannot be imported, is of another type or driver, or is bound already.
         """
         name = named if isinstance(named, str) else repr(named)
-        value = _settings.load(named, key="db_bind") if isinstance(named, str) else named
+        value = (
+            _settings.load(named, what="the ini key db_bind") if isinstance(named, str) else named
+        )
         kinds = (Engine, AsyncEngine, sessionmaker, async_sessionmaker)
         scoped = (scoped_session, async_scoped_session)
         if callable(value) and not isinstance(value, kinds + scoped):
@@ -184,7 +183,7 @@ class Bindings:
                 self._redirect(engine, target, repr(engine))
 
         def do_connect(_: Any, __: Any, ___: Any, options: dict[str, Any]) -> None:
-            place = _place_of(options)
+            place = place_of(options)
             if place in self._places and "async_creator_fn" not in options:
                 raise DBTestingError(
                     f"an engine that is not listed in db_bind was about to connect to {place[2]!r} "
@@ -320,10 +319,4 @@ def _led(kind: type[Engine], target: Target) -> type[Engine]:
 
 
 def _place(url: URL) -> Place:
-    return _place_of(PGDialect_asyncpg().create_connect_args(url)[1])
-
-
-def _place_of(options: Mapping[str, Any]) -> Place:
-    """Name the database that arguments of a driver lead to."""
-    name = options.get("database") or options.get("dbname")
-    return str(options.get("host")), str(options.get("port")), str(name or "")
+    return place_of(connect_options(url))

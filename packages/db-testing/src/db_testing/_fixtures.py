@@ -52,7 +52,7 @@ def db_schema() -> SchemaLike:
             "        return Schema.from_metadata(Base.metadata)  # or Schema.from_alembic(...)\n\n"
             'or set the ini key db_schema = "package.module:attribute".'
         )
-    schema: SchemaLike = _settings.load(dotted, key="db_schema")
+    schema: SchemaLike = _settings.load(dotted, what="the ini key db_schema")
     return schema
 
 
@@ -64,7 +64,7 @@ def db_session_options() -> Mapping[str, Any]:
     if dotted is None:
         return {}
     try:
-        value = _settings.load(dotted, key="db_session_options")
+        value = _settings.load(dotted, what="the ini key db_session_options")
     except SetupError as error:
         _state.stop(request.session, error)
     options: Mapping[str, Any] = getattr(value, "kw", value)  # a sessionmaker, or the mapping

@@ -196,8 +196,8 @@ def hide_password(url: str) -> str:
     return re.sub(r"^((?:[^/]*//)?[^:/@]*):(?!//).*@", r"\1:***@", url, flags=re.DOTALL)
 
 
-def load(dotted: str, *, key: str) -> Any:
-    """Import what an ini key names as `module:attribute`.
+def load(dotted: str, *, what: str) -> Any:
+    """Import what a setting, such as `"the ini key db_schema"`, names as `module:attribute`.
 
     Raises:
         SetupError: there is no such module or attribute, or importing it fails.
@@ -210,7 +210,7 @@ def load(dotted: str, *, key: str) -> Any:
     except Exception as error:
         # A module of the application, which may raise anything.
         raise SetupError(
-            f"the ini key {key} = {dotted!r} cannot be imported: {type(error).__name__}: {error}. "
+            f"{what} = {dotted!r} cannot be imported: {type(error).__name__}: {error}. "
             f'It must have the form "package.module:attribute".'
         ) from error
     return value

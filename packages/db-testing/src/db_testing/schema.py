@@ -71,15 +71,18 @@ class Schema:
     def from_alembic(
         ini: str | os.PathLike[str],
         *,
+        url_setting: str | None = None,
         extensions: Iterable[str] = (),
         seed: SeedFunction | None = None,
     ) -> Schema:
-        """Run every migration of an `alembic.ini`, up to all heads.
+        """Run every migration of an `alembic.ini`, or of a `pyproject.toml`, up to all heads.
 
         A relative path starts at the current directory, or at the nearest folder above it in which
-        the file exists. The migrations' `env.py` must take the URL from
-        `config.get_main_option("sqlalchemy.url")`. `extensions` and `seed` are as in
-        :meth:`from_metadata`.
+        the file exists. The migrations' `env.py` takes the URL from
+        `config.get_main_option("sqlalchemy.url")`; else `url_setting` names what it reads, as
+        `"package.module:settings.database_url"` or `"os:environ.DATABASE_URL"`, which is the test
+        database's URL while migrations run. It is kept from every other database. `extensions` and
+        `seed` are as in :meth:`from_metadata`.
 
         Raises:
             SchemaError: there is no such file.
@@ -87,7 +90,7 @@ class Schema:
         from ._alembic import Migrations
 
         path = _find(Path(ini), "from_alembic", "file")
-        return Schema(Migrations(path), extensions=extensions, seed=seed)
+        return Schema(Migrations(path, url_setting), extensions=extensions, seed=seed)
 
     @staticmethod
     def from_sql(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from alembic.config import Config
 
 from db_testing import _template
 from db_testing.errors import SchemaError
@@ -331,3 +335,188 @@ def test_env_that_fails_is_named(project: Project, empty: URL) -> None:
     project.env.write_text("import nothing_of_that_name\n")
     with pytest.raises(SchemaError, match=r"failed in .*env\.py, line 1: ModuleNotFoundError"):
         project.schema.apply(empty)
+
+
+MADE = ["public.alembic_version", "public.first", "public.second"]
+
+SETTINGS_ENV = """
+import os
+from alembic import context
+from application_settings import settings
+from sqlalchemy import create_engine, pool
+
+url = {reads}
+engine = create_engine(url, poolclass=pool.NullPool)
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+SETTINGS = """
+from sqlalchemy import make_url
+
+class Secret:
+    def __init__(self, value):
+        self.value = value
+
+    def get_secret_value(self):
+        return self.value
+
+class Settings:
+    text = "postgresql+{driver}://production/production"
+    url = make_url(text)
+    secret = Secret(text)
+    nothing = None
+
+settings = Settings()
+plain = "postgresql+{driver}://production/production"
+"""
+
+
+@pytest.fixture
+def settings(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Let env.py read what it reads from the application's own settings."""
+
+    def write(reads: str, driver: str) -> None:
+        project.env.write_text(SETTINGS_ENV.format(reads=reads))
+        module = project.folder / "application_settings.py"
+        module.write_text(SETTINGS.replace("{driver}", driver))
+        monkeypatch.syspath_prepend(project.folder)
+        monkeypatch.delitem(sys.modules, "application_settings", raising=False)
+        monkeypatch.setenv("URL_OF_THE_APPLICATION", "postgresql+psycopg://production/production")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("setting", "reads"),
+    [
+        ("application_settings:settings.text", "settings.text"),
+        ("application_settings:settings.url", "settings.url"),
+        ("application_settings:settings.secret", "settings.secret.get_secret_value()"),
+        ("application_settings:settings.nothing", "settings.nothing"),
+        ("application_settings:plain", "__import__('application_settings').plain"),
+        ("os:environ.URL_OF_THE_APPLICATION", "os.environ['URL_OF_THE_APPLICATION']"),
+        ("os:environ.URL_OF_NOBODY", "os.environ['URL_OF_NOBODY']"),
+    ],
+)
+def test_setting_of_the_application(
+    project: Project,
+    empty: URL,
+    settings: Callable[[str, str], None],
+    setting: str,
+    reads: str,
+) -> None:
+    """It leads to the test database with its own driver and type, and is restored afterwards."""
+    settings(reads, "psycopg")
+    module = importlib.import_module("application_settings")
+    before = dict(os.environ), dict(vars(module.settings)), module.plain
+    secret = module.settings.secret
+    Schema.from_alembic(project.ini, url_setting=setting).apply(empty)
+    assert tables_of(empty) == MADE
+    assert (dict(os.environ), module.plain) == (before[0], before[2])
+    assert module.settings.text == module.settings.secret.value == module.plain
+    assert (module.settings.secret, module.settings.nothing) == (secret, None)
+
+
+def test_setting_keeps_its_driver(
+    project: Project, empty: URL, settings: Callable[[str, str], None]
+) -> None:
+    """A synchronous env.py whose URL is for asyncpg is led through it all the same."""
+    settings("settings.text", "asyncpg")
+    setting = "application_settings:settings.text"
+    Schema.from_alembic(project.ini, url_setting=setting).apply(empty)
+    assert tables_of(empty) == MADE
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_env_is_kept_from_other_databases(
+    project: Project, empty: URL, settings: Callable[[str, str], None], driver: str
+) -> None:
+    """It would migrate what the application's settings name, which may be production."""
+    settings("settings.text", driver)
+    with pytest.raises(SchemaError, match=r"'production' on production, which is not the test .*"):
+        project.schema.apply(empty)
+    project.env.write_text(SYNC_ENV)
+    project.schema.apply(empty)  # nothing is refused any more that leads to the right one
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("application_settings:nothing.url", "AttributeError: .*has no attribute 'nothing'"),
+        ("application_settings:settings.missing", "AttributeError: .*has no attribute 'missing'"),
+        ("nowhere:url", "ModuleNotFoundError: No module named 'nowhere'"),
+        ("url", "ValueError: Empty module name"),
+    ],
+)
+def test_setting_that_is_not_there(
+    project: Project, empty: URL, settings: Callable[[str, str], None], setting: str, reason: str
+) -> None:
+    """The error says what was wrong, and what form a setting has."""
+    settings("settings.text", "psycopg")
+    schema = Schema.from_alembic(project.ini, url_setting=setting)
+    with pytest.raises(SchemaError, match=rf"(?s)cannot be set: .*{reason}.*os:environ"):
+        schema.apply(empty)
+
+
+TOML = """
+[project]
+name = "application"
+
+[tool.alembic]
+script_location = "%(here)s/migrations"
+"""
+
+TOML_ENV = SYNC_ENV.replace("config.get_section(config.config_ini_section)", "{}").replace(
+    "engine_from_config(section,",
+    "engine_from_config({'sqlalchemy.url': config.get_main_option('sqlalchemy.url')},",
+)
+
+
+def toml_is_known() -> bool:
+    """Tell whether the Alembic that is installed reads pyproject.toml."""
+    return "toml_file" in inspect.signature(Config).parameters
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "alembic.ini"])
+def test_pyproject(project: Project, empty: URL, name: str) -> None:
+    """Alembic's settings may stand there, alone or beside an ini file with the loggers."""
+    (project.folder / "pyproject.toml").write_text(TOML)
+    project.env.write_text(TOML_ENV)
+    if name == "alembic.ini":
+        project.ini.write_text(INI.replace("script_location = %(here)s/migrations", ""))
+    else:
+        project.ini.unlink()
+    schema = Schema.from_alembic(project.folder / name)
+    if not toml_is_known():
+        with pytest.raises(SchemaError, match=r"needs Alembic 1\.16"):
+            schema.apply(empty)
+        return
+    schema.apply(empty)
+    assert tables_of(empty) == MADE
+    before = schema.fingerprint()
+    toml = project.folder / "pyproject.toml"
+    toml.write_text(toml.read_text().replace('"application"', '"another name"'))
+    assert schema.fingerprint() == before
+    toml.write_text(toml.read_text() + "timezone = 'UTC'\n")
+    assert schema.fingerprint() != before
+
+
+def test_pyproject_without_alembic_is_one_error(tmp_path: Path) -> None:
+    """The error says what is not there."""
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    with pytest.raises(SchemaError, match=r"there is no \[tool.alembic\] in it"):
+        Schema.from_alembic(tmp_path / "pyproject.toml")
+
+
+def test_histories_of_their_own(project: Project, empty: URL) -> None:
+    """Several bases, each with its own head, and one that depends on another's migration."""
+    project.table("other", "bbb1")
+    path = project.table("late", "bbb2", down="bbb1")
+    path.write_text(path.read_text().replace("depends_on = None", "depends_on = 'aaa2'"))
+    schema = project.schema
+    schema.apply(empty)
+    assert tables_of(empty) == sorted([*MADE, "public.late", "public.other"])
+    assert len(schema.ancestors()) == len(set(schema.ancestors())) == 3

@@ -100,7 +100,7 @@ def test_header_shows_the_server_without_its_password() -> None:
 
 def test_named_object_is_imported() -> None:
     """An attribute of an attribute can be named as well."""
-    assert _settings.load("os:path.sep", key="db_schema") == "/"
+    assert _settings.load("os:path.sep", what="the ini key db_schema") == "/"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_object_that_cannot_be_imported_is_one_error(
     pytester.makepyfile(antigravity_broken="{}['DATABASE_URL']")
     pytester.syspathinsert()
     with pytest.raises(SetupError) as caught:
-        _settings.load(dotted, key="db_schema")
+        _settings.load(dotted, what="the ini key db_schema")
     message = str(caught.value)
     assert f"the ini key db_schema = {dotted!r} cannot be imported: " in message
     assert reason in message
