@@ -76,11 +76,21 @@ class Migrations:
             found.append(self._fingerprint(digests, without=frozenset(missing)))
         return found[:-1]  # without any, there is nothing to go on from
 
+    @contextlib.contextmanager
+    def configured(self, url: URL) -> Iterator[Config]:
+        """Lead all that uses the configuration to a database, and keep it from others."""
+        config, script = self._open()
+        if not (Path(script.dir) / "env.py").read_text(encoding="utf-8").count("async"):
+            from ._admin import url_for
+
+            url = url_for("psycopg", url)
+        config.set_main_option("sqlalchemy.url", _in_config(url))
+        with _logging_untouched(), led_to(url, self._url_setting):
+            yield config
+
     def apply(self, url: URL) -> None:
         config, script = self._open()
-        # A config parser reads % as interpolation.
-        text = url.render_as_string(hide_password=False).replace("%", "%%")
-        config.set_main_option("sqlalchemy.url", text)
+        config.set_main_option("sqlalchemy.url", _in_config(url))
         with _logging_untouched(), led_to(url, self._url_setting):
             try:
                 if not self._upgrade_asynchronously(config):
@@ -163,6 +173,11 @@ class Migrations:
             )
 
 
+def _in_config(url: URL) -> str:
+    """Return a URL as the value of an option; a config parser reads % as interpolation."""
+    return url.render_as_string(hide_password=False).replace("%", "%%")
+
+
 def _settings_in(toml: Path) -> dict[str, Any] | None:
     """Return what a pyproject.toml says to Alembic."""
     found: dict[str, Any] | None = None
@@ -223,14 +238,3 @@ def _logging_untouched() -> Iterator[None]:
         for one, disabled, level, propagate, handlers in before:
             one.disabled, one.propagate, one.handlers = disabled, propagate, handlers
             one.setLevel(level)
-
-
-def _find(ini: Path) -> Path:
-    folders = [Path(), *Path.cwd().parents] if not ini.is_absolute() else [Path()]
-    for folder in folders:
-        if (folder / ini).is_file():
-            return (folder / ini).resolve()
-    raise SchemaError(
-        f"Schema.from_alembic({str(ini)!r}): there is no such file in {Path.cwd()} or a folder "
-        f"above it. Give an absolute path, such as Path(__file__).parents[1] / 'alembic.ini'."
-    )

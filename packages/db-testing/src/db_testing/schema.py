@@ -89,7 +89,7 @@ class Schema:
         """
         from ._alembic import Migrations
 
-        path = _find(Path(ini), "from_alembic", "file")
+        path = find(ini, "from_alembic", "file")
         return Schema(Migrations(path, url_setting), extensions=extensions, seed=seed)
 
     @staticmethod
@@ -108,7 +108,7 @@ class Schema:
         """
         from ._sql_files import Scripts
 
-        found = [_find(Path(path), "from_sql", "file or folder") for path in paths]
+        found = [find(path, "from_sql", "file or folder") for path in paths]
         return Schema(Scripts(found), extensions=extensions, seed=seed)
 
     def fingerprint(self) -> str:
@@ -190,7 +190,13 @@ async def _create_extensions(url: URL, names: Iterable[str]) -> None:
         await connection.close()
 
 
-def _find(path: Path, method: str, kind: str) -> Path:
+def find(path: str | os.PathLike[str], method: str, kind: str) -> Path:
+    """Return a path's place in the current directory, or in the nearest one above it.
+
+    Raises:
+        SchemaError: it is in none.
+    """
+    path = Path(path)
     folders = [Path(), *Path.cwd().parents] if not path.is_absolute() else [Path()]
     for folder in folders:
         found = folder / path

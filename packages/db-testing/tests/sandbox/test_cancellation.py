@@ -452,3 +452,28 @@ async def test_the_drivers_timeout_ends_a_statement(connect: Connect) -> None:
         with pytest.raises(asyncpg.InFailedSQLTransactionError):
             await connection.fetchval("SELECT 1")
     assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_step_is_finished_however_often_it_is_cancelled() -> None:
+    """What must not stop half-way goes on to its end, and only then the task is cancelled."""
+    reached, go, took = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def step() -> None:
+        reached.set()
+        await go.wait()
+        took.append("the whole step")
+
+    async def work() -> None:
+        await _runtime.uninterrupted(step(), otherwise=lambda: took.append("no step"))
+
+    task = asyncio.create_task(work())
+    await reached.wait()
+    for _ in range(3):
+        task.cancel()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not task.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert took == ["the whole step"]
