@@ -91,6 +91,20 @@ def _at_a_terminal() -> Iterator[None]:
         yield
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table of faults, if their tests were among those that ran."""
+    rows = [
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in getattr(report, "user_properties", [])
+        if name == "fault" and report.when == "call"
+    ]
+    if rows:
+        terminalreporter.section("faults: what was hit, what it left, what the next run did")
+        for fault, first, left, after in sorted(rows):
+            terminalreporter.write_line(f"{fault:<28} {first:<32} {left:<14} {after}")
+
+
 @pytest.fixture
 def left_sql() -> LiteralString:
     """Return the query for what a test has left in the database, and for who has locked it."""

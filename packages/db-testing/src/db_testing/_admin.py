@@ -134,14 +134,23 @@ def tell(line: str) -> None:
 class Admin:
     """A session on the maintenance database, driven from synchronous code."""
 
-    def __init__(self, url: URL, *, say: Callable[[str], None] = tell) -> None:
+    def __init__(
+        self,
+        url: URL,
+        *,
+        say: Callable[[str], None] = tell,
+        restart: Callable[[], None] = lambda: None,
+    ) -> None:
         """Connect. `say` prints a line about work that takes its time.
+
+        `restart` is called when the server has gone, which it may start again.
 
         Raises:
             ServerError: the server cannot be reached, is too old, or does not let this user in.
         """
         self.url = url
         self.say = say
+        self._restart = restart
         self.shown_url = hide_password(url.set(drivername="postgresql").render_as_string())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
@@ -166,6 +175,7 @@ class Admin:
         """
         lost = self.run(self._is_lost)
         if lost:
+            self._restart()
             self._connection = self.run(lambda: self._connect(patience, gone=True))
         return lost
 

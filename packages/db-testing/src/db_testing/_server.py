@@ -8,6 +8,7 @@ watchdog stops it. Its folder stays, and with it the templates.
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -33,6 +34,15 @@ class Server:
     """Of its maintenance database."""
     description: str
     _lease: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _acquire: Callable[[], contextlib.ExitStack] = contextlib.ExitStack
+
+    def restart(self) -> None:
+        """Start one of our own again, if it has been killed.
+
+        Raises:
+            ServerError: it does not start.
+        """
+        self._lease.enter_context(self._acquire())
 
     def release(self) -> None:
         """Give the server up. An embedded one stops when nobody holds it any more."""
@@ -67,8 +77,8 @@ def acquire(
     identity = Identity.choose()
     homes = (_folders.in_memory(), *_folders.on_disk(identity))
     cluster = Cluster.locate(binaries, identity, homes)
-    lease = cluster.acquire(keepalive=keepalive, say=say)
-    return Server(_embedded(cluster), binaries.describe(), lease)
+    again = functools.partial(cluster.acquire, keepalive=keepalive, say=say)
+    return Server(_embedded(cluster), binaries.describe(), again(), again)
 
 
 def _embedded(cluster: Cluster) -> URL:

@@ -235,7 +235,7 @@ class Worker:
                 self._server = _server.acquire(
                     self._settings.server, keepalive=self._settings.keepalive, say=self._say
                 )
-            self._admin = Admin(self._server.url, say=self._say)
+            self._admin = Admin(self._server.url, say=self._say, restart=self._server.restart)
             _template.reap(self._admin)
         elif self._admin.revive():
             for application in self._applications.values():

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 MOVED = 5
 
 
-@pytest.mark.parametrize("distribution", [(), ("-n", "2", "--dist", "worksteal")], ids=str)
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        pytest.param((), id="sequential"),
+        pytest.param(("-n", "2", "--dist", "worksteal"), id="xdist", marks=pytest.mark.slow),
+    ],
+)
 def test_moved_tests_pass_once(suite: Suite, distribution: tuple[str, ...]) -> None:
     """Only the last attempt is reported; a failure of the test's own is not run again."""
     pytester = suite("ladder", mode="auto", more="db_isolation = auto")

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from .conftest import Suite
 
 
-@pytest.mark.parametrize("distribution", [(), ("-n", "2", "--dist", "worksteal")], ids=str)
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        pytest.param((), id="sequential"),
+        pytest.param(("-n", "2", "--dist", "worksteal"), id="xdist", marks=pytest.mark.slow),
+    ],
+)
 def test_tests_that_fare_differently(suite: Suite, distribution: tuple[str, ...]) -> None:
     """Each is named, with what it came to here and there; the others are counted."""
     pytester = suite("artefacts", mode="auto")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from .conftest import Suite
 
+pytestmark = pytest.mark.slow
+
 RECORD = """
     import pytest
     from models import Item

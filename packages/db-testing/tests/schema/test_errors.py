@@ -56,6 +56,15 @@ CASES = {
 }
 
 
+SEQUENTIALLY_AND_NOT = pytest.mark.parametrize(
+    "workers",
+    [
+        pytest.param([], id="sequential"),
+        pytest.param(["-n", "2"], id="xdist", marks=pytest.mark.slow),
+    ],
+)
+
+
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Run:
     """Run thirty database tests of an application whose schema is wrong."""
@@ -70,7 +79,7 @@ def run(pytester: pytest.Pytester) -> Run:
     return run_tests
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["sequential", "xdist"])
+@SEQUENTIALLY_AND_NOT
 @pytest.mark.parametrize("case", CASES)
 def test_unusable_schema_is_shown_once(run: Run, case: str, workers: list[str]) -> None:
     """The first test that needs the database shows the error; the run ends, no test is a victim."""
@@ -83,7 +92,7 @@ def test_unusable_schema_is_shown_once(run: Run, case: str, workers: list[str]) 
     assert "INTERNALERROR" not in output
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["sequential", "xdist"])
+@SEQUENTIALLY_AND_NOT
 def test_unreachable_server_is_shown_once(run: Run, workers: list[str]) -> None:
     """A server that is not there is one error, and its password is not shown."""
     body = "return Schema.from_metadata(MetaData())"

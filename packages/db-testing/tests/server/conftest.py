@@ -162,6 +162,16 @@ def binaries() -> Binaries:
 
 
 @pytest.fixture
+def row(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Return what notes a row of the table."""
+
+    def note(fault: str, *, first: str, left: str, after: str) -> None:
+        record_property("fault", (fault, first, left, after))
+
+    return note
+
+
+@pytest.fixture
 def home() -> Iterator[Path]:
     """Return a folder whose path is short, and which the server's user can reach."""
     folder = make_home()

@@ -21,9 +21,10 @@ from db_testing._identity import Identity
 from db_testing.errors import ServerError
 
 from .conftest import Embedded, copy_with_owners, ps
+from .test_faults import PASSED, Place, ends_well, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 NOBODY = Identity.choose()
 SUITE = """
@@ -183,6 +184,53 @@ def test_data_directory_on_a_full_disk_is_one_error(home: Path, binaries: Binari
             subprocess.run(["/bin/umount", cluster.folder], check=True)
 
 
+@pytest.mark.slow
+def test_disk_that_becomes_full(
+    home: Path, binaries: Binaries, tmp_path: Path, row: Callable[..., None]
+) -> None:
+    """The test that filled it fails with the server's words, and no other; not the next run."""
+    small = home / "small"
+    small.mkdir(mode=0o711)
+    mount = ["/bin/mount", "-t", "tmpfs", "-o", "size=96m,mode=711", "tmpfs", str(small)]
+    mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    try:
+        embedded = Embedded(Cluster.locate(binaries, NOBODY, [small]))
+        place = Place(tmp_path / "project", embedded)
+        # Where a container may not mount, a limit on the size of files is the nearest thing.
+        limit = {} if mounted else {"FAULTS_LIMIT": str(32 << 20)}
+        said = place.run(fault="full disk", **limit)
+        assert ("No space left on device" if mounted else "File too large") in said
+        assert summary(said) == "1 failed, 2 passed", said
+        ends_well(place, row, "full disk", said)
+    finally:
+        if mounted:
+            subprocess.run(["/bin/umount", small], check=True)
+
+
+@pytest.mark.slow
+def test_memory_without_room(
+    home: Path, binaries: Binaries, tmp_path: Path, row: Callable[..., None]
+) -> None:
+    """As in a container by default: the data go to the disk, and the first run says why."""
+    on_disk = home / "cache" / f"db-testing-{os.geteuid()}"
+    on_disk.parent.mkdir(mode=0o711)
+    embedded = Embedded(Cluster.locate(binaries, NOBODY, [on_disk]))
+    place = Place(tmp_path / "project", embedded)
+    # More than there is: to make it less needs a file system of one's own.
+    small = {"FAULTS_ROOM": str(1 << 60), "XDG_CACHE_HOME": str(on_disk.parent)}
+    said = place.run("-s", **small)
+    assert summary(said) == PASSED, said
+    assert f"lie on disk, in {on_disk}" in said
+    assert f" MB free, {1 << 40} MB needed" in said
+    embedded.wait_until_stopped()
+    again = place.run("-s", **small)
+    assert summary(again) == PASSED, again
+    embedded.wait_until_stopped()
+    assert place.databases() == []
+    embedded.wait_until_stopped()
+    row("memory without room", first=PASSED, left="nothing", after=PASSED)
+
+
 @pytest.fixture(scope="session")
 def ordinary_python() -> Iterator[list[str]]:
     """Return a Python that an ordinary user can run, with its environment: `env` and a command."""
@@ -248,6 +296,7 @@ def ordinary_suite(home: Path) -> Iterator[Path]:
         shutil.rmtree(mine, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_ordinary_user_is_served(
     ordinary_python: list[str], ordinary_suite: Path, home: Path
 ) -> None:

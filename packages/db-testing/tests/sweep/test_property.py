@@ -218,6 +218,7 @@ def role() -> str:
     return "postgres"
 
 
+@pytest.mark.slow
 @unhurried
 @given(data=st.data())
 def test_sweep_restores_any_schema(database: Database, data: st.DataObject) -> None:

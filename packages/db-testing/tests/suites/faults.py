@@ -1,0 +1,36 @@
+"""Three tests, the second of which meets what FAULT says."""
+
+import os
+from collections.abc import Callable
+
+from models import Item
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+
+async def used(db: AsyncSession) -> None:
+    """Find the database clean, and leave a row in it."""
+    assert (await db.execute(select(func.count()).select_from(Item))).scalar_one() == 0
+    db.add(Item(name="a"))
+    await db.commit()
+
+
+async def test_before(db: AsyncSession) -> None:
+    await used(db)
+
+
+async def test_fault(db: AsyncSession, fault: Callable[[], None]) -> None:
+    await used(db)
+    if os.environ["FAULT"] == "full disk":
+        await db.execute(
+            text(
+                "INSERT INTO item (name) SELECT n || repeat('x', 1000) "
+                "FROM generate_series(1, 1000000) AS n"
+            )
+        )
+    fault()
+    await db.execute(select(Item))
+
+
+async def test_after(db: AsyncSession) -> None:
+    await used(db)

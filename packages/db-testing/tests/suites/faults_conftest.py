@@ -1,0 +1,79 @@
+"""An application's tests, whose server lies where FAULTS_HOME says, and what FAULT does."""
+
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from models import Base
+
+from db_testing import Schema, _folders
+
+HOME = Path(os.environ["FAULTS_HOME"])
+if "FAULTS_LIMIT" in os.environ:
+    limit = int(os.environ["FAULTS_LIMIT"])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+if "FAULTS_ROOM" in os.environ:
+    _folders.MEMORY = HOME.parent.parent  # type: ignore[misc]
+    _folders.ROOM = int(os.environ["FAULTS_ROOM"])  # type: ignore[misc]
+else:
+    _folders.in_memory = lambda: HOME
+
+
+@pytest.fixture(scope="session")
+def db_schema() -> Schema:
+    return Schema.from_metadata(Base.metadata)
+
+
+def postmaster() -> int:
+    (file,) = HOME.glob("*/data/postmaster.pid")
+    return int(file.read_text().split()[0])
+
+
+def watchdog() -> int:
+    shown = subprocess.run(
+        ["/bin/ps", "-o", "ppid=", "-p", str(postmaster())], capture_output=True, check=True
+    )
+    return int(shown.stdout)
+
+
+def fork() -> None:
+    process = multiprocessing.get_context("fork").Process(target=os.getpid)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def stop_and_resume() -> None:
+    shown = subprocess.run(
+        ["/bin/ps", "-o", "pid=", "--ppid", str(postmaster())], capture_output=True, check=True
+    )
+    pids = " ".join(
+        [str(os.getpid()), str(watchdog()), str(postmaster()), *shown.stdout.decode().split()]
+    )
+    # As a container that is frozen: all at once, and nobody notices.
+    subprocess.run(["/bin/sh", "-c", f"kill -STOP {pids}; sleep 2; kill -CONT {pids}"], check=True)
+
+
+@pytest.fixture
+def fault() -> Callable[[], None]:
+    """Return what the environment asks for."""
+    return {
+        "none": lambda: None,
+        "full disk": lambda: None,
+        "killed test process": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "killed worker": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "killed controller": lambda: os.kill(os.getppid(), signal.SIGKILL),
+        "killed postmaster": lambda: os.kill(postmaster(), signal.SIGKILL),
+        "killed watchdog": lambda: os.kill(watchdog(), signal.SIGKILL),
+        "fork": fork,
+        "stopped and resumed": stop_and_resume,
+    }[os.environ["FAULT"]]
