@@ -66,6 +66,14 @@ for number in range(int(os.environ["BENCHMARK_TABLES"])):
 async def test_without_a_database():
     pass
 """,
+    "test_imports.py": """
+import sqlalchemy.dialects.postgresql.asyncpg
+import sqlalchemy.ext.asyncio
+from models import metadata
+
+async def test_without_a_database():
+    pass
+""",
     "test_one.py": """
 from sqlalchemy import text
 
@@ -250,6 +258,7 @@ def variants(tables: int) -> Sequence[Variant]:
     """Return what is compared."""
     found = [
         Variant("no database", "", test="test_nothing.py"),
+        Variant("no database, models and driver imported", "", test="test_imports.py"),
         Variant("by hand, server runs", BY_HAND, warm=True),
     ]
     schemas = {"metadata": METADATA} | ({"300 migrations": ALEMBIC} if tables > MANY else {})
