@@ -20,7 +20,7 @@ from urllib.parse import quote
 import pytest
 import trustme
 
-from db_testing import _data_directory, _folders, _locks, _server
+from db_testing import _binaries, _data_directory, _folders, _locks, _server
 from db_testing._admin import Admin
 from db_testing._binaries import Binaries
 from db_testing._cluster import Cluster
@@ -35,7 +35,7 @@ BOUND = 30.0
 """Seconds within which anything must have happened."""
 
 PASSWORD = "p@ss/w:rd%#?&"
-OTHERS = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+OTHERS = sorted({*_binaries._on_path(), *_binaries._installed()})
 
 HOLDER = Path(__file__).with_name("holder.py")
 
