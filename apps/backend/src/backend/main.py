@@ -1,5 +1,6 @@
 """Wiring: the application and everything that is mounted on it."""
 
+import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,11 +15,13 @@ from backend.journal.router import router as journal_router
 from backend.problems import PROBLEM_RESPONSES, register_problem_handlers
 from backend.reports.router import router as reports_router
 from backend.settings import Settings
+from backend.users.credentials import Credentials
 from backend.users.router import router as users_router
 
 
 def create_app(
     sessionmaker: async_sessionmaker[AsyncSession],
+    credentials: Credentials,
     *,
     lifespan: StatelessLifespan[FastAPI] | None = None,
 ) -> FastAPI:
@@ -32,6 +35,7 @@ def create_app(
         responses=PROBLEM_RESPONSES,
     )
     app.state.sessionmaker = sessionmaker
+    app.state.credentials = credentials
     register_problem_handlers(app)
     app.include_router(health.router)
     app.include_router(users_router)
@@ -43,7 +47,12 @@ def create_app(
 
 def app() -> FastAPI:
     """Create the application from the environment, for `uvicorn --factory backend.main:app`."""
-    engine = create_engine(Settings())
+    settings = Settings()
+    engine = create_engine(settings)
+    credentials = Credentials(
+        settings.token_secret.get_secret_value(),
+        dt.timedelta(minutes=settings.token_lifetime_minutes),
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -52,4 +61,4 @@ def app() -> FastAPI:
         finally:
             await engine.dispose()
 
-    return create_app(create_sessionmaker(engine), lifespan=lifespan)
+    return create_app(create_sessionmaker(engine), credentials, lifespan=lifespan)

@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
-from backend.users.service import Book
-
 Line = tuple[str, str, str] | tuple[str, str, str, str]
 Entry = dict[str, Any]
 
@@ -27,13 +25,6 @@ async def chart(ada: AsyncClient) -> Mapping[str, int]:
         body = {"code": name, "name": name, "type": type_, "currency": currency}
         ids[name] = (await ada.post("/accounts", json=body)).json()["id"]
     return ids
-
-
-@pytest.fixture
-async def book(ada: AsyncClient) -> Book:
-    """Identify Ada's book to services."""
-    user = (await ada.get("/users/me")).json()
-    return Book(owner_id=user["id"], base_currency=user["base_currency"])
 
 
 @pytest.fixture

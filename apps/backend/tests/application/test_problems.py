@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from backend.database import create_sessionmaker
 from backend.main import create_app
+from backend.users.credentials import Credentials
 
 
 def _assert_problem(response: Response, status: int) -> None:
@@ -58,12 +59,12 @@ async def test_a_body_in_another_encoding_is_a_problem(client: AsyncClient) -> N
 async def test_every_invalid_value_is_pointed_at(client: AsyncClient) -> None:
     """A client can put each message beside the field it is about."""
     response = await client.post(
-        "/users", json={"email": "ada", "name": "Ada", "base_currency": "eur", "admin": True}
+        "/users", json={"email": "ada", "name": "Ada", "base_currency": "eur", "password": "short"}
     )
 
     _assert_problem(response, 422)
     pointers = {(error["in"], error["pointer"]) for error in response.json()["errors"]}
-    assert pointers == {("body", "/email"), ("body", "/base_currency"), ("body", "/admin")}
+    assert pointers == {("body", "/email"), ("body", "/base_currency"), ("body", "/password")}
 
 
 async def test_rejected_input_is_not_echoed(client: AsyncClient) -> None:
@@ -84,15 +85,16 @@ async def test_text_that_is_no_unicode_is_refused(client: AsyncClient) -> None:
     _assert_problem(response, 422)
 
 
-async def test_a_failure_of_the_server_reveals_nothing() -> None:
+async def test_a_failure_of_the_server_reveals_nothing(credentials: Credentials) -> None:
     """An unexpected error is a problem without a trace of its cause."""
     engine = create_async_engine("postgresql+asyncpg://ada:s3cret@/books?host=/nonexistent")
+    token = credentials.issue(1, 1)
     transport = ASGITransport(
-        app=create_app(create_sessionmaker(engine)), raise_app_exceptions=False
+        app=create_app(create_sessionmaker(engine), credentials), raise_app_exceptions=False
     )
 
     async with AsyncClient(transport=transport, base_url="http://test") as client:
-        response = await client.get("/users/me", headers={"Authorization": "Bearer x"})
+        response = await client.get("/users/me", headers={"Authorization": f"Bearer {token}"})
 
     _assert_problem(response, 500)
     assert "nonexistent" not in response.text
