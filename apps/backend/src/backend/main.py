@@ -15,6 +15,7 @@ from backend.journal.router import router as journal_router
 from backend.problems import PROBLEM_RESPONSES, register_problem_handlers
 from backend.reports.router import router as reports_router
 from backend.settings import Settings
+from backend.statements.router import router as statements_router
 from backend.users.credentials import Credentials
 from backend.users.router import router as users_router
 
@@ -41,6 +42,7 @@ def create_app(
     app.include_router(users_router)
     app.include_router(accounts_router)
     app.include_router(journal_router)
+    app.include_router(statements_router)
     app.include_router(reports_router)
     return app
 

@@ -42,6 +42,7 @@ class Account(Base):
     __table_args__ = (
         UniqueConstraint("owner_id", "code"),
         UniqueConstraint("id", "owner_id", "type"),
+        UniqueConstraint("id", "owner_id", "currency"),
         ForeignKeyConstraint(
             ["parent_id", "owner_id", "type"], ["accounts.id", "accounts.owner_id", "accounts.type"]
         ),

@@ -221,6 +221,9 @@ async def _flush(session: AsyncSession, account: Account) -> None:
             owner_parent_type: AccountHierarchyError(
                 f"Account {code} has children of its present type; they would no longer match."
             ),
+            "fk_bank_accounts_account_id_owner_id_currency": AccountInUseError(
+                f"Account {code} is that of a bank account, so its currency cannot change."
+            ),
             "accounts_frozen_by_lines": AccountInUseError(
                 f"Account {code} has journal lines, so its type and currency cannot change."
             ),
