@@ -6,6 +6,7 @@ Half-even ("banker's rounding") has no drift: over many conversions as many halv
 """
 
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from fractions import Fraction
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -43,6 +44,14 @@ def convert(amount: Decimal, rate: Decimal, currency: str) -> Decimal:
     """
     with localcontext(prec=_EXACT_PRECISION):
         return (amount * rate).quantize(minor_unit(currency), rounding=ROUND_HALF_EVEN)
+
+
+def exchange(amount: Decimal, rate: Fraction, currency: str) -> Decimal:
+    """Convert at a rate that no decimal can hold, such as an inverse; rounded as `convert` does."""
+    unit = minor_unit(currency)
+    units = round(Fraction(amount) * rate / Fraction(unit))
+    with localcontext(prec=_EXACT_PRECISION):
+        return Decimal(units) * unit
 
 
 def is_payable(amount: Decimal, currency: str) -> bool:
