@@ -14,6 +14,7 @@ from backend.database import create_engine, create_sessionmaker
 from backend.journal.router import router as journal_router
 from backend.problems import PROBLEM_RESPONSES, register_problem_handlers
 from backend.rates.router import router as rates_router
+from backend.reconciliation.router import router as reconciliation_router
 from backend.reports.router import router as reports_router
 from backend.settings import Settings
 from backend.statements.router import router as statements_router
@@ -44,6 +45,7 @@ def create_app(
     app.include_router(accounts_router)
     app.include_router(journal_router)
     app.include_router(statements_router)
+    app.include_router(reconciliation_router)
     app.include_router(rates_router)
     app.include_router(reports_router)
     return app

@@ -196,8 +196,8 @@ async def undo_import(
         message = f"There is no import {import_id} of bank account {bank_account_id}."
         raise ImportNotFoundError(message)
     await session.delete(import_)
-    in_use = LinesInUseError("Lines of this import are matched with entries of the journal.")
-    with translated({"fk_match_lines_statement_line_id": in_use}):
+    in_use = LinesInUseError("A confirmed match has lines of this import; reopen it first.")
+    with translated({"fk_reconciled_lines_statement_line_id": in_use}):
         await session.flush()
 
 
