@@ -16,6 +16,7 @@ from backend.problems import PROBLEM_RESPONSES, register_problem_handlers
 from backend.rates.router import router as rates_router
 from backend.reconciliation.router import router as reconciliation_router
 from backend.reports.router import router as reports_router
+from backend.revaluation.router import router as revaluation_router
 from backend.settings import Settings
 from backend.statements.router import router as statements_router
 from backend.users.credentials import Credentials
@@ -47,6 +48,7 @@ def create_app(
     app.include_router(statements_router)
     app.include_router(reconciliation_router)
     app.include_router(rates_router)
+    app.include_router(revaluation_router)
     app.include_router(reports_router)
     return app
 

@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 # Digits after the decimal point, from ISO 4217 list one (active codes and two fund codes).
 _MINOR_UNITS = {
@@ -86,3 +86,7 @@ Rate = Annotated[
     BeforeValidator(_no_binary_fraction),
     Field(gt=0, max_digits=20, decimal_places=10, examples=["1.0850"]),
 ]
+
+# The driver gives 100000 as 1.0E+5: the same number, but not what a client expects to read.
+Figure = Annotated[Decimal, PlainSerializer("{:f}".format, return_type=str, when_used="json")]
+"""A decimal as the API shows it: all its digits, without an exponent."""

@@ -15,7 +15,7 @@ from backend.accounts.errors import (
     AccountInUseError,
     AccountNotFoundError,
 )
-from backend.accounts.models import Account, AccountType
+from backend.accounts.models import Account, AccountType, Activity
 from backend.accounts.schemas import AccountCode, AccountIn, AccountQuery
 from backend.database import translated
 from backend.pagination import Keyset
@@ -25,6 +25,7 @@ from backend.versions import Precondition
 __all__ = [
     "Account",
     "AccountType",
+    "Activity",
     "archive",
     "create",
     "get",

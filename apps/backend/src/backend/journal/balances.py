@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sqlalchemy import ColumnElement, Select, SQLColumnExpression, case, func, select
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.journal.errors import EntryNotFoundError
@@ -13,39 +13,80 @@ from backend.journal.models import EntryState, JournalEntry, JournalLine, Side
 from backend.users.service import Book
 
 
+def _signed(amount: SQLColumnExpression[Decimal]) -> ColumnElement[Decimal]:
+    return func.sum(case((JournalLine.side == Side.DEBIT, amount), else_=-amount))
+
+
 @dataclass(frozen=True)
-class Turnover:
-    """Sum up an account's lines, in the base currency."""
+class Balance:
+    """Hold an account's balance, debits less credits."""
 
-    debits: Decimal
-    credits: Decimal
+    amount: Decimal
+    """In the account's currency."""
+    base_amount: Decimal
 
 
-async def turnovers(session: AsyncSession, book: Book, as_of: dt.date) -> Mapping[int, Turnover]:
-    """Sum up what is in the books until the end of `as_of`, by account; drafts are not.
+async def balances(
+    session: AsyncSession, book: Book, last: dt.date, first: dt.date = dt.date.min
+) -> Mapping[int, Balance]:
+    """Sum up what was posted from one day to another, both included, by account.
 
     A voided entry counts, because the entry that reverses it does.
     """
-    zero = Decimal()
-    debits, credits_ = (
-        func.coalesce(func.sum(JournalLine.base_amount).filter(JournalLine.side == side), zero)
-        for side in (Side.DEBIT, Side.CREDIT)
-    )
     rows = await session.execute(
-        select(JournalLine.account_id, debits, credits_)
+        select(
+            JournalLine.account_id, _signed(JournalLine.amount), _signed(JournalLine.base_amount)
+        )
+        .join(JournalEntry, JournalEntry.id == JournalLine.entry_id)
+        .where(_in_books(book, first, last))
+        .group_by(JournalLine.account_id)
+    )
+    return {account_id: Balance(amount, base_amount) for account_id, amount, base_amount in rows}
+
+
+async def flows_to(
+    session: AsyncSession,
+    book: Book,
+    account_ids: Collection[int],
+    first: dt.date,
+    last: dt.date,
+) -> Mapping[int, Decimal]:
+    """Say from which other accounts money came to these, less what went there.
+
+    An entry balances, so what it adds to `account_ids` is what its other lines are credited.
+    """
+    touching = select(JournalLine.entry_id).where(JournalLine.account_id.in_(account_ids))
+    rows = await session.execute(
+        select(JournalLine.account_id, -_signed(JournalLine.base_amount))
         .join(JournalEntry, JournalEntry.id == JournalLine.entry_id)
         .where(
-            JournalEntry.owner_id == book.owner_id,
-            JournalEntry.date <= as_of,
-            JournalEntry.state != EntryState.DRAFT,
+            _in_books(book, first, last),
+            JournalEntry.id.in_(touching),
+            JournalLine.account_id.not_in(account_ids),
         )
         .group_by(JournalLine.account_id)
     )
-    return {account_id: Turnover(debit, credit) for account_id, debit, credit in rows}
+    return {account_id: amount for account_id, amount in rows}  # noqa: C416 - rows are no pairs
 
 
-def _signed(amount: SQLColumnExpression[Decimal]) -> ColumnElement[Decimal]:
-    return func.sum(case((JournalLine.side == Side.DEBIT, amount), else_=-amount))
+async def reversal_dates(
+    session: AsyncSession, book: Book, entry_ids: Collection[int]
+) -> Mapping[int, dt.date]:
+    """Say when entries were reversed, those that were."""
+    rows = await session.execute(
+        select(JournalEntry.reverses_id, JournalEntry.date).where(
+            JournalEntry.owner_id == book.owner_id, JournalEntry.reverses_id.in_(entry_ids)
+        )
+    )
+    return {entry_id: date for entry_id, date in rows if entry_id is not None}
+
+
+def _in_books(book: Book, first: dt.date, last: dt.date) -> ColumnElement[bool]:
+    return and_(
+        JournalEntry.owner_id == book.owner_id,
+        JournalEntry.date.between(first, last),
+        JournalEntry.state != EntryState.DRAFT,
+    )
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from backend.fields import Id
 from backend.journal import audit
 from backend.journal.balances import (
     AccountMovement,
-    Turnover,
+    Balance,
+    balances,
+    flows_to,
     movements,
     movements_by_id,
-    turnovers,
+    reversal_dates,
 )
 from backend.journal.errors import (
     EntryNotFoundError,
@@ -30,23 +32,30 @@ from backend.journal.models import (
     EntryState,
     JournalEntry,
     JournalLine,
+    Side,
 )
-from backend.journal.schemas import EntryIn, EntryQuery, VoidIn
+from backend.journal.schemas import EntryIn, EntryQuery, LineIn, VoidIn
 from backend.pagination import Keyset
 from backend.users.service import Book
 from backend.versions import Precondition
 
 __all__ = [
     "AccountMovement",
-    "Turnover",
+    "Balance",
+    "EntryIn",
+    "LineIn",
+    "Side",
+    "VoidIn",
+    "balances",
     "create_draft",
     "delete_draft",
+    "flows_to",
     "get",
     "movements",
     "movements_by_id",
     "page",
     "post",
-    "turnovers",
+    "reversal_dates",
     "update_draft",
     "void",
 ]

@@ -1,13 +1,12 @@
 """Exchange rates as the API shows them."""
 
 import datetime as dt
-from decimal import Decimal
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backend.fields import STRICT_INPUT
-from backend.money import Currency, Rate
+from backend.money import Currency, Figure, Rate
 from backend.pagination import PageQuery
 from backend.tables import BadRow, OnError
 
@@ -41,7 +40,7 @@ class RateOut(BaseModel):
     date: dt.date
     base: str
     quote: str
-    rate: Decimal
+    rate: Figure
 
 
 class RateQuery(PageQuery):
@@ -87,6 +86,6 @@ class Conversion(BaseModel):
 
     base: str
     quote: str
-    rate: Decimal
+    rate: Figure
     date: dt.date | None
     legs: list[RateOut]

@@ -59,6 +59,12 @@ class ExchangeRate:
         """Give the day of the oldest rate that it is made of."""
         return min((leg.date for leg in self.legs), default=None)
 
+    @property
+    def rounded(self) -> Decimal:
+        """Give the rate with twelve digits, to be shown."""
+        with localcontext(prec=_SHOWN_DIGITS):
+            return Decimal(self.value.numerator) / Decimal(self.value.denominator)
+
     def convert(self, amount: Decimal) -> Decimal:
         """Convert an amount of `base`, rounded once, half-even, to the minor unit of `quote`."""
         return exchange(amount, self.value, self.quote)
@@ -111,10 +117,10 @@ async def conversion(session: AsyncSession, book: Book, query: ConversionQuery) 
     """Show the rate for a pair and how it was found; raises `RateNotFoundError`."""
     on = query.on or dt.datetime.now(dt.UTC).date()
     found = await find(session, book, query.base, query.quote, on)
-    with localcontext(prec=_SHOWN_DIGITS):
-        rate = Decimal(found.value.numerator) / Decimal(found.value.denominator)
     legs = [RateOut.model_validate(leg) for leg in found.legs]
-    return Conversion(base=query.base, quote=query.quote, rate=rate, date=found.date, legs=legs)
+    return Conversion(
+        base=query.base, quote=query.quote, rate=found.rounded, date=found.date, legs=legs
+    )
 
 
 async def page(

@@ -1,12 +1,12 @@
 """Matches as the API shows them."""
 
 import datetime as dt
-from decimal import Decimal
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backend.fields import STRICT_INPUT, Id
+from backend.money import Figure
 from backend.pagination import PageQuery
 from backend.reconciliation.models import MatchState
 
@@ -61,7 +61,7 @@ class MatchOut(BaseModel):
     bank_account_id: int
     state: MatchState
     score: int
-    difference: Decimal
+    difference: Figure
     line_ids: list[int]
     entry_ids: list[int]
     version: int
@@ -73,16 +73,16 @@ class CandidateOut(BaseModel):
 
     entry_ids: list[int]
     score: int
-    difference: Decimal
+    difference: Figure
 
 
 class Side(BaseModel):
     """Count and add up one side, in the account's currency."""
 
     count: int
-    total: Decimal
+    total: Figure
     open_count: int
-    open_total: Decimal
+    open_total: Figure
 
 
 class Summary(BaseModel):

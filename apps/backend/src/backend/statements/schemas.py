@@ -1,12 +1,12 @@
 """Bank accounts and their statements as the API shows them."""
 
 import datetime as dt
-from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from backend.fields import STRICT_INPUT, Id, Text
+from backend.money import Figure
 from backend.pagination import PageQuery
 from backend.statements.models import StatementFormat
 from backend.tables import BadRow, DateFormat, DecimalSeparator, Encoding, OnError
@@ -121,6 +121,6 @@ class StatementLineOut(BaseModel):
     import_id: int
     line: int
     date: dt.date
-    amount: Decimal
+    amount: Figure
     description: str
     reference: str | None

@@ -9,7 +9,7 @@ from httpx import AsyncClient, Response
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.accounts.models import Account, AccountType
+from backend.accounts.models import Account, AccountType, Activity
 
 OpenAccount = Callable[..., Awaitable[dict[str, Any]]]
 SignUp = Callable[..., Awaitable[AsyncClient]]
@@ -134,6 +134,7 @@ async def test_the_database_itself_refuses_a_parent_that_does_not_match(
             name="Till",
             type=type_,
             currency="EUR",
+            activity=Activity.OPERATING,
             parent_id=parent["id"],
         )
     )

@@ -196,3 +196,14 @@ async def test_another_users_entry_does_not_exist(
 
     assert response.status_code == 404
     assert response.json()["type"] == "/problems/entry-not-found"
+
+
+async def test_round_amounts_are_shown_with_all_their_digits(
+    ada: AsyncClient, draft: Write
+) -> None:
+    """The driver reads 100000 as 1.0E+5, and a client is not to see that."""
+    entry = await draft(("yen", "debit", "100000", "0.006"))
+
+    (line,) = (await ada.get(f"/journal/entries/{entry['id']}")).json()["lines"]
+
+    assert (line["amount"], line["base_amount"]) == ("100000", "600.00")

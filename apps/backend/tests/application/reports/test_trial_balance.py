@@ -91,6 +91,7 @@ async def test_an_empty_book_balances_at_zero(ada: AsyncClient) -> None:
         "currency": "EUR",
         "rows": [],
         "totals": {"debit": ZERO, "credit": ZERO},
+        "translation_difference": ZERO,
     }
 
 
@@ -252,3 +253,21 @@ async def test_a_report_is_about_ones_own_book(ada: AsyncClient, sign_up: SignUp
 async def test_an_invalid_query_is_refused(ada: AsyncClient, params: dict[str, str]) -> None:
     """A misspelt parameter must not yield the report of another day."""
     assert (await ada.get("/reports/trial-balance", params=params)).status_code == 422
+
+
+@pytest.mark.usefixtures("first_quarter")
+async def test_the_report_can_be_in_another_currency(ada: AsyncClient) -> None:
+    """At 0.80 euros for a dollar: bank 900 is 1125, dollars 185 are 231.25, rent 600 is 750.
+
+    Each account is rounded by itself; here nothing is left over.
+    """
+    rate = {"date": "2026-03-31", "base": "USD", "quote": "EUR", "rate": "0.80"}
+    await ada.put("/rates", json=[rate])
+
+    report = await _report(ada, as_of="2026-03-31", currency="USD")
+
+    assert _own(report)["1100"] == ("1125.00", ZERO)
+    assert _own(report)["1110"] == ("231.25", ZERO)
+    assert report["totals"] == {"debit": "2106.25", "credit": "2106.25"}
+    assert report["rows"][0]["rolled_up"] == {"debit": "1356.25", "credit": ZERO}
+    assert report["translation_difference"] == ZERO
