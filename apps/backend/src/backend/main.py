@@ -1,6 +1,5 @@
 """Wiring: the application and everything that is mounted on it."""
 
-import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -22,6 +21,27 @@ from backend.statements.router import router as statements_router
 from backend.users.credentials import Credentials
 from backend.users.router import router as users_router
 
+_DESCRIPTION = """
+Register with `POST /users`, or sign in with `POST /users/token`; every other request but `/health`
+sends `Authorization: Bearer <token>`. The button *Authorize* does both for this page.
+
+Amounts and rates are decimals in strings, never numbers with a binary fraction. A change sends the
+`ETag` last read as `If-Match`. Errors are problem details (RFC 9457). Listings take `limit` and the
+`cursor` of the page before.
+"""
+
+_TAGS = [
+    {"name": "health", "description": "Whether this process and its database answer."},
+    {"name": "users", "description": "Who owns which books: passwords and tokens."},
+    {"name": "accounts", "description": "The chart of accounts, a forest of five types."},
+    {"name": "journal", "description": "Entries from draft to posted to voided, and their trail."},
+    {"name": "statements", "description": "Bank accounts, and the import of CSV and OFX files."},
+    {"name": "reconciliation", "description": "Which statement lines are which entries."},
+    {"name": "rates", "description": "Exchange rates, and the one that counted on a day."},
+    {"name": "revaluation", "description": "Unrealised gains and losses of exchange rates."},
+    {"name": "reports", "description": "What the books say, in any currency with known rates."},
+]
+
 
 def create_app(
     sessionmaker: async_sessionmaker[AsyncSession],
@@ -32,7 +52,9 @@ def create_app(
     """Create the application on sessions from `sessionmaker`, whose engine the caller owns."""
     app = FastAPI(
         title="Accounting",
-        summary="Double-entry books: accounts, a journal with an audit trail, a trial balance.",
+        summary="Double-entry books, bank statements and their reconciliation, rates, reports.",
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
         version="0.1.0",
         lifespan=lifespan,
         redirect_slashes=False,
@@ -57,10 +79,7 @@ def app() -> FastAPI:
     """Create the application from the environment, for `uvicorn --factory backend.main:app`."""
     settings = Settings()
     engine = create_engine(settings)
-    credentials = Credentials(
-        settings.token_secret.get_secret_value(),
-        dt.timedelta(minutes=settings.token_lifetime_minutes),
-    )
+    credentials = Credentials.from_settings(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

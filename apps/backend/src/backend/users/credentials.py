@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from backend.fields import Id
+from backend.settings import Settings
 from backend.users.errors import AuthenticationError
 
 _ALGORITHM = "HS256"
@@ -40,6 +41,12 @@ class Credentials:
     def __post_init__(self) -> None:
         """Hash a password that nobody has, to compare with when there is no user."""
         object.__setattr__(self, "_decoy", self.passwords.hash("nobody has this password"))
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Credentials":
+        """Hash passwords as pwdlib recommends, and sign with the configured secret."""
+        lifetime = dt.timedelta(minutes=settings.token_lifetime_minutes)
+        return cls(settings.token_secret.get_secret_value(), lifetime)
 
     async def hash(self, password: str) -> str:
         """Hash a new password, with a salt of its own."""
