@@ -5,12 +5,12 @@ import uuid
 from typing import Any
 
 import requests
-from locust import FastHttpUser, between, events, task
+from locust import HttpUser, between, events, task
 
 _PATIENCE = 60.0
 
 
-@events.test_start.add_listener
+@events.init.add_listener
 def wait_for_health(environment: Any, **_: object) -> None:  # noqa: ANN401 - as locust calls it
     """Begin when the service answers; raises the last error after a minute without one."""
     deadline = time.monotonic() + _PATIENCE
@@ -25,7 +25,14 @@ def wait_for_health(environment: Any, **_: object) -> None:  # noqa: ANN401 - as
             return
 
 
-class Bookkeeper(FastHttpUser):
+@events.quitting.add_listener
+def fail_without_requests(environment: Any, **_: object) -> None:  # noqa: ANN401 - as above
+    """Fail when there was no request: locust alone would call that a success."""
+    if not environment.stats.total.num_requests:
+        environment.process_exit_code = 1
+
+
+class Bookkeeper(HttpUser):
     """Register, open two accounts, then work."""
 
     wait_time = between(0.05, 0.2)
@@ -39,7 +46,7 @@ class Bookkeeper(FastHttpUser):
             "password": "the password of a bookkeeper",
         }
         token = self._post("/users", user)["access_token"]
-        self.client.default_headers["Authorization"] = f"Bearer {token}"
+        self.client.headers["Authorization"] = f"Bearer {token}"
         accounts = [("cash", "asset"), ("sales", "income")]
         self.accounts = [
             self._post("/accounts", {"code": code, "name": code, "type": type_, "currency": "EUR"})

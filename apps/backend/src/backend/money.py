@@ -73,7 +73,11 @@ def _no_binary_fraction(value: object) -> object:
     return value
 
 
-Currency = Annotated[str, AfterValidator(_known_currency), Field(examples=["EUR"])]
+Currency = Annotated[
+    str,
+    AfterValidator(_known_currency),
+    Field(examples=["EUR"], json_schema_extra={"enum": sorted(_DIGITS)}),
+]
 
 Amount = Annotated[
     Decimal,
