@@ -85,6 +85,16 @@ async def test_a_line_says_where_its_movement_begins(send: Send, lines: Lines) -
     assert [rows[line["line"] - 1] for line in await lines()] == ["<STMTTRN>"] * 2
 
 
+async def test_a_tag_within_a_text_makes_line_numbers_unknown(send: Send, lines: Lines) -> None:
+    """Then they could be those of other movements, so each line says 1; nothing else is lost."""
+    memo = "<![CDATA[we sent <STMTTRN> twice]]>"
+
+    await send(_file(_statement(_movement(MEMO=memo))), media_type=OFX)
+
+    (line,) = await lines()
+    assert (line["line"], line["description"]) == (1, "Acme we sent <STMTTRN> twice")
+
+
 @pytest.mark.parametrize(
     "posted",
     ["20260105", "20260105000000[+2:EET]", "20260105233000[-8:PST]", "20260105120000.000"],
