@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import sys
 import threading
 import time
@@ -125,6 +126,11 @@ def libpq_url(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def _our_name() -> str:
+    """Say which process this is, of which machine. The server cuts it at 63 bytes."""
+    return f"{APPLICATION}{os.getpid()} on {platform.node()}"
+
+
 def tell(line: str) -> None:
     """Print a line about what is being done."""
     sys.stderr.write(f"\ndb-testing: {line}\n")
@@ -192,7 +198,7 @@ class Admin:
                 self.url,
                 patience=patience,
                 gone=gone,
-                server_settings={"application_name": f"{APPLICATION}{os.getpid()}"},
+                server_settings={"application_name": _our_name()},
             )
         except asyncpg.TooManyConnectionsError as error:
             raise ServerError(

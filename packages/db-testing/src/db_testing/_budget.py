@@ -32,6 +32,7 @@ VALID: Final = 1.0
 NAMED: Final = 8
 """How many databases are named in an error, the most used first."""
 
+# Who is no superuser is not told the type of other roles' sessions; the server's own have no user.
 _LIMITS: Final = """
     SELECT rolsuper AS unlimited, rolconnlimit AS role_allows, session_user AS role,
         current_setting('max_connections')::int
@@ -42,13 +43,15 @@ _LIMITS: Final = """
         count(pid) AS server_has,
         count(pid) FILTER (WHERE usename = session_user) AS role_has,
         count(pid) FILTER (WHERE starts_with(application_name, $1)) AS processes
-    FROM pg_roles LEFT JOIN pg_stat_activity ON backend_type = 'client backend'
+    FROM pg_roles LEFT JOIN pg_stat_activity
+        ON usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'
     WHERE rolname = session_user
     GROUP BY rolsuper, rolconnlimit
 """
 
 _HOLDERS: Final = """
-    SELECT datname, count(*) AS has FROM pg_stat_activity WHERE backend_type = 'client backend'
+    SELECT datname, count(*) AS has FROM pg_stat_activity
+    WHERE usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'
     GROUP BY datname ORDER BY has DESC, datname
 """
 

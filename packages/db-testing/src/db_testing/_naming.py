@@ -43,8 +43,13 @@ def worker_database(*, project: str, fingerprint: str, run: str, worker: str) ->
     The project is cut to fit. Run, worker and the schema's fingerprint keep names apart: run and
     worker are shortened by a digest, never by cutting, so that two of them cannot become equal.
     """
-    tail = f"_{fingerprint[:8]}_{_short(run, 12)}_{_short(worker, 12)}"
+    tail = f"_{fingerprint[:8]}_{short_run(run)}_{_short(worker, 12)}"
     return PREFIX + _slug(project)[: MAX_BYTES - len(PREFIX) - len(tail)].rstrip("_") + tail
+
+
+def short_run(run: str) -> str:
+    """Return what stands for a run in the names of its databases."""
+    return _short(run, 12)
 
 
 def template_database(fingerprint: str) -> str:

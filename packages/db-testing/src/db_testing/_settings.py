@@ -16,6 +16,7 @@ from .errors import SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 IsolationName: TypeAlias = Literal["rollback", "commit", "database"]
 Choice: TypeAlias = Literal["rollback", "commit", "database", "auto"]
@@ -33,6 +34,8 @@ SYSTEM: Final = "system"
 OWN_SERVER: Final = re.compile(rf"({AUTO}|{EMBEDDED}|{SYSTEM})(?::(\d+))?")
 """A server of our own: where its programs come from, and the major version that is required."""
 ENVIRONMENT_SERVER: Final = "DB_TESTING_SERVER"
+WORKER_SERVER: Final = "db_testing_server"
+"""What xdist hands to its workers: one on another machine has an environment of its own."""
 
 OLDEST: Final = 14
 """The first major version of PostgreSQL that has all we ask of it."""
@@ -59,6 +62,8 @@ class Settings:
     """Identity of the run: the same in all of its xdist workers, and in no other run."""
     worker: str
     """The xdist worker, or `"main"`."""
+    report: Path | None = None
+    """Where the report is written that can be merged with those of other machines."""
     keep_failed: bool = False
     """Whether the database of a test that fails is kept."""
     rebuild: bool = False
@@ -97,6 +102,12 @@ def add_options(parser: pytest.Parser) -> None:
         "--db-keep-failed",
         action="store_true",
         help="keep the database of each test that fails, and print how to look at it",
+    )
+    group.addoption(
+        "--db-report",
+        metavar="PATH",
+        help="write what each test came to as JSON; python -m db_testing report merge makes one "
+        "report of those of several machines",
     )
     group.addoption(
         "--db-rebuild",
@@ -142,8 +153,10 @@ def read(config: pytest.Config, *, run: str) -> Settings:
     Raises:
         pytest.UsageError: the server is no known kind and no PostgreSQL URL.
     """
-    server = (
-        config.getoption("db_server")
+    worker_input: Mapping[str, Any] = getattr(config, "workerinput", {})
+    server: str = (
+        worker_input.get(WORKER_SERVER)
+        or config.getoption("db_server")
         or os.environ.get(ENVIRONMENT_SERVER)
         or config.getini("db_server")
     )
@@ -163,7 +176,7 @@ def read(config: pytest.Config, *, run: str) -> Settings:
     if leaks not in LEAKS_ARE:
         message = f"db-testing: the ini key db_leaks = {leaks!r} is none of {LEAKS_ARE}."
         raise pytest.UsageError(message)
-    worker_input: Mapping[str, Any] = getattr(config, "workerinput", {})
+    report = config.getoption("db_report")
     return Settings(
         server=server,
         isolation=isolation,
@@ -174,6 +187,7 @@ def read(config: pytest.Config, *, run: str) -> Settings:
         project=config.rootpath.name,
         run=worker_input.get("testrunuid", run),
         worker=worker_input.get("workerid", "main"),
+        report=config.invocation_params.dir / report if report else None,
         keep_failed=config.getoption("db_keep_failed"),
         rebuild=config.getoption("db_rebuild"),
         keepalive=_seconds(config.getini("db_keepalive")),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pytest
 
-from . import _ladder, _outcomes, _settings
+from . import _ladder, _outcomes, _recorder, _settings
 from ._tasks import Tasks, end_tasks
 from .errors import SetupError
 from .report import Summary
@@ -66,6 +66,7 @@ def configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.stash[OUTCOMES] = _outcomes.Outcomes(config)
         config.pluginmanager.register(config.stash[OUTCOMES], "db_testing_outcomes")
+    _recorder.register(config, settings(config))
 
 
 def settings(config: pytest.Config) -> _settings.Settings:
@@ -364,8 +365,9 @@ def remark(test: pytest.Item, report: pytest.TestReport) -> None:
 
 
 def tell_isolation(test: pytest.Item, report: pytest.TestReport) -> None:
-    """Say in a database test's report what undoes it, unless its marker always says so."""
+    """Say in a database test's report what undoes it, and whether its marker always says so."""
     isolation = test.stash.get(ISOLATION, None)
+    setattr(report, _recorder.UNDONE_BY, isolation)
     if isolation is not None and test.get_closest_marker("db") is None:
         setattr(report, _outcomes.ISOLATION, isolation)
 

@@ -2,7 +2,8 @@
 
 A template is built under another name and renamed when it is complete, so a database with a
 template's name is one. The owner of every other database of ours holds an advisory lock on its
-name: a lock that nobody holds tells that its owner is dead.
+name: a lock that nobody holds, and no session in the database, tell that its owner is dead, on
+whatever machine that was. Numbers of processes and names of machines decide nothing.
 
 PostgreSQL has a set of advisory locks for each database, and `pg_locks` shows them all. So what
 must not go wrong between runs with different maintenance databases is decided by looking there.
@@ -277,14 +278,23 @@ async def _wait_for_builder(admin: Admin, template: str) -> None:
 async def _lock_holder(connection: Connection, name: str) -> str:
     holder = await connection.fetchval(
         "SELECT format('%s (backend %s)', application_name, pid)"  # noqa: S608  # all ours
-        f" FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE {_lock_on('$1')}",
+        f" FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE {_lock_on('$1')}"
+        " AND pid <> pg_backend_pid()",
         name,
     )
     return holder or "nobody any more"
 
 
 async def _lock_alive(connection: Connection, name: str) -> None:
-    if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name):
+    held = await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name)
+    # Two that look after they have locked cannot both miss the other.
+    if held and await connection.fetchval(
+        f"SELECT true FROM pg_locks WHERE {_lock_on('$1')} AND pid <> pg_backend_pid() LIMIT 1",  # noqa: S608  # all ours
+        name,
+    ):
+        await _unlock(connection, name)
+        held = False
+    if not held:
         raise ServerError(
             f"the database {name} is in use by {await _lock_holder(connection, name)}. Do two runs "
             f"share one --testrunuid?"
@@ -343,9 +353,13 @@ async def _complete(connection: Connection, building: str, template: str) -> Non
 
 
 async def _reap(admin: Admin) -> list[str]:
+    # Whose session was cut has lost its locks, and may live: then a test is connected, on whatever
+    # machine. Autovacuum, which is nobody's, does not count.
     unlocked = await admin.connection.fetch(
-        "SELECT datname FROM pg_database WHERE NOT EXISTS"  # noqa: S608  # all ours
+        "SELECT datname FROM pg_database AS d WHERE NOT EXISTS"  # noqa: S608  # all ours
         f" (SELECT FROM pg_locks WHERE {_lock_on('datname')})"
+        " AND NOT EXISTS (SELECT FROM pg_stat_activity AS s"
+        " WHERE s.datid = d.oid AND s.usesysid IS NOT NULL)"
     )
     dropped = []
     for name in (row["datname"] for row in unlocked):

@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import _naming, _server, _settings
+from . import _naming, _results, _server, _settings
 from ._binaries import Binaries
-from .errors import ServerError
+from .errors import ReportError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     psql.add_argument("database", help="the database's name")
     psql.add_argument("arguments", nargs="*", metavar="-- ARGUMENTS", help="of psql")
+    report = commands.add_parser("report", help="what --db-report has written")
+    merge = report.add_subparsers(required=True, metavar="ACTION").add_parser(
+        "merge",
+        help="make one report of those of several machines, and print its figures",
+        description=(
+            "Make one report of several: of the shards of a suite, or of several suites. Reports "
+            "that hold the same test, or another state of the same suite, are refused."
+        ),
+    )
+    merge.add_argument("reports", nargs="+", type=Path, metavar="REPORT")
+    merge.add_argument("-o", "--output", required=True, type=Path, help="the file to write")
     for command in (run, psql):
         command.add_argument(
             "--server",
@@ -52,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     options = parser.parse_args(arguments)
     try:
+        if "reports" in options:
+            return merge_reports(options.reports, options.output)
         if "arguments" in options:
             return run_psql(options.server, options.database, options.arguments)
         return run_program(
@@ -60,9 +74,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             database=options.database,
             variable=options.env,
         )
-    except ServerError as error:
+    except (ServerError, ReportError) as error:
         print(f"db-testing: {error}", file=sys.stderr)
         return 1
+
+
+def merge_reports(paths: Sequence[Path], output: Path) -> int:
+    """Write one report for several, and print what they come to.
+
+    Raises:
+        ReportError: one of them cannot be read, they do not belong together, or the file cannot be
+            written.
+    """
+    merged = _results.merge([(str(path), _results.read(path)) for path in paths])
+    try:
+        merged.write(output)
+    except OSError as error:
+        raise ReportError(f"{output} cannot be written: {error.strerror}") from error
+    print("\n".join(_results.summary(merged)))
+    return 0
 
 
 def _own_server(name: str) -> str:

@@ -21,6 +21,10 @@ class FixtureError(DBTestingError):
     """A database fixture was requested by a test that cannot use it."""
 
 
+class ReportError(DBTestingError):
+    """Reports of runs cannot be read, or are not of one suite."""
+
+
 class DataLayerError(DBTestingError):
     """A data layer cannot be written or taken away here, or its rows are gone."""
 

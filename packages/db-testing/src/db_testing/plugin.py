@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _anyio, _fixtures, _lifetime, _loops, _schemas, _server, _settings, _state
+from . import (
+    _anyio,
+    _fixtures,
+    _lifetime,
+    _loops,
+    _recorder,
+    _schemas,
+    _server,
+    _settings,
+    _state,
+)
 from ._fixtures import (  # noqa: F401  # pytest finds fixtures among the plugin's names
     _db_loop,
     db,
@@ -169,7 +179,7 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Leave nothing behind, and hand the figures to the process that prints them."""
     _state.close(session.config)
     _anyio.release(session.config)
@@ -186,6 +196,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.stash[_state.OUTCOMES].write()
         if _state.settings(session.config).explain == "apply":
             _state.mark(session.config)
+        moved = _state.ladder(session.config).moved
+        _recorder.write(
+            session.config, exitstatus, summary=_state.summary(session.config), moved=moved
+        )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let an xdist worker use the same server, on whatever machine it runs."""
+    node.workerinput[_settings.WORKER_SERVER] = _state.settings(node.config).server
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +111,23 @@ def test_crashed_worker_is_replaced(
     result = pytester.runpytest_subprocess("-n", "2", "--dist", distribution)
     result.assert_outcomes(passed=8, failed=1)
     pytester.runpytest_subprocess("-k", "record").assert_outcomes(passed=8, deselected=1)
+    assert databases_of() == []
+
+
+def test_workers_of_another_machine_use_the_same_server(
+    suite: Suite, databases_of: Callable[[], list[str]]
+) -> None:
+    """`--tx` leads to a clone with an environment of its own; the caller says which server."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(RECORD)
+    clone = pytester.path.with_name("clone")
+    shutil.copytree(pytester.path, clone)
+    machine = f"2*popen//chdir={clone}//env:HOME={clone}//env:DB_TESTING_SERVER=system:99"
+    result = pytester.runpytest_subprocess("--dist", "load", "--tx", machine)
+    result.assert_outcomes(passed=8)
+    rows = [line.split() for line in (clone / "databases").read_text().splitlines()]
+    assert {worker for worker, _ in rows} == {"gw0", "gw1"}
+    assert not (pytester.path / "databases").exists()
     assert databases_of() == []
 
 

@@ -164,7 +164,8 @@ def test_who_builds_and_who_waits_is_told(
         assert first.result(30) == second.result(30) == template(schema)
     assert schema.applied == 1
     assert re.fullmatch(r"building the template of .*Own object.* \.\.\.", said["builder"][0])
-    assert re.match(r"waiting for db-testing process \d+ \(backend \d+\)", said["waiting"][0])
+    holder = r"waiting for db-testing process \d+ on \S+ \(backend \d+\)"
+    assert re.match(holder, said["waiting"][0])
 
 
 def test_failed_build_leaves_nothing(admin: Admin, unique: str) -> None:
@@ -314,7 +315,8 @@ def test_builder_that_takes_too_long_is_named(
     name = _naming.template_database(print_of)
     other.run(_template._wait_for_builder, other, name)
     monkeypatch.setattr(_template, "BUILD_TIMEOUT", 0.1)
-    with pytest.raises(ServerError, match=rf"which db-testing process {os.getpid()} \(backend"):
+    builder = rf"which db-testing process {os.getpid()} on \S+ \(backend"
+    with pytest.raises(ServerError, match=builder):
         _template.ensure(admin, schema, print_of)
 
 
@@ -353,6 +355,30 @@ def test_database_of_a_dead_process_is_reaped(
         admin.run(admin.connection.execute, f"DROP DATABASE {foreign}")
 
 
+def test_database_that_somebody_is_connected_to_is_not_reaped(
+    admin: Admin, connect: Connect, template: Template, schema: Schema, unique: str
+) -> None:
+    """A machine whose session was cut, as by a firewall, has lost its locks, and still tests."""
+    template(schema)
+    name = f"dbt_{unique}_01234567_cut_main"
+    cut = connect()
+    _template.clone(cut, schema, _template.fingerprint(admin, schema), name)
+    test = Admin(admin.url.set(database=name))
+    try:
+        cut.run(cut.connection.execute, "SELECT pg_advisory_unlock_all()")
+        assert name not in _template.reap(admin)
+        assert test.run(test.connection.fetchval, "SELECT current_database()") == name
+    finally:
+        test.close()
+    gone = threading.Event()
+    for _ in range(1000):
+        _template.reap(admin)  # a run of another test may have been the next
+        if not admin.run(names_of, admin, unique):
+            break
+        gone.wait(0.01)  # the server has not noticed yet that nobody is connected
+    assert admin.run(names_of, admin, unique) == []
+
+
 def test_half_built_template_of_a_dead_process_is_reaped(
     admin: Admin, unique: str, tmp_path: Path
 ) -> None:
@@ -387,6 +413,27 @@ def test_database_is_alive_whatever_the_maintenance_database(
         assert name not in _template.reap(admin)
         assert name in admin.run(names_of, admin, unique)
         _template.drop(elsewhere, name)
+    finally:
+        elsewhere.close()
+        admin.run(admin.connection.execute, f"DROP DATABASE {other_base}")
+
+
+def test_name_that_is_in_use_is_refused_whatever_the_maintenance_database(
+    admin: Admin, template: Template, schema: Schema, unique: str
+) -> None:
+    """Two machines with one --testrunuid do not drop each other's databases."""
+    template(schema)
+    print_of = _template.fingerprint(admin, schema)
+    other_base, name = f"dbt_{unique}_base", f"dbt_{unique}_01234567_a_main"
+    admin.run(admin.connection.execute, f"CREATE DATABASE {other_base}")
+    elsewhere = Admin(admin.url.set(database=other_base))
+    try:
+        _template.clone(elsewhere, schema, print_of, name)
+        with pytest.raises(ServerError, match=r"is in use by db-testing process .*--testrunuid"):
+            _template.clone(admin, schema, print_of, name)
+        _template.drop(elsewhere, name)
+        _template.clone(admin, schema, print_of, name)
+        _template.drop(admin, name)
     finally:
         elsewhere.close()
         admin.run(admin.connection.execute, f"DROP DATABASE {other_base}")

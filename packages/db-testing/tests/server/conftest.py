@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -17,12 +18,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
+import trustme
 
-from db_testing import _data_directory, _folders, _locks, _server
+from db_testing import _binaries, _data_directory, _folders, _locks, _server
 from db_testing._admin import Admin
 from db_testing._binaries import Binaries
 from db_testing._cluster import Cluster
 from db_testing._identity import Identity
+
+from .proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +35,7 @@ BOUND = 30.0
 """Seconds within which anything must have happened."""
 
 PASSWORD = "p@ss/w:rd%#?&"
-OTHERS = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+OTHERS = sorted({*_binaries._on_path(), *_binaries._installed()})
 
 HOLDER = Path(__file__).with_name("holder.py")
 
@@ -262,3 +266,26 @@ def external(request: pytest.FixtureRequest, binaries: Binaries) -> Iterator[Ext
         server.terminate()
         server.wait(30)
         shutil.rmtree(home)
+
+
+def encrypted_url(port: int, user: str = "boss", password: str = PASSWORD) -> str:
+    """Return the URL of the proxy, whose certificate must be looked at."""
+    url = External(port).url(user, password, rest="/postgres?sslmode=verify-full")
+    return url.replace("127.0.0.1", "localhost")
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """Return an authority that clients trust."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "root.crt"))
+    monkeypatch.setenv("PGSSLROOTCERT", str(tmp_path / "root.crt"))
+    return authority
+
+
+@pytest.fixture
+def proxy(external: External, authority: trustme.CA) -> Proxy:
+    """Return the proxy, with a certificate of its own."""
+    certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(certificate)
+    return Proxy(external.port, certificate)

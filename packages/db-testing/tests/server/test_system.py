@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Install = Callable[..., Path]
 
-OTHERS = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+OTHERS = sorted({*_binaries._on_path(), *_binaries._installed()})
 
 
 def program(path: Path, words: str) -> None:

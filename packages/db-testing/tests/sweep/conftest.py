@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from sqlalchemy.engine import URL
 
-from db_testing import _cluster, _data_directory
+from db_testing import _binaries, _cluster, _data_directory
 from db_testing._admin import Admin, connect, disconnect
 from db_testing._binaries import Binaries
 from db_testing._identity import Identity
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from db_testing._sweep import Connection, Swept
 
-OTHERS = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+OTHERS = sorted({*_binaries._on_path(), *_binaries._installed()})
 BOUND = 30.0
 """Seconds within which a server must have started."""
 

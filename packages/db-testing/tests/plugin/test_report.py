@@ -1,0 +1,234 @@
+"""`--db-report`: what a run leaves for the one who merges it with those of other machines."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .conftest import Suite
+
+EVERY_OUTCOME = """
+    import asyncio
+    import pytest
+    import sqlalchemy as sa
+    from models import Item
+
+    kept = []
+
+    async def for_ever():
+        await asyncio.Event().wait()
+
+    async def test_rolled_back(db):
+        db.add(Item(name="a"))
+        await db.commit()
+
+    @pytest.mark.db(isolation="commit")
+    async def test_committed(db):
+        await db.execute(sa.text("CREATE TABLE left_behind ()"))
+        await db.commit()
+        kept.append(asyncio.create_task(for_ever()))
+
+    def test_without_database():
+        pass
+
+    def test_fails():
+        assert False
+
+    @pytest.fixture
+    def broken():
+        yield
+        assert False
+
+    def test_error_after_failure(broken):
+        assert False
+
+    def test_error(broken):
+        pass
+
+    def test_skipped():
+        pytest.skip()
+
+    @pytest.mark.xfail
+    def test_expected():
+        assert False
+
+    @pytest.mark.xfail(strict=False)
+    def test_unexpected():
+        pass
+"""
+
+DISTRIBUTIONS = pytest.mark.parametrize(
+    "distribution",
+    [
+        pytest.param((), id="sequential"),
+        pytest.param(("-n", "2"), id="xdist", marks=pytest.mark.slow),
+    ],
+)
+
+CAME_TO = {
+    "rolled_back": ("passed", "rollback"),
+    "committed": ("passed", "commit"),
+    "without_database": ("passed", None),
+    "fails": ("failed", None),
+    "error_after_failure": ("failed", None),
+    "error": ("error", None),
+    "skipped": ("skipped", None),
+    "expected": ("xfailed", None),
+    "unexpected": ("xpassed", None),
+}
+
+
+def written(pytester: pytest.Pytester, name: str = "report.json") -> dict[str, Any]:
+    """Read a report as any program would."""
+    report: dict[str, Any] = json.loads((pytester.path / name).read_text())
+    return report
+
+
+def run(pytester: pytest.Pytester, *distribution: str) -> pytest.RunResult:
+    """Run a suite with a report, in another process if it has xdist's workers."""
+    start = pytester.runpytest_subprocess if distribution else pytester.runpytest_inprocess
+    return start("--db-report=report.json", *distribution)
+
+
+def outcomes(report: Mapping[str, Any]) -> dict[str, tuple[str, str | None]]:
+    """Return what each test came to and what has undone it, by its short name."""
+    return {
+        each["test"].partition("::test_")[2]: (each["outcome"], each["isolation"])
+        for each in report["tests"]
+    }
+
+
+@DISTRIBUTIONS
+def test_what_is_written(suite: Suite, distribution: tuple[str, ...]) -> None:
+    """Every test is there once, with its outcome; and the run, with what there was to run."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(test_it=EVERY_OUTCOME)
+    result = run(pytester, *distribution)
+    report = written(pytester)
+    assert outcomes(report) == CAME_TO
+    assert len(report["tests"]) == len(CAME_TO)
+    workers = {each["worker"] for each in report["tests"]}
+    assert workers == ({"gw0", "gw1"} if distribution else {"main"})
+    (whole,) = report["runs"]
+    assert (whole["shard"], whole["exit_code"], whole["database_tests"]) == (None, result.ret, 2)
+    assert whole["suite"]["paths"] == ["."]
+    assert whole["suite"]["tests"] == len(CAME_TO)
+    assert {each["run"] for each in report["tests"]} == {whole["run"]}
+    assert [each["test"] for each in report["leaks"]] == ["test_it.py::test_committed"]
+    assert [each["tests"] for each in report["replaced"]] == [1]
+    committed = next(each for each in report["tests"] if each["isolation"] == "commit")
+    assert 0 < committed["setup_seconds"] < committed["seconds"] < whole["seconds"]
+
+
+@DISTRIBUTIONS
+def test_run_is_that_of_its_databases(suite: Suite, distribution: tuple[str, ...]) -> None:
+    """Whoever looks at the server's databases can tell which report is of them."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        def test_name(test_database_url):
+            with open("database", "w") as file:
+                file.write(test_database_url)
+        """
+    )
+    run(pytester, *distribution)
+    (whole,) = written(pytester)["runs"]
+    assert f"_{whole['run']}_" in (pytester.path / "database").read_text()
+
+
+def test_moved_test_is_reported_once(suite: Suite) -> None:
+    """What auto isolation found out is there with its reason; the attempt before counts nothing."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        test_it="""
+        import sqlalchemy as sa
+
+        async def test_listens(db):
+            await db.execute(sa.text("LISTEN news"))
+        """
+    )
+    pytester.runpytest("--db-report=report.json").assert_outcomes(passed=1)
+    report = written(pytester)
+    assert outcomes(report) == {"listens": ("passed", "commit")}
+    (moved,) = report["moved"]
+    assert moved["test"] == "test_it.py::test_listens"
+    assert "LISTEN" in moved["text"]
+
+
+def test_shard_knows_the_whole_suite(suite: Suite) -> None:
+    """Tests that another shard runs, or nobody, are counted, and are the same in every clone."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(test_it=EVERY_OUTCOME)
+    suites = []
+    for group in (1, 2):
+        options = ["--splits=2", f"--group={group}", "--randomly-seed=1", "-k", "not skipped"]
+        pytester.runpytest(f"--db-report=deep/down/{group}.json", *options)
+        report = written(pytester, f"deep/down/{group}.json")
+        assert report["runs"][0]["shard"] == f"{group}/2"
+        assert 0 < len(report["tests"]) < len(CAME_TO) - 1
+        suites.append(report["runs"][0]["suite"])
+    assert suites[0] == suites[1]
+    assert suites[0]["tests"] == len(CAME_TO)
+
+
+def test_paths_are_seen_from_the_root(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From whatever folder of whatever clone the same tests are asked for, they are one suite."""
+    pytester = suite(mode="auto")
+    folder = pytester.mkdir("folder")
+    (folder / "test_it.py").write_text("def test_one(): pass")
+    pytester.runpytest("--db-report=1.json", "folder/test_it.py::test_one")
+    monkeypatch.chdir(folder)
+    pytester.runpytest("--db-report=../2.json", f"{folder}/test_it.py::test_one")
+    suites = [written(pytester, name)["runs"][0]["suite"] for name in ("1.json", "2.json")]
+    assert suites[0] == suites[1]
+    assert suites[0]["paths"] == ["folder/test_it.py::test_one"]
+
+
+def test_run_that_never_began(suite: Suite) -> None:
+    """A report tells that there was nothing to run; one of an earlier run does not stay."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(test_it="def test_one(): pass")
+    pytester.runpytest("--db-report=report.json")
+    pytester.runpytest("--db-report=report.json", "not-there.py")
+    report = written(pytester)
+    assert report["tests"] == []
+    assert (report["runs"][0]["suite"], report["runs"][0]["exit_code"]) == (None, 4)
+
+
+@pytest.mark.slow
+def test_test_whose_worker_crashed(suite: Suite) -> None:
+    """It is there once, as failed, and so are those that another worker has taken over."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        test_it="""
+        import os
+        import pytest
+
+        async def test_crash(db):
+            os._exit(3)
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_other(n):
+            pass
+        """
+    )
+    run(pytester, "-n", "1")
+    report = written(pytester)
+    assert len(report["tests"]) == 4
+    assert outcomes(report)["crash"] == ("failed", None)
+    assert outcomes(report)["other[2]"] == ("passed", None)
+    assert report["runs"][0]["suite"]["tests"] == 4
+
+
+def test_place_that_cannot_be_written(suite: Suite) -> None:
+    """The run does not begin, or what it came to would be lost at its end."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(test_it="def test_one(): pass")
+    result = pytester.runpytest("--db-report=models.py/report.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--db-report=*models.py/report.json cannot be written: *"])
