@@ -51,7 +51,6 @@ async def token(test_database_url: str) -> AsyncIterator[str]:
 
 
 # The threads see only what is committed.
-@pytest.mark.slow
 @pytest.mark.db(isolation="commit")
 @SCHEMA.parametrize()
 @settings(
