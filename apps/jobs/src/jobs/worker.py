@@ -14,10 +14,11 @@ import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import asyncpg
 import httpx
-from pgqueuer import PgQueuer
+from pgqueuer import DatabaseRetryEntrypointExecutor, PgQueuer
 from pgqueuer.errors import RetryRequested
 from pgqueuer.models import Job, Schedule
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -31,6 +32,9 @@ from jobs.settings import DeliverySettings, Settings
 _logger = logging.getLogger(__name__)
 
 NIGHTLY = "0 3 * * *"
+
+UNFORESEEN = 20
+"""How often a job is tried again after an error that nobody has foreseen."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class Work:
             delivery = await deliveries.due(session, delivery_id)
         if delivery is None:
             return
-        answer = await send(self.client, delivery, datetime.now(UTC))
+        now = datetime.now(UTC)
+        answer = await send(self.client, delivery, now, self.settings.timeout)
         async with self.sessionmaker.begin() as session:
             delay = await deliveries.record(session, delivery_id, answer, self.settings)
         if delay is not None:
@@ -77,11 +82,22 @@ def create_worker(pool: asyncpg.Pool, work: Work) -> PgQueuer:
     """Create a worker that takes jobs through `pool`; it ends when its `shutdown` is set."""
     worker = PgQueuer.from_asyncpg_pool(pool)
 
-    @worker.entrypoint(JobName.FAN_OUT)
+    # What nobody has foreseen, such as a connection that is lost in the middle, is tried again, and
+    # in the end held for somebody to look at (`pgq failed`): by itself PgQueuer drops such a job.
+    # Attempts that have failed count too, so there must be more tries than those.
+    executor = partial(
+        DatabaseRetryEntrypointExecutor,
+        max_attempts=work.settings.attempts + UNFORESEEN,
+        initial_delay=work.settings.first_delay,
+        max_delay=work.settings.longest_delay,
+        backoff_multiplier=1.0,
+    )
+
+    @worker.entrypoint(JobName.FAN_OUT, executor_factory=executor, on_failure="hold")
     async def fan_out(job: Job) -> None:
         await work.fan_out(_id(job))
 
-    @worker.entrypoint(JobName.DELIVER)
+    @worker.entrypoint(JobName.DELIVER, executor_factory=executor, on_failure="hold")
     async def deliver(job: Job) -> None:
         await work.deliver(_id(job))
 

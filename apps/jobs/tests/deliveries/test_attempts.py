@@ -1,5 +1,6 @@
 """Attempts: what is sent, and what follows from the answer. No worker runs."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -19,7 +20,9 @@ from jobs.endpoints.schemas import EndpointChange
 from jobs.settings import DeliverySettings
 from jobs.worker import Work
 
-from .conftest import AT_ONCE, REFUSED, Receiver, Shop
+from .conftest import AT_ONCE, PATIENCE, REFUSED, Receiver, Shop
+
+SHORT = timedelta(seconds=0.2)
 
 
 async def _delivery(shop: Shop, work: Work) -> int:
@@ -161,9 +164,38 @@ async def test_a_receiver_that_does_not_answer_is_given_up(
     receiver.may_answer.clear()
     await shop.subscribe(receiver.url)
     id_ = await _delivery(shop, work)
-    work.client.timeout = 0.2
-    with pytest.raises(RetryRequested, match="ReadTimeout"):
-        await work.deliver(id_)
+    hasty = replace(work, settings=AT_ONCE.model_copy(update={"timeout": SHORT}))
+    with pytest.raises(RetryRequested, match=r"no answer within 0\.2 s"):
+        await hasty.deliver(id_)
+
+
+async def test_a_receiver_that_answers_bit_by_bit_is_given_up(shop: Shop, work: Work) -> None:
+    """The time is for the whole answer: else one receiver could keep a worker for ever."""
+    hung_up = asyncio.Event()
+
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        while not writer.is_closing():
+            writer.write(b"x-wait: a little\r\n")
+            await asyncio.sleep(0.02)  # this is the slow receiver; nothing waits for it
+        hung_up.set()
+
+    async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
+        await shop.subscribe("http://{}:{}".format(*server.sockets[0].getsockname()))
+        id_ = await _delivery(shop, work)
+        hasty = replace(work, settings=AT_ONCE.model_copy(update={"timeout": SHORT}))
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(RetryRequested, match=r"no answer within 0\.2 s"):
+                await hasty.deliver(id_)
+            await hung_up.wait()
+
+
+async def test_an_acceptance_needs_no_body(shop: Shop, work: Work, receiver: Receiver) -> None:
+    """What follows the status is not read: it could be more than a worker has memory for."""
+    receiver.answers = [(200, {"content-length": "1000000000000"})]
+    await shop.subscribe(receiver.url)
+    await work.deliver(await _delivery(shop, work))
+    assert await _state(shop) == (DeliveryState.DELIVERED, 0)
 
 
 async def test_the_last_failure_makes_a_dead_letter(
@@ -213,8 +245,19 @@ async def test_an_endpoint_that_was_switched_off_is_left_alone(
         ("999999999999", 3600, 3600),
         ("soon", 0, 0),
         ("²", 0, 0),
+        ("9" * 5000, 3600, 3600),
+        ("Wed, 21 Oct 99999999999 07:28:00 GMT", 0, 0),
     ],
-    ids=["seconds", "a date", "a date in the past", "too long", "nonsense", "no digit"],
+    ids=[
+        "seconds",
+        "a date",
+        "a date in the past",
+        "too long",
+        "nonsense",
+        "no digit",
+        "more digits than Python reads",
+        "a year beyond all years",
+    ],
 )
 async def test_a_receiver_says_when_to_come_again(  # noqa: PLR0917 - parameters and fixtures
     shop: Shop,

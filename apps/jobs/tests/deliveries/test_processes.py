@@ -31,6 +31,8 @@ def environment(test_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("JOBS_DATABASE_URL", test_database_url.replace("+asyncpg", ""))
     monkeypatch.setenv("JOBS_API_KEY", KEY)
     monkeypatch.setenv("JOBS_LEASE", "PT0.5S")
+    # Each worker has two pools of this size, and all runs on a machine share a server.
+    monkeypatch.setenv("JOBS_CONCURRENCY", "4")
     monkeypatch.setenv("JOBS_POLL", "PT0.1S")
     monkeypatch.setenv("JOBS_DELIVERY_FIRST_DELAY", "PT0S")
     monkeypatch.setenv("JOBS_DELIVERY_TIMEOUT", f"PT{PATIENCE}S")

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from jobs.deliveries.models import DeliveryState
 from jobs.events import service as events
 from jobs.settings import DeliverySettings
-from jobs.worker import Work
+from jobs.worker import UNFORESEEN, Work
 
 from .conftest import AT_ONCE, PATIENCE, REFUSED, Receiver, Shop, Working
 
@@ -21,6 +21,12 @@ from .conftest import AT_ONCE, PATIENCE, REFUSED, Receiver, Shop, Working
 pytestmark = pytest.mark.db(isolation="commit")
 
 Drain = Callable[[], Awaitable[None]]
+
+# Not of pg_stat_activity, which a transaction sees as it was when it first looked.
+CUT_OFF = text(
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_locks"
+    " WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+)
 
 
 async def _states(shop: Shop) -> set[DeliveryState]:
@@ -169,10 +175,49 @@ async def test_pruning_keeps_what_is_not_over(
     assert delivered not in left
 
 
+async def test_a_delivery_whose_answer_cannot_be_recorded_is_sent_again(
+    shop: Shop, receiver: Receiver, working: Working, db: AsyncSession
+) -> None:
+    """The worker loses its connection after the receiver's work; it has the effect once."""
+    await shop.subscribe(receiver.url)
+    receiver.may_answer.clear()
+    async with working():
+        await shop.publish()
+        first = await receiver.next_request()
+        # The worker waits for this lock, and is cut off.
+        await db.execute(text("SELECT FROM deliveries FOR UPDATE"))
+        receiver.may_answer.set()
+        async with asyncio.timeout(PATIENCE):
+            while not await db.scalar(CUT_OFF):
+                pass  # the query has waited
+        await db.rollback()
+        second = await receiver.next_request()
+    assert first.id == second.id
+    assert receiver.effects == {first.id}
+    assert await _states(shop) == {DeliveryState.DELIVERED}
+
+
+async def test_an_event_that_could_not_be_fanned_out_is_fanned_out_later(
+    shop: Shop, receiver: Receiver, working: Working, db: AsyncSession
+) -> None:
+    """A worker that loses its connection meanwhile tries again."""
+    await shop.subscribe(receiver.url)
+    event = await shop.publish()
+    await db.execute(text("SELECT FROM events FOR UPDATE"))
+    async with working():
+        async with asyncio.timeout(PATIENCE):
+            while not await db.scalar(CUT_OFF):
+                pass  # the query has waited
+        await db.rollback()
+        await receiver.next_request()
+    (delivery,) = await shop.deliveries()
+    assert delivery.event_id == event
+
+
 async def test_a_job_that_fails_is_no_end_of_its_worker(
     shop: Shop, receiver: Receiver, drain: Drain, db: AsyncSession
 ) -> None:
-    """What a bug has broken is logged; other jobs are done."""
+    """What a bug has broken is tried again, then held with its traceback; other jobs are done."""
     broken = text(
         "INSERT INTO pgqueuer (priority, status, entrypoint, payload)"
         " VALUES (0, 'queued', 'deliver', 'no number')"
@@ -183,5 +228,7 @@ async def test_a_job_that_fails_is_no_end_of_its_worker(
     await shop.publish()
     await drain()
     assert len(receiver.received()) == 1
-    failed = text("SELECT count(*) FROM pgqueuer_log WHERE status = 'exception'")
-    assert (await db.scalars(failed)).one() == 1
+    held = text("SELECT attempts FROM pgqueuer WHERE status = 'failed'")
+    assert (await db.scalars(held)).one() == AT_ONCE.attempts + UNFORESEEN
+    failed = text("SELECT traceback ->> 'exception_type' FROM pgqueuer_log WHERE status = 'failed'")
+    assert (await db.scalars(failed)).one() == "ValueError"

@@ -5,6 +5,7 @@ has each effect once, although a request may come twice: a worker can die betwee
 answer and the commit that records it.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -46,7 +47,9 @@ def signature(secret: bytes, id_: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()
 
 
-async def send(client: httpx.AsyncClient, delivery: Delivery, now: datetime) -> Answer:
+async def send(
+    client: httpx.AsyncClient, delivery: Delivery, now: datetime, patience: timedelta
+) -> Answer:
     """Send a delivery, whose event and endpoint are loaded, and say what came of it."""
     event = delivery.event
     body = json.dumps(
@@ -60,12 +63,18 @@ async def send(client: httpx.AsyncClient, delivery: Delivery, now: datetime) -> 
         "webhook-signature": signature(delivery.endpoint.secret, id_, timestamp, body),
     }
     try:
-        response = await client.post(delivery.endpoint.url, content=body, headers=headers)
+        # httpx's own limits are for each read: a receiver that answers bit by bit would keep us
+        # for ever. Its body is not read: it could be more than a worker has memory for.
+        async with (
+            asyncio.timeout(patience.total_seconds()),
+            client.stream("POST", delivery.endpoint.url, content=body, headers=headers) as response,
+        ):
+            asked = _retry_after(response.headers.get("retry-after"), now)
+            return Answer(response.status_code, retry_after=asked)
+    except TimeoutError:
+        return Answer(None, f"no answer within {patience.total_seconds():g} s")
     except httpx.HTTPError as error:
         return Answer(None, f"{type(error).__name__}: {error}")
-    return Answer(
-        response.status_code, retry_after=_retry_after(response.headers.get("retry-after"), now)
-    )
 
 
 def _retry_after(value: str | None, now: datetime) -> timedelta | None:
@@ -73,9 +82,10 @@ def _retry_after(value: str | None, now: datetime) -> timedelta | None:
     if value is None:
         return None
     if value.isascii() and value.isdigit():
-        return timedelta(seconds=min(int(value), timedelta.max.days))
+        # Python reads no number of thousands of digits; twelve are more than any limit of ours.
+        return timedelta(seconds=min(int(value[:12]), timedelta.max.days))
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
