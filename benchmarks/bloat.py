@@ -1,6 +1,6 @@
 """Whether commit isolation stays as fast, and its database as small, over a long run.
 
-    uv run python benchmarks/bloat.py [--tests 20000] [--tables 50]
+    moon run benchmarks:bloat -- [--tests 20000] [--tables 50]
 
 One suite in one process, on one database that is swept after each test. What is compared is the
 first decile of the first thousand tests, of the last thousand, and of each thousand between.

@@ -1,6 +1,6 @@
 """What isolation costs a test: one suite, run with each way of isolating it, in turn.
 
-    uv run --group benchmarks python benchmarks/isolation.py [--tests 200] [--tables 20 50]
+    moon run benchmarks:isolation -- [--tests 200] [--rounds 3] [--tables 20 50]
 
 Every variant runs the same tests (insert two rows with an enum, a domain and JSONB, commit, read
 them back) on the same embedded server; only the fixture `db` differs. `nothing` is the floor: the
@@ -13,29 +13,30 @@ variant's tests, less that of the floor's, is what its isolation costs by itself
 slower than others of the same program for all their life, so there are rounds: printed is the
 median of these. Beside it stands what isolation cost on this machine as it was: the median of the
 differences between tests that followed each other. How long it takes to the end of the first test
-is measured apart, with nothing kept from earlier runs (cold), and again (warm).
+is measured apart, with nothing kept from earlier runs (cold), and again (warm). Unless only some
+variants are asked for, what was found is written to `results/isolation.json`.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
+import math
 import statistics
 import sys
 import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import results
 import suites
 from suites import Suite
 
 from db_testing import _server
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 SYNCHRONOUS = suites.TESTS.replace("await ", "").replace("async ", "")
 OURS_SYNCHRONOUS = SYNCHRONOUS.replace("db", "db_sync")
@@ -76,7 +77,8 @@ OURS_ON_PSYCOPG = [
 PEERS = [
     Suite(
         "rollback by SQLAlchemy's recipe",
-        """
+        remark="for one connection",
+        conftest="""
 @pytest.fixture
 async def db(engine):
     async with engine.connect() as connection:
@@ -101,7 +103,8 @@ async def db(engine):
     ),
     Suite(
         "DELETE from every table in one script",
-        """
+        remark="leaves sequences, deletes seeded rows",
+        conftest="""
 DELETES = [f"DELETE FROM {table}" for table in reversed(Base.metadata.sorted_tables)]
 
 @pytest.fixture
@@ -221,42 +224,85 @@ def decile(blocks: Sequence[suites.Block]) -> float:
     return statistics.quantiles(times, n=10)[0] * 1e3
 
 
-def report(server: str, variants: Sequence[Suite], *, tests: int, tables: int, number: int) -> None:
-    """Measure with one number of tables, and print a table."""
+def measure(
+    server: str, variants: Sequence[Suite], *, tests: int, tables: int, number: int
+) -> Iterator[dict[str, Any]]:
+    """Measure with one number of tables, and return a row for each variant."""
     rounds = []
     for _ in range(number):
         with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
             rounds.append(
                 suites.in_turn(variants, Path(temporary), server, tests=tests, tables=tables)
             )
-    print(f"\n{tables} tables, {tests} tests, {number} rounds\n")
-    print(
-        "| isolation | ms per test | over nothing | side by side, median (quartiles) |"
-        " processor time of the test process | s to the end of the first test, cold | warm |"
-    )
-    print("|---|---|---|---|---|---|---|")
     for suite in variants:
-        floor = FLOORS[suite].name
+        row: dict[str, Any] = {"tables": tables, "isolation": suite.name}
         if not all(measured[suite.name] for measured in rounds):
-            print(f"| {suite.name} | fails | | | | | |", flush=True)
+            yield row | {"fails": True}
             continue
+        floor = FLOORS[suite].name
         each = [decile(measured[suite.name]) for measured in rounds]
         least = [decile(measured[floor]) for measured in rounds]
-        less = statistics.median(a - b for a, b in zip(each, least, strict=True))
         more, cpu = [], []
         for measured in rounds:
             for a, b in zip(measured[suite.name], measured[floor], strict=False):
                 more.append((statistics.median(a.times) - statistics.median(b.times)) * 1e3)
                 cpu.append((a.cpu - b.cpu) * 1e3)
-        low, middle, high = statistics.quantiles(more, n=4)
-        cold = first_test(suite, server, tables, uuid.uuid4().hex)
-        warm = first_test(suite, server, tables)
-        print(
-            f"| {suite.name} | {statistics.median(each):.2f} | {less:+.2f} |"
-            f" {middle:+.2f} ({low:+.2f} to {high:+.2f}) | {statistics.median(cpu):+.2f} |"
-            f" {cold:.1f} | {warm:.1f} |",
-            flush=True,
-        )
+        yield row | {
+            "ms": round(statistics.median(each), 3),
+            "over_floor_ms": round(
+                statistics.median(a - b for a, b in zip(each, least, strict=True)), 3
+            ),
+            "side_by_side_ms": [round(quartile, 3) for quartile in statistics.quantiles(more, n=4)],
+            "processor_ms": round(statistics.median(cpu), 3),
+            "cold_s": round(first_test(suite, server, tables, uuid.uuid4().hex), 2),
+            "warm_s": round(first_test(suite, server, tables), 2),
+        }
+
+
+HEAD = """
+| isolation | ms per test | over nothing | side by side, median (quartiles) | processor time \
+| s to the end of the first test, cold | warm |
+|---|---|---|---|---|---|---|"""
+
+
+def line(row: dict[str, Any]) -> str:
+    """Render all of a row."""
+    if row.get("fails"):
+        return f"| {row['isolation']} | fails | | | | | |"
+    low, middle, high = row["side_by_side_ms"]
+    return (
+        f"| {row['isolation']} | {row['ms']:.2f} | {row['over_floor_ms']:+.2f} | {middle:+.2f} "
+        f"({low:+.2f} to {high:+.2f}) | {row['processor_ms']:+.2f} | {row['cold_s']:.1f} | "
+        f"{row['warm_s']:.1f} |"
+    )
+
+
+def table(result: results.Result) -> str:
+    """Render what isolation adds to a test, over numbers of tables."""
+    found = {(row["isolation"], row["tables"]): row for row in result.rows}
+    sizes = list(dict.fromkeys(row["tables"] for row in result.rows))
+    lines = [
+        "| isolation | " + " | ".join(f"{size:,} tables" for size in sizes) + " |",
+        "|---|" + "---:|" * len(sizes),
+    ]
+    for suite in FLOORS:
+        rows = [found.get((suite.name, size)) for size in sizes]
+        if any(rows):
+            cells = (cell(row, floor=FLOORS[suite] is suite) for row in rows)
+            name = f"{suite.name}; {suite.remark}" if suite.remark else suite.name
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def cell(row: Mapping[str, Any] | None, *, floor: bool) -> str:
+    """Render what a test took, or what its isolation added."""
+    if row is None or row.get("fails"):
+        return "" if row is None else "fails"
+    if floor:
+        return f"{row['ms']:.2f} ms"
+    more = row["over_floor_ms"]
+    digits = max(0, 2 - max(0, math.floor(math.log10(abs(more) or 1))))  # three in all
+    return f"{more:+.{digits}f}"
 
 
 def main() -> None:
@@ -273,13 +319,21 @@ def main() -> None:
     variants = list(dict.fromkeys([FLOORS[suite] for suite in variants] + variants))
 
     server = _server.acquire("embedded")
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores")
+    rows = []
     try:
+        url = server.url.render_as_string(hide_password=False)
         for tables in options.tables:
-            url = server.url.render_as_string(hide_password=False)
-            report(url, variants, tests=options.tests, tables=tables, number=options.rounds)
+            print(f"\n{tables} tables, {options.tests} tests, {options.rounds} rounds\n{HEAD}")
+            for row in measure(
+                url, variants, tests=options.tests, tables=tables, number=options.rounds
+            ):
+                print(line(row), flush=True)
+                rows.append(row)
     finally:
         server.release()
+    if not options.only:
+        command = f"moon run benchmarks:isolation -- {' '.join(sys.argv[1:])}".removesuffix(" -- ")
+        print(f"\nwritten to {results.made('isolation', command, rows).write()}")
 
 
 if __name__ == "__main__":

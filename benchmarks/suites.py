@@ -170,7 +170,9 @@ class Suite:
     conftest: str = ""
     """What is added to the common one: the fixture `db`."""
     tests: str = TESTS
-    options: Sequence[str] = ("-p", "no:db_testing", "-p", "no:postgresql")
+    options: Sequence[str] = ("-p", "no:db_testing", "-p", "no:pytest_postgresql")
+    remark: str = ""
+    """What it does not do."""
 
     def write(self, folder: Path) -> None:
         """Write its files into a new folder."""

@@ -12,7 +12,7 @@ from backend.database import Base
 from backend.settings import Settings
 
 # Importing the models is what fills the metadata that `alembic check` compares with.
-for domain in ("users", "accounts", "journal"):
+for domain in ("users", "accounts", "journal", "statements", "rates"):
     import_module(f"backend.{domain}.models")
 
 

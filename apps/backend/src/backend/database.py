@@ -1,10 +1,11 @@
 """The database: engine, sessions, and one transaction per request."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, Any, TypedDict, cast
 
+import asyncpg
 from fastapi import Depends, Request
 from sqlalchemy import Enum, MetaData
 from sqlalchemy.exc import IntegrityError
@@ -96,3 +97,15 @@ def translated(problems: Mapping[str, ProblemError]) -> Iterator[None]:
         if problem is None:
             raise
         raise problem from error
+
+
+async def copy_rows(
+    session: AsyncSession, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
+) -> None:
+    """Write rows by COPY, in the session's transaction, which must have begun.
+
+    SQLAlchemy knows no COPY, so the driver's own connection does it.
+    """
+    raw = await (await session.connection()).get_raw_connection()
+    driver = cast("asyncpg.Connection", raw.driver_connection)
+    await driver.copy_records_to_table(table, records=rows, columns=columns)

@@ -6,9 +6,10 @@ Half-even ("banker's rounding") has no drift: over many conversions as many halv
 """
 
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from fractions import Fraction
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 # Digits after the decimal point, from ISO 4217 list one (active codes and two fund codes).
 _MINOR_UNITS = {
@@ -45,6 +46,14 @@ def convert(amount: Decimal, rate: Decimal, currency: str) -> Decimal:
         return (amount * rate).quantize(minor_unit(currency), rounding=ROUND_HALF_EVEN)
 
 
+def exchange(amount: Decimal, rate: Fraction, currency: str) -> Decimal:
+    """Convert at a rate that no decimal can hold, such as an inverse; rounded as `convert` does."""
+    unit = minor_unit(currency)
+    units = round(Fraction(amount) * rate / Fraction(unit))
+    with localcontext(prec=_EXACT_PRECISION):
+        return Decimal(units) * unit
+
+
 def is_payable(amount: Decimal, currency: str) -> bool:
     """Tell whether `amount` is a whole number of minor units of `currency`."""
     return amount == convert(amount, Decimal(1), currency)
@@ -64,7 +73,11 @@ def _no_binary_fraction(value: object) -> object:
     return value
 
 
-Currency = Annotated[str, AfterValidator(_known_currency), Field(examples=["EUR"])]
+Currency = Annotated[
+    str,
+    AfterValidator(_known_currency),
+    Field(examples=["EUR"], json_schema_extra={"enum": sorted(_DIGITS)}),
+]
 
 Amount = Annotated[
     Decimal,
@@ -77,3 +90,7 @@ Rate = Annotated[
     BeforeValidator(_no_binary_fraction),
     Field(gt=0, max_digits=20, decimal_places=10, examples=["1.0850"]),
 ]
+
+# The driver gives 100000 as 1.0E+5: the same number, but not what a client expects to read.
+Figure = Annotated[Decimal, PlainSerializer("{:f}".format, return_type=str, when_used="json")]
+"""A decimal as the API shows it: all its digits, without an exponent."""

@@ -37,3 +37,9 @@ class Settings(BaseSettings):
 
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     """Connections that one process keeps open at most."""
+
+    token_secret: SecretStr = Field(min_length=32)
+    """Signs access tokens (HMAC with SHA-256): 32 random bytes or more, in any notation."""
+
+    token_lifetime_minutes: int = Field(default=60, ge=1, le=60 * 24)
+    """How long a token is valid, unless it is revoked before."""

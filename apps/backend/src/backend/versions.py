@@ -56,6 +56,10 @@ class Precondition:
             raise StaleVersionError(message, current=etag(version))
 
 
+ANY_VERSION = Precondition(None)
+"""For changes that one domain makes in another on its own account."""
+
+
 def _if_match(
     if_match: Annotated[str | None, Header(description="The ETag that was last read.")] = None,
 ) -> Precondition:

@@ -326,7 +326,11 @@ class Isolation:
         elif self._states.parted:
             self._replace(test)
         elif not used and (connects or self._commits.seen):
+            # It has connected by itself, perhaps in another process.
+            started = time.perf_counter()
             self._undo_commits(test)
+            self.seconds += time.perf_counter() - started
+            self.tests += 1
         if self._keepsake is not None and used:
             why = self._outcome or "the event loop that its rows lived on is closed"
             self.kept.append(Kept(test, None, why))

@@ -259,7 +259,7 @@ BEGIN
         THEN 'a replication slot was left'
     END;
     IF replica AND reason IS NULL THEN
-        SELECT 'roles were made or changed, which belong to the whole server and stay: '
+        SELECT 'roles were made or changed, which belong to the whole server (another run may have made them) and stay: '
             || string_agg(rolname, ', ') INTO reason
         FROM pg_authid WHERE age(xmin) < age(moment.transaction);
     END IF;

@@ -43,6 +43,28 @@ def test_summary_counts_database_tests_and_their_cost(suite: Suite) -> None:
     )
 
 
+def test_summary_counts_tests_that_connect_by_themselves(suite: Suite) -> None:
+    """A test that has only the URL is swept like another, and counted."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import asyncpg
+        import pytest
+
+        @pytest.mark.parametrize("time", [1, 2])
+        @pytest.mark.db(isolation="commit")
+        async def test_connects(test_database_url, time):
+            connection = await asyncpg.connect(test_database_url.replace("+asyncpg", ""))
+            assert await connection.fetchval("SELECT count(*) FROM item") == 0
+            await connection.execute("INSERT INTO item (name) VALUES ('x')")
+            await connection.close()
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=2)
+    result.stdout.re_match_lines([r"db-testing: 2 database tests, .*"])
+
+
 def test_run_without_database_tests_starts_nothing(pytester: pytest.Pytester) -> None:
     """A suite that never asks for the database neither prints a figure nor imports the driver."""
     pytester.makepyfile(

@@ -31,6 +31,19 @@ class AccountType(StrEnum):
     EXPENSE = "expense"
 
 
+class Activity(StrEnum):
+    """Say where an account stands in the cash flow statement.
+
+    `CASH` is what the statement explains, `EXCHANGE` takes gains and losses of exchange rates.
+    """
+
+    CASH = "cash"
+    OPERATING = "operating"
+    INVESTING = "investing"
+    FINANCING = "financing"
+    EXCHANGE = "exchange"
+
+
 class Account(Base):
     """Collect the lines of one kind, in one currency.
 
@@ -42,10 +55,14 @@ class Account(Base):
     __table_args__ = (
         UniqueConstraint("owner_id", "code"),
         UniqueConstraint("id", "owner_id", "type"),
+        UniqueConstraint("id", "owner_id", "currency"),
         ForeignKeyConstraint(
             ["parent_id", "owner_id", "type"], ["accounts.id", "accounts.owner_id", "accounts.type"]
         ),
         CheckConstraint("parent_id <> id", name="not_its_own_parent"),
+        CheckConstraint(
+            "activity <> 'cash' OR type IN ('asset', 'liability')", name="cash_is_held_or_owed"
+        ),
         Index(None, "parent_id"),
     )
 
@@ -55,6 +72,7 @@ class Account(Base):
     name: Mapped[str]
     type: Mapped[AccountType] = mapped_column(native_enum(AccountType, "account_type"))
     currency: Mapped[str] = mapped_column(CHAR(3))
+    activity: Mapped[Activity] = mapped_column(native_enum(Activity, "cash_flow_activity"))
     parent_id: Mapped[int | None] = mapped_column(BigInteger)
     archived_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     version: Mapped[int] = mapped_column()

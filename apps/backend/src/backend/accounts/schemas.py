@@ -1,11 +1,11 @@
 """Accounts as the API shows them."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from backend.accounts.models import AccountType
+from backend.accounts.models import AccountType, Activity
 from backend.fields import STRICT_INPUT, Id, Text
 from backend.money import Currency
 from backend.pagination import PageQuery
@@ -15,6 +15,11 @@ AccountCode = Annotated[
     StringConstraints(max_length=32, pattern=r"^[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*$"),
     Field(examples=["1000", "1000.10"]),
 ]
+
+
+def _usual_activity(data: dict[str, Any]) -> Activity:
+    is_equity = data.get("type") is AccountType.EQUITY
+    return Activity.FINANCING if is_equity else Activity.OPERATING
 
 
 class AccountIn(BaseModel):
@@ -27,6 +32,18 @@ class AccountIn(BaseModel):
     type: AccountType
     currency: Currency
     parent_id: Id | None = None
+    activity: Activity = Field(
+        default_factory=_usual_activity,
+        description="For the cash flow statement; financing for equity, else operating.",
+    )
+
+    @model_validator(mode="after")
+    def _cash_is_held_or_owed(self) -> Self:
+        held_or_owed = self.type in {AccountType.ASSET, AccountType.LIABILITY}
+        if self.activity is Activity.CASH and not held_or_owed:
+            message = f"an account of type {self.type} cannot be cash"
+            raise ValueError(message)
+        return self
 
 
 class AccountQuery(PageQuery):
@@ -49,6 +66,7 @@ class AccountOut(BaseModel):
     name: str
     type: AccountType
     currency: str
+    activity: Activity
     parent_id: int | None
     archived_at: datetime | None
     version: int

@@ -15,7 +15,7 @@ from backend.accounts.errors import (
     AccountInUseError,
     AccountNotFoundError,
 )
-from backend.accounts.models import Account, AccountType
+from backend.accounts.models import Account, AccountType, Activity
 from backend.accounts.schemas import AccountCode, AccountIn, AccountQuery
 from backend.database import translated
 from backend.pagination import Keyset
@@ -25,6 +25,7 @@ from backend.versions import Precondition
 __all__ = [
     "Account",
     "AccountType",
+    "Activity",
     "archive",
     "create",
     "get",
@@ -220,6 +221,9 @@ async def _flush(session: AsyncSession, account: Account) -> None:
             ),
             owner_parent_type: AccountHierarchyError(
                 f"Account {code} has children of its present type; they would no longer match."
+            ),
+            "fk_bank_accounts_account_id_owner_id_currency": AccountInUseError(
+                f"Account {code} is that of a bank account, so its currency cannot change."
             ),
             "accounts_frozen_by_lines": AccountInUseError(
                 f"Account {code} has journal lines, so its type and currency cannot change."

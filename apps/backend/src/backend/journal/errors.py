@@ -43,3 +43,11 @@ class VoidDateError(ProblemError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     type = "/problems/void-date"
     title = "Reversal too early"
+
+
+class EntryReconciledError(ProblemError):
+    """Refuse to void what the bank's statement says has happened."""
+
+    status = HTTPStatus.CONFLICT
+    type = "/problems/entry-reconciled"
+    title = "Entry reconciled"

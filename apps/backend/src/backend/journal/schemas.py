@@ -1,14 +1,13 @@
 """The journal as the API shows it."""
 
 import datetime as dt
-from decimal import Decimal
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backend.fields import STRICT_INPUT, Id, Text
 from backend.journal.models import AuditAction, EntryState, Side
-from backend.money import Amount, Rate
+from backend.money import Amount, Figure, Rate
 from backend.pagination import PageQuery
 
 MAX_LINES = 500
@@ -75,10 +74,10 @@ class LineOut(BaseModel):
 
     account_id: int
     side: Side
-    amount: Decimal
+    amount: Figure
     currency: str
-    rate: Decimal
-    base_amount: Decimal
+    rate: Figure
+    base_amount: Figure
     memo: str | None
 
 

@@ -1,18 +1,31 @@
 """Journal entries and their life: a draft is edited, posted, and after that only reversed."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Sequence
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.accounts import service as accounts_service
+from backend.database import translated
 from backend.fields import Id
 from backend.journal import audit
-from backend.journal.errors import EntryNotFoundError, EntryStateError, VoidDateError
+from backend.journal.balances import (
+    AccountMovement,
+    Balance,
+    balances,
+    flows_to,
+    movements,
+    movements_by_id,
+    reversal_dates,
+)
+from backend.journal.errors import (
+    EntryNotFoundError,
+    EntryReconciledError,
+    EntryStateError,
+    VoidDateError,
+)
 from backend.journal.lines import check_balance, convert_lines, reversed_lines
 from backend.journal.models import (
     AuditAction,
@@ -21,10 +34,31 @@ from backend.journal.models import (
     JournalLine,
     Side,
 )
-from backend.journal.schemas import EntryIn, EntryQuery, VoidIn
+from backend.journal.schemas import EntryIn, EntryQuery, LineIn, VoidIn
 from backend.pagination import Keyset
 from backend.users.service import Book
 from backend.versions import Precondition
+
+__all__ = [
+    "AccountMovement",
+    "Balance",
+    "EntryIn",
+    "LineIn",
+    "Side",
+    "VoidIn",
+    "balances",
+    "create_draft",
+    "delete_draft",
+    "flows_to",
+    "get",
+    "movements",
+    "movements_by_id",
+    "page",
+    "post",
+    "reversal_dates",
+    "update_draft",
+    "void",
+]
 
 _NEWEST_FIRST = Keyset[JournalEntry](
     "entries",
@@ -127,7 +161,8 @@ async def void(
 
     Both stay in the books, so a report as of a date between the two does not change. Archived
     accounts take the reversal too: a mistake on them can still be put right. Raises
-    `EntryStateError`, also for an entry that itself reverses one, and `VoidDateError`.
+    `EntryStateError`, also for an entry that itself reverses one, `VoidDateError`, and
+    `EntryReconciledError` while the bank's statement says that it happened.
     """
     entry = await _get_in_state(session, book, entry_id, EntryState.POSTED, precondition)
     if entry.reverses_id is not None:
@@ -144,42 +179,15 @@ async def void(
     await session.flush()
     await _set_state(session, reversal, EntryState.POSTED)
     audit.record(session, book, reversal, AuditAction.POSTED, audit.snapshot(reversal))
-    await _set_state(session, entry, EntryState.VOIDED)
+    reconciled = EntryReconciledError(
+        f"A confirmed match has entry {entry_id}; reopen the match before voiding the entry."
+    )
+    with translated({"journal_entries_reconciled": reconciled}):
+        await _set_state(session, entry, EntryState.VOIDED)
     await session.refresh(entry, ["reversed_by_id"])
     details = {"reason": data.reason, "reversed_by_id": reversal.id}
     audit.record(session, book, entry, AuditAction.VOIDED, details)
     return entry
-
-
-@dataclass(frozen=True)
-class Turnover:
-    """Sum up an account's lines, in the base currency."""
-
-    debits: Decimal
-    credits: Decimal
-
-
-async def turnovers(session: AsyncSession, book: Book, as_of: dt.date) -> Mapping[int, Turnover]:
-    """Sum up what is in the books until the end of `as_of`, by account; drafts are not.
-
-    A voided entry counts, because the entry that reverses it does.
-    """
-    zero = Decimal()
-    debits, credits_ = (
-        func.coalesce(func.sum(JournalLine.base_amount).filter(JournalLine.side == side), zero)
-        for side in (Side.DEBIT, Side.CREDIT)
-    )
-    rows = await session.execute(
-        select(JournalLine.account_id, debits, credits_)
-        .join(JournalEntry, JournalEntry.id == JournalLine.entry_id)
-        .where(
-            JournalEntry.owner_id == book.owner_id,
-            JournalEntry.date <= as_of,
-            JournalEntry.state != EntryState.DRAFT,
-        )
-        .group_by(JournalLine.account_id)
-    )
-    return {account_id: Turnover(debit, credit) for account_id, debit, credit in rows}
 
 
 def _now() -> dt.datetime:

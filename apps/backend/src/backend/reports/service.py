@@ -1,31 +1,35 @@
 """The trial balance: every account's net balance as of a date, and proof that the books balance."""
 
 import datetime as dt
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.accounts import service as accounts_service
-from backend.accounts.service import Account
 from backend.journal import service as journal_service
-from backend.money import convert
+from backend.reports.columns import translated_column, zero
 from backend.reports.schemas import Balance, TrialBalance, TrialBalanceQuery, TrialBalanceRow
+from backend.reports.tree import depth_first, roll_up
 from backend.users.service import Book
 
 
 async def trial_balance(
     session: AsyncSession, book: Book, query: TrialBalanceQuery
 ) -> TrialBalance:
-    """Report all accounts with a balance, own or below them, or all there are when asked to."""
+    """Report all accounts with a balance, own or below them, or all there are when asked to.
+
+    Raises `RateNotFoundError` for a currency without rates.
+    """
     as_of = query.as_of or dt.datetime.now(dt.UTC).date()
+    currency = query.currency or book.base_currency
     # In this order, because each query sees what is committed by then: an account that is opened
     # and posted to between the two is missing from the report with its lines, not without them.
-    turnovers = await journal_service.turnovers(session, book, as_of)
+    balances = await journal_service.balances(session, book, as_of)
     accounts = await accounts_service.in_book(session, book)
-    own = {id_: turnover.debits - turnover.credits for id_, turnover in turnovers.items()}
-    rolled_up = _roll_up(accounts, own)
+    amounts = {id_: balance.base_amount for id_, balance in balances.items()}
+    own = await translated_column(session, book, amounts, currency, as_of)
+    rolled_up = roll_up(accounts, own)
+    nothing = zero(currency)
     rows = [
         TrialBalanceRow(
             account_id=account.id,
@@ -34,51 +38,24 @@ async def trial_balance(
             type=account.type,
             parent_id=account.parent_id,
             depth=depth,
-            own=_on_its_side(own.get(account.id, Decimal()), book.base_currency),
-            rolled_up=_on_its_side(rolled_up[account.id], book.base_currency),
+            own=_on_its_side(own.get(account.id, nothing), nothing),
+            rolled_up=_on_its_side(rolled_up[account.id] + nothing, nothing),
         )
-        for account, depth in _depth_first(accounts)
+        for account, depth in depth_first(accounts)
         if query.include_zero or own.get(account.id) or rolled_up[account.id]
     ]
     totals = Balance(
-        debit=sum((row.own.debit for row in rows), _zero(book.base_currency)),
-        credit=sum((row.own.credit for row in rows), _zero(book.base_currency)),
+        debit=sum((row.own.debit for row in rows), nothing),
+        credit=sum((row.own.credit for row in rows), nothing),
     )
-    return TrialBalance(as_of=as_of, currency=book.base_currency, rows=rows, totals=totals)
+    return TrialBalance(
+        as_of=as_of,
+        currency=currency,
+        rows=rows,
+        totals=totals,
+        translation_difference=totals.debit - totals.credit,
+    )
 
 
-def _zero(currency: str) -> Decimal:
-    return convert(Decimal(), Decimal(1), currency)
-
-
-def _on_its_side(net: Decimal, currency: str) -> Balance:
-    net, zero = convert(net, Decimal(1), currency), _zero(currency)
-    return Balance(debit=max(net, zero), credit=max(-net, zero))
-
-
-def _children(accounts: Sequence[Account]) -> Mapping[int | None, Sequence[Account]]:
-    children: dict[int | None, list[Account]] = defaultdict(list)
-    for account in accounts:
-        children[account.parent_id].append(account)
-    return children
-
-
-def _depth_first(accounts: Sequence[Account]) -> Iterator[tuple[Account, int]]:
-    """Walk the forest, parents first, siblings in the order given; depth 0 is the top level."""
-    children = _children(accounts)
-    # A stack instead of recursion: nothing bounds how deep a user nests accounts.
-    stack = [(account, 0) for account in reversed(children[None])]
-    while stack:
-        account, depth = stack.pop()
-        yield account, depth
-        stack.extend((child, depth + 1) for child in reversed(children[account.id]))
-
-
-def _roll_up(accounts: Sequence[Account], own: Mapping[int, Decimal]) -> Mapping[int, Decimal]:
-    """Add every account's net balance to all its ancestors'."""
-    totals = {account.id: own.get(account.id, Decimal()) for account in accounts}
-    # Walked backwards, an account comes after all its descendants, so its sum is complete.
-    for account, _ in reversed(list(_depth_first(accounts))):
-        if account.parent_id is not None:
-            totals[account.parent_id] += totals[account.id]
-    return totals
+def _on_its_side(net: Decimal, nothing: Decimal) -> Balance:
+    return Balance(debit=max(net, nothing), credit=max(-net, nothing))

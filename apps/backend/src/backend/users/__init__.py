@@ -1,1 +1,1 @@
-"""Users: who owns which books, and the tokens they prove it with."""
+"""Users: who owns which books, and the passwords and tokens they prove it with."""

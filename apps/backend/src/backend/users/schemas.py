@@ -1,9 +1,9 @@
 """Users as the API shows them."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from backend.fields import STRICT_INPUT, Text
 from backend.money import Currency
@@ -19,6 +19,9 @@ Email = Annotated[
     ),
 ]
 
+# Length is what matters; Argon2 reads all of it, and a bound keeps that cheap.
+Password = Annotated[SecretStr, Field(min_length=10, max_length=200)]
+
 
 class UserCreate(BaseModel):
     """Ask for a new user with empty books."""
@@ -28,10 +31,28 @@ class UserCreate(BaseModel):
     email: Email = Field(examples=["ada@example.com"])
     name: Text
     base_currency: Currency
+    password: Password
+
+
+class SignIn(BaseModel):
+    """Ask for a token, by the form of OAuth 2 (RFC 6749, section 4.3); `username` is the e-mail."""
+
+    grant_type: Literal["password"] = "password"
+    username: Email
+    password: Annotated[SecretStr, Field(max_length=200)]
+
+
+class PasswordChange(BaseModel):
+    """Ask for another password."""
+
+    model_config = STRICT_INPUT
+
+    current: Annotated[SecretStr, Field(max_length=200)]
+    new: Password
 
 
 class UserOut(BaseModel):
-    """Show a user; nothing of the token."""
+    """Show a user; nothing of the password."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -42,13 +63,13 @@ class UserOut(BaseModel):
     created_at: datetime
 
 
-class UserWithToken(UserOut):
-    """Show a new user with their token, for the only time."""
-
-    token: str
-
-
 class TokenOut(BaseModel):
-    """Show a new token, for the only time."""
+    """Show a token, as OAuth 2 does; `expires_in` is in seconds."""
 
-    token: str
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the name of a type, no secret
+    expires_in: int
+
+
+class UserWithToken(UserOut, TokenOut):
+    """Show a new user with their first token."""

@@ -1,0 +1,1 @@
+"""Rates: what one currency cost in another, day by day."""

@@ -1,0 +1,1 @@
+"""Reconciliation: which lines of a statement are which entries of the journal."""

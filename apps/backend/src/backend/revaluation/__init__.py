@@ -1,0 +1,1 @@
+"""Revaluation: what balances in foreign currencies are worth on a day."""

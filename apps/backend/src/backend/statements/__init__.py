@@ -1,0 +1,1 @@
+"""Statements: bank accounts, and what the bank says happened on them."""

@@ -1,0 +1,1 @@
+"""Products of many tenants, their prices, and ways to find them."""

@@ -1,0 +1,1 @@
+"""Maintenance: what an operator or a timer does, synchronously, on psycopg."""

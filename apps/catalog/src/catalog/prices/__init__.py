@@ -1,0 +1,1 @@
+"""Prices, and what they were at any moment."""

@@ -1,0 +1,1 @@
+"""Products, each of one tenant."""

@@ -1,0 +1,1 @@
+"""The taxonomy: categories in a forest, which all tenants share."""

@@ -1,0 +1,1 @@
+"""Orders: the business whose changes are published."""

@@ -1,0 +1,234 @@
+"""Workers: jobs are done once, soon, in spite of failures, and by whoever lives."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from jobs.deliveries.models import DeliveryState
+from jobs.events import service as events
+from jobs.settings import DeliverySettings
+from jobs.worker import UNFORESEEN, Work
+
+from .conftest import AT_ONCE, PATIENCE, REFUSED, Receiver, Shop, Working
+
+# Workers have connections of their own: what they do must really be committed.
+pytestmark = pytest.mark.db(isolation="commit")
+
+Drain = Callable[[], Awaitable[None]]
+
+# Not of pg_stat_activity, which a transaction sees as it was when it first looked.
+CUT_OFF = text(
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_locks"
+    " WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+)
+
+
+async def _states(shop: Shop) -> set[DeliveryState]:
+    return {delivery.state for delivery in await shop.deliveries()}
+
+
+async def test_an_event_reaches_its_receiver(shop: Shop, receiver: Receiver, drain: Drain) -> None:
+    """From the commit that published it to the receiver, by two jobs."""
+    await shop.subscribe(receiver.url)
+    await shop.publish(order=1)
+    await drain()
+    assert [received.data for received in receiver.received()] == [{"order": 1}]
+    assert await _states(shop) == {DeliveryState.DELIVERED}
+
+
+async def test_what_was_rolled_back_reaches_nobody(
+    shop: Shop, receiver: Receiver, drain: Drain, db: AsyncSession
+) -> None:
+    """There is no event, and no job."""
+    await shop.subscribe(receiver.url)
+    await events.publish(db, "order.placed", {})
+    await db.rollback()
+    await drain()
+    assert receiver.received() == []
+
+
+async def test_a_waiting_worker_is_woken(shop: Shop, receiver: Receiver, working: Working) -> None:
+    """By NOTIFY: by itself it would look in ten minutes, which is beyond patience."""
+    await shop.subscribe(receiver.url)
+    async with working(poll=timedelta(minutes=10)):
+        for order in range(3):
+            await shop.publish(order=order)
+            assert (await receiver.next_request()).data == {"order": order}
+
+
+async def test_a_failed_delivery_is_sent_again(
+    shop: Shop, receiver: Receiver, drain: Drain
+) -> None:
+    """Until it is accepted."""
+    receiver.answers = 2 * [REFUSED]
+    await shop.subscribe(receiver.url)
+    await shop.publish()
+    await drain()
+    assert len(receiver.received()) == 3
+    assert await _states(shop) == {DeliveryState.DELIVERED}
+
+
+async def test_attempts_end_in_a_dead_letter(shop: Shop, receiver: Receiver, drain: Drain) -> None:
+    """And the queue is empty."""
+    receiver.answers = 10 * [REFUSED]
+    await shop.subscribe(receiver.url)
+    await shop.publish()
+    await drain()
+    assert len(receiver.received()) == AT_ONCE.attempts
+    assert await _states(shop) == {DeliveryState.DEAD}
+
+
+async def test_the_next_attempt_waits_for_its_time(
+    shop: Shop, receiver: Receiver, working: Working, work: Work, db: AsyncSession
+) -> None:
+    """The queue keeps it until then; no worker does."""
+    receiver.answers = [REFUSED]
+    await shop.subscribe(receiver.url)
+    await shop.publish()
+    patient = DeliverySettings(first_delay=timedelta(minutes=5))
+    async with working(replace(work, settings=patient)):
+        await receiver.next_request()
+    waits = text("SELECT execute_after - updated FROM pgqueuer WHERE status = 'queued'")
+    assert (await db.scalars(waits)).all() == [timedelta(minutes=5)]
+
+
+async def test_eight_workers_do_each_job_once(
+    shop: Shop, receiver: Receiver, working: Working
+) -> None:
+    """Whoever takes it locks it; the others skip it."""
+    await shop.subscribe(receiver.url)
+    async with AsyncExitStack() as workers:
+        for _ in range(8):
+            await workers.enter_async_context(working())
+        orders = set(range(40))
+        await asyncio.gather(*(shop.publish(order=order) for order in orders))
+        received = [await receiver.next_request() for _ in orders]
+    assert {each.data["order"] for each in received} == orders
+    assert receiver.received() == []
+    assert await _states(shop) == {DeliveryState.DELIVERED}
+
+
+async def test_a_worker_ends_what_it_has_begun(
+    shop: Shop, receiver: Receiver, working: Working
+) -> None:
+    """It is told to stop while the receiver thinks."""
+    receiver.may_answer.clear()
+    await shop.subscribe(receiver.url)
+    await shop.publish()
+    async with working() as worker:
+        await receiver.next_request()
+        worker.shutdown.set()
+        receiver.may_answer.set()
+    assert await _states(shop) == {DeliveryState.DELIVERED}
+
+
+DUE = text("UPDATE pgqueuer_schedules SET next_run = now() - interval '1 minute'")
+
+
+async def test_of_two_schedulers_one_runs_what_is_due(
+    working: Working, work: Work, db: AsyncSession
+) -> None:
+    """However many workers there are, what is scheduled runs once."""
+    ran: list[Work] = []
+    begun = asyncio.Event()
+
+    class Counting(Work):
+        async def prune(self) -> None:
+            ran.append(self)
+            begun.set()
+
+    counting = Counting(work.sessionmaker, work.client, work.settings)
+    async with working(counting):
+        pass  # makes the schedule known
+    await db.execute(DUE)
+    await db.commit()
+    async with working(counting), working(counting), asyncio.timeout(PATIENCE):
+        await begun.wait()
+    assert len(ran) == 1
+
+
+async def test_pruning_keeps_what_is_not_over(
+    shop: Shop, work: Work, receiver: Receiver, drain: Drain, db: AsyncSession
+) -> None:
+    """Young events, dead letters, and what has not been fanned out, stay."""
+    receiver.answers = AT_ONCE.attempts * [REFUSED]
+    await shop.subscribe(receiver.url)
+    dead = await shop.publish(order=1)
+    await drain()
+    delivered = await shop.publish(order=2)
+    await drain()
+    aged = text("UPDATE events SET fanned_out_at = now() - interval '40 days'")
+    await db.execute(aged)
+    await db.commit()
+    young = await shop.publish(order=3)
+    await drain()
+    waiting = await shop.publish(order=4)
+    await work.prune()
+    left = set(await db.scalars(text("SELECT id FROM events")))
+    assert left == {dead, young, waiting}
+    assert delivered not in left
+
+
+async def test_a_delivery_whose_answer_cannot_be_recorded_is_sent_again(
+    shop: Shop, receiver: Receiver, working: Working, db: AsyncSession
+) -> None:
+    """The worker loses its connection after the receiver's work; it has the effect once."""
+    await shop.subscribe(receiver.url)
+    receiver.may_answer.clear()
+    async with working():
+        await shop.publish()
+        first = await receiver.next_request()
+        # The worker waits for this lock, and is cut off.
+        await db.execute(text("SELECT FROM deliveries FOR UPDATE"))
+        receiver.may_answer.set()
+        async with asyncio.timeout(PATIENCE):
+            while not await db.scalar(CUT_OFF):
+                pass  # the query has waited
+        await db.rollback()
+        second = await receiver.next_request()
+    assert first.id == second.id
+    assert receiver.effects == {first.id}
+    assert await _states(shop) == {DeliveryState.DELIVERED}
+
+
+async def test_an_event_that_could_not_be_fanned_out_is_fanned_out_later(
+    shop: Shop, receiver: Receiver, working: Working, db: AsyncSession
+) -> None:
+    """A worker that loses its connection meanwhile tries again."""
+    await shop.subscribe(receiver.url)
+    event = await shop.publish()
+    await db.execute(text("SELECT FROM events FOR UPDATE"))
+    async with working():
+        async with asyncio.timeout(PATIENCE):
+            while not await db.scalar(CUT_OFF):
+                pass  # the query has waited
+        await db.rollback()
+        await receiver.next_request()
+    (delivery,) = await shop.deliveries()
+    assert delivery.event_id == event
+
+
+async def test_a_job_that_fails_is_no_end_of_its_worker(
+    shop: Shop, receiver: Receiver, drain: Drain, db: AsyncSession
+) -> None:
+    """What a bug has broken is tried again, then held with its traceback; other jobs are done."""
+    broken = text(
+        "INSERT INTO pgqueuer (priority, status, entrypoint, payload)"
+        " VALUES (0, 'queued', 'deliver', 'no number')"
+    )
+    await db.execute(broken)
+    await db.commit()
+    await shop.subscribe(receiver.url)
+    await shop.publish()
+    await drain()
+    assert len(receiver.received()) == 1
+    held = text("SELECT attempts FROM pgqueuer WHERE status = 'failed'")
+    assert (await db.scalars(held)).one() == AT_ONCE.attempts + UNFORESEEN
+    failed = text("SELECT traceback ->> 'exception_type' FROM pgqueuer_log WHERE status = 'failed'")
+    assert (await db.scalars(failed)).one() == "ValueError"

@@ -1,0 +1,1 @@
+"""Items: what this service is about."""
