@@ -29,9 +29,9 @@ INTRODUCTION: Final = """\
 
 `sandbox/` tests rollback isolation without pytest's machinery, `semantics/` compares it with
 production row by row (and writes `docs/semantics.md`), `sweep/` tests commit isolation on servers
-of its own, `schema/` and `server/` test what stands
-beneath, `plugin/` and `cli/` run small suites (`suites/`) as a user does, and `docs/` the examples
-of the documentation.
+of its own, `schema/` and `server/` test what stands beneath, also for runs on several machines,
+`plugin/` and `cli/` run small suites (`suites/`) as a user does, and `docs/` the examples of the
+documentation. `versions/` runs them on other versions of PostgreSQL.
 
 ## Mutations
 
@@ -345,6 +345,38 @@ MUTATIONS: Final = (
         ".word != now.word",
         ".word == now.word",
         "plugin/test_outcomes.py",
+    ),
+    Mutation(
+        4,
+        "databases that somebody is connected to are reaped",
+        "_template.py",
+        "WHERE s.datid = d.oid AND s.usesysid IS NOT NULL",
+        "WHERE s.datid = 0",
+        "schema/test_template.py",
+    ),
+    Mutation(
+        4,
+        "a name is shared through two maintenance databases",
+        "_template.py",
+        "    if not held or not all(holders):",
+        "    if not held:",
+        "schema/test_template.py",
+    ),
+    Mutation(
+        5,
+        "a lock that nobody holds is believed",
+        "_template.py",
+        "    if held and not any(holders):",
+        "    if False:",
+        "server/test_fitness.py",
+    ),
+    Mutation(
+        5,
+        "a connection that leads elsewhere is believed",
+        "_fitness.py",
+        "    if there != name:",
+        "    if False:",
+        "server/test_fitness.py",
     ),
 )
 
