@@ -85,6 +85,14 @@ async def connect(
         await asyncio.sleep(0.02)
 
 
+async def called(connection: asyncpg.Connection[asyncpg.Record]) -> str:
+    """Return what a server says that it is, which need not be PostgreSQL."""
+    try:
+        return str(await connection.fetchval("SELECT version()"))
+    except WIRE_ERRORS:
+        return "PostgreSQL " + ".".join(map(str, connection.get_server_version()[:2]))
+
+
 async def disconnect(
     connection: asyncpg.Connection[asyncpg.Record], *, patience: float = 2
 ) -> None:
@@ -221,7 +229,8 @@ class Admin:
         if self.server_version < OLDEST:
             raise ServerError(
                 f"the server {self.shown_url} is PostgreSQL {self.server_version}, and db-testing "
-                f"needs {OLDEST} or later. Use another server, or the embedded one."
+                f"needs {OLDEST} or later. It calls itself {self.run(called, self.connection)!r}. "
+                f"Use another server, or the embedded one."
             )
 
     def run(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from . import _naming, _removal, _uses
-from .errors import SchemaError, ServerError, SetupError
+from . import _fitness, _naming, _removal, _uses
+from .errors import SchemaError, ServerError, SetupError, UnfitServerError
 from .schema import Schema
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def _build(admin: Admin, schema: SchemaLike, print_of: str, run: str | None) -> 
     admin.run(_lock_alive, admin.connection, building)
     try:
         admin.run(_create, admin.connection, building, source)
+        admin.run(_fitness.check_arrival, admin, building)
         with _application_code(schema, "could not be applied to an empty database"):
             _in_thread(lambda: apply(admin.url.set(database=building)))
         admin.run(_uses.note, admin.connection, building, run)
@@ -288,13 +289,16 @@ async def _lock_holder(connection: Connection, name: str) -> str:
 async def _lock_alive(connection: Connection, name: str) -> None:
     held = await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name)
     # Two that look after they have locked cannot both miss the other.
-    if held and await connection.fetchval(
-        f"SELECT true FROM pg_locks WHERE {_lock_on('$1')} AND pid <> pg_backend_pid() LIMIT 1",  # noqa: S608  # all ours
+    rows = await connection.fetch(
+        f"SELECT pid = pg_backend_pid() AS mine FROM pg_locks WHERE {_lock_on('$1')}",  # noqa: S608  # all ours
         name,
-    ):
+    )
+    holders = [row["mine"] for row in rows]
+    if held and not any(holders):
+        raise await _fitness.lacking(connection, "has granted an advisory lock, and holds none")
+    if held and not all(holders):
         await _unlock(connection, name)
-        held = False
-    if not held:
+    if not held or not all(holders):
         raise ServerError(
             f"the database {name} is in use by {await _lock_holder(connection, name)}. Do two runs "
             f"share one --testrunuid?"
@@ -311,8 +315,8 @@ async def _create(connection: Connection, name: str, template: str) -> None:
             f'CREATE DATABASE "{name}" TEMPLATE "{template}" ENCODING \'UTF8\''
             f"{await _strategy(connection)}"
         )
-    except asyncpg.InvalidCatalogNameError:
-        raise  # there is no such template
+    except (asyncpg.InvalidCatalogNameError, asyncpg.FeatureNotSupportedError):
+        raise  # there is no such template, or there are no templates at all
     except asyncpg.InsufficientPrivilegeError as error:
         raise ServerError(
             f"this user may not create databases on the server ({error}). "
@@ -363,9 +367,17 @@ async def _reap(admin: Admin) -> list[str]:
     )
     dropped = []
     for name in (row["datname"] for row in unlocked):
-        if _naming.is_disposable(name):
-            # Another process may be reaping just now, or the database be another role's.
-            with contextlib.suppress(asyncpg.PostgresError, ServerError):
-                await _removal.drop(admin, name)
-                dropped.append(name)
+        if not _naming.is_disposable(name):
+            continue
+        try:
+            await _lock_alive(admin.connection, name)
+        except UnfitServerError:
+            raise
+        except ServerError:
+            continue  # another process is reaping just now
+        # It may be the database of another role.
+        with contextlib.suppress(asyncpg.PostgresError, ServerError):
+            await _removal.drop(admin, name)
+            dropped.append(name)
+        await _unlock(admin.connection, name)
     return dropped

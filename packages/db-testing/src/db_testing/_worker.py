@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import _naming, _server, _template
+from . import _fitness, _naming, _server, _template
 from ._admin import Admin, tell
 from ._budget import Budget
 from ._escapes import Watch
@@ -219,10 +219,12 @@ class Worker:
             SetupError: there is no server, or the schema cannot be applied.
         """
         admin = self._connect()
-        fingerprint = _template.fingerprint(admin, schema)
+        with _fitness.understood(admin):
+            fingerprint = _template.fingerprint(admin, schema)
         application = self._applications.get(fingerprint)
         if application is None:
-            application = self._create(admin, schema, fingerprint)
+            with _fitness.understood(admin):
+                application = self._create(admin, schema, fingerprint)
             self._applications[fingerprint] = application
             if self._test is not None:
                 application.isolation.begin(*self._test)
@@ -236,7 +238,8 @@ class Worker:
                     self._settings.server, keepalive=self._settings.keepalive, say=self._say
                 )
             self._admin = Admin(self._server.url, say=self._say, restart=self._server.restart)
-            _template.reap(self._admin)
+            with _fitness.understood(self._admin):
+                _template.reap(self._admin)
         elif self._admin.revive():
             for application in self._applications.values():
                 application.database.hold(self._admin)

@@ -13,6 +13,10 @@ class ServerError(SetupError):
     """No PostgreSQL server could be found, started or reached."""
 
 
+class UnfitServerError(ServerError):
+    """The server speaks PostgreSQL's protocol, and lacks what db-testing needs."""
+
+
 class SchemaError(SetupError):
     """`db_schema` is missing, is no Schema, or could not be applied to an empty database."""
 
