@@ -69,7 +69,14 @@ async def _said(process: Process, what: bytes) -> None:
 async def _worker() -> AsyncIterator[Process]:
     async with _process("-m", "jobs.worker") as process:
         await _said(process, b"Working.")
-        yield process
+        # A process whose log nobody reads waits for somebody, once the pipe is full.
+        assert process.stderr is not None
+        reading = asyncio.create_task(process.stderr.read())
+        try:
+            yield process
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
 
 
 async def _state(shop: Shop) -> set[DeliveryState]:
