@@ -69,7 +69,14 @@ async def _said(process: Process, what: bytes) -> None:
 async def _worker() -> AsyncIterator[Process]:
     async with _process("-m", "jobs.worker") as process:
         await _said(process, b"Working.")
-        yield process
+        # A process whose log nobody reads waits for somebody, once the pipe is full.
+        assert process.stderr is not None
+        reading = asyncio.create_task(process.stderr.read())
+        try:
+            yield process
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
 
 
 async def _state(shop: Shop) -> set[DeliveryState]:
@@ -146,7 +153,8 @@ async def test_workers_die_and_nothing_is_lost(receiver: Receiver, shop: Shop) -
     done: set[int] = set()
     async with AsyncExitStack() as stack:
         workers = [await stack.enter_async_context(_worker()) for _ in range(4)]
-        await asyncio.gather(*(shop.publish(order=order) for order in orders))
+        for order in orders:
+            await shop.publish(order=order)
         while done != orders:
             received = await receiver.next_request()
             done.add(received.data["order"])
