@@ -38,8 +38,11 @@ def is_library(filename: str) -> bool:
     return found
 
 
-def caller() -> str:
-    """Name the line of the program that is running, outside the libraries: `file:line`."""
+def caller(*, beneath: str = "") -> str:
+    """Name the line of the program that is running, outside the libraries: `file:line`.
+
+    Nothing, where code of the library's file `beneath` has been called on the way.
+    """
     # Each transaction asks, beneath the thirty frames of SQLAlchemy's.
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # inspect.stack() reads sources
     within = greenlet.getcurrent()
@@ -47,6 +50,8 @@ def caller() -> str:
         filename = frame.f_code.co_filename
         if filename not in _libraries and not is_library(filename):
             return f"{filename}:{frame.f_lineno}"
+        if filename == beneath:
+            return ""
         frame = frame.f_back
         if frame is None and within.parent is not None:
             # SQLAlchemy's asynchronous engine runs its synchronous code, and events, in greenlets.

@@ -18,10 +18,19 @@ LEAKS_SHOWN: Final = 10
 REASONS_SHOWN: Final = 5
 """Lines of the summary that name a reason for new databases each."""
 
+SQL_WIDTH: Final = 160
+"""Characters of a statement that are shown in a line."""
+
 
 def counted(number: int, kind: str = "") -> str:
     """Count tests, perhaps of a kind."""
     return f"{number} {kind}test" if number == 1 else f"{number} {kind}tests"
+
+
+def one_line(sql: str, width: int = SQL_WIDTH) -> str:
+    """Show the beginning of a statement."""
+    text = " ".join(sql.split())
+    return text if len(text) <= width else f"{text[:width]}..."
 
 
 @dataclass(slots=True)
