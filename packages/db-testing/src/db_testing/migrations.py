@@ -62,12 +62,12 @@ class MigrationTests:
 
     @property
     def ini(self) -> str | os.PathLike[str]:
-        """As for :meth:`Schema.from_alembic`."""
+        """As for :meth:`db_testing.Schema.from_alembic`."""
         return "alembic.ini"
 
     @property
     def url_setting(self) -> str | None:
-        """As for :meth:`Schema.from_alembic`."""
+        """As for :meth:`db_testing.Schema.from_alembic`."""
         return None
 
     @property

@@ -30,8 +30,8 @@ INTRODUCTION: Final = """\
 `sandbox/` tests rollback isolation without pytest's machinery, `semantics/` compares it with
 production row by row (and writes `docs/semantics.md`), `sweep/` tests commit isolation on servers
 of its own, `schema/` and `server/` test what stands beneath, also for runs on several machines,
-`plugin/` and `cli/` run small suites (`suites/`) as a user does, and `docs/` the examples of the
-documentation. `versions/` runs them on other versions of PostgreSQL.
+`plugin/` and `cli/` run small suites (`suites/`) as a user does. `versions/` runs them on other
+versions of PostgreSQL.
 
 ## Mutations
 

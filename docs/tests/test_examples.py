@@ -1,0 +1,36 @@
+"""The examples in the documentation are complete, shown as they are, and pass."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+from .conftest import DOCS
+
+EXAMPLES = DOCS / "examples"
+NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+INCLUDED = re.compile(r"^```\{literalinclude\} (\S+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_passes(name: str, suite: pytest.Pytester) -> None:
+    """An example's tests pass, on a database, without a warning."""
+    shutil.copytree(EXAMPLES / name, suite.path, dirs_exist_ok=True)
+    result = suite.runpytest()
+    outcomes = result.parseoutcomes()
+    assert outcomes == {"passed": outcomes.get("passed")}
+    result.stdout.fnmatch_lines(["db-testing: * database test*"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_is_shown(name: str) -> None:
+    """What is run is what is shown: each file of an example is included in a page."""
+    shown = {
+        (page.parent / path).resolve()
+        for page in DOCS.rglob("*.md")
+        for path in INCLUDED.findall(page.read_text(encoding="utf-8"))
+    }
+    files = {path for path in (EXAMPLES / name).rglob("*.*") if path.suffix != ".pyc"}
+    assert {path for path in files if path.is_file()} <= shown
