@@ -16,10 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import server as servers
 import suites
 from suites import Suite
-
-from db_testing import _server
 
 THOUSAND = 1000
 SIZE = """
@@ -44,17 +43,15 @@ def main() -> None:
     parser.add_argument("--tables", type=int, default=50, help="tables in its schema")
     options = parser.parse_args()
 
-    suite = Suite("commit", tests=suites.TESTS + SIZE, options=["--db-isolation=commit"])
-    server = _server.acquire("embedded")
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
+    suite = Suite(
+        "commit", tests=suites.TESTS + SIZE, options=["-p", "db_testing", "--db-isolation=commit"]
+    )
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary, servers.own() as server:
         folder = Path(temporary)
-        url = server.url.render_as_string(hide_password=False)
-        try:
-            blocks = suites.in_turn(
-                [suite], folder, url, tests=options.tests, tables=options.tables, budget=math.inf
-            )["commit"]
-        finally:
-            server.release()
+        found, _ = suites.in_turn(
+            [suite], folder, server, tests=options.tests, tables=options.tables, budget=math.inf
+        )
+        blocks = found["commit"].blocks
         sizes = [json.loads(line) / 2**20 for line in (folder / "suite0/sizes.json").open()]
 
     if not blocks:

@@ -1,6 +1,6 @@
 """How long a whole suite takes: 838 tests over 50 tables, each way of isolating them, in turn.
 
-    moon run benchmarks:headline -- [--tests 838] [--rounds 3] [--workers 2]
+    moon run benchmarks:headline -- [--rounds 3] [--workers 2] [--mixes uniform] [--only TEXT]
 
 The suite is generated, from a fixed seed: services that commit, requests over HTTP, constraints
 that fail, and tests without a database (`headline/actions.py` says what each does). In the mix
@@ -8,7 +8,8 @@ that fail, and tests without a database (`headline/actions.py` says what each do
 others, and stand together in a few files, as slow tests do. Every variant runs the same files; they
 differ in `variant.py`, the fixtures. Each run is a process of its own, from start to exit, and the
 rounds go through all variants in turn. The suite that rebuilds the schema for each test runs once,
-since it takes minutes. Prints medians, and writes `results/headline.json`.
+since it takes minutes. Prints medians, and puts them into `results/headline.json`, instead of those
+rows that were measured again.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import results
-
-from db_testing import _server
+import server as servers
+import suites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,11 +59,11 @@ asyncio_mode = auto
 asyncio_default_fixture_loop_scope = session
 asyncio_default_test_loop_scope = session
 pythonpath = .
-addopts = -q -p no:randomly -p no:cacheprovider -p no:pytest_alembic -p no:pytest_postgresql
-    -p no:hypothesispytest
+addopts = -q -p no:cacheprovider -p asyncio
 """
 
 OURS: Final = """
+import place  # the benchmark's server, in workers too
 import pytest
 from db_testing import Schema
 
@@ -159,7 +160,7 @@ class Variant:
 
     name: str
     fixtures: str
-    options: tuple[str, ...] = ("-p", "no:db_testing")
+    options: tuple[str, ...] = ()
     once: bool = False
     """Whether one run must do."""
 
@@ -172,11 +173,12 @@ class Mode:
     options: tuple[str, ...]
 
 
+WITH_US: Final = ("-p", "db_testing")
 VARIANTS: Final = (
     Variant("no isolation", THEIRS + ONE_SCHEMA + NOTHING),
-    Variant("db-testing, rollback", OURS, ("--db-isolation=rollback",)),
-    Variant("db-testing, commit", OURS, ("--db-isolation=commit",)),
-    Variant("db-testing, auto", OURS, ("--db-isolation=auto",)),
+    Variant("db-testing, rollback", OURS, (*WITH_US, "--db-isolation=rollback")),
+    Variant("db-testing, commit", OURS, (*WITH_US, "--db-isolation=commit")),
+    Variant("db-testing, auto", OURS, (*WITH_US, "--db-isolation=auto")),
     Variant("TRUNCATE for each test", THEIRS + ONE_SCHEMA + TRUNCATE_PER_TEST, once=True),
     Variant("schema for each test", THEIRS + SCHEMA_PER_TEST, once=True),
 )
@@ -186,9 +188,9 @@ MIXES: Final = ("uniform", "heterogeneous")
 def modes(workers: int) -> Sequence[Mode]:
     """Return how the suite is run."""
     return (
-        Mode("sequential", ("-p", "no:xdist")),
-        Mode("loadfile", ("-n", str(workers), "--dist", "loadfile")),
-        Mode("worksteal", ("-n", str(workers), "--dist", "worksteal")),
+        Mode("sequential", ()),
+        Mode("loadfile", ("-p", "xdist", "-n", str(workers), "--dist", "loadfile")),
+        Mode("worksteal", ("-p", "xdist", "-n", str(workers), "--dist", "worksteal")),
     )
 
 
@@ -225,7 +227,7 @@ def run(folder: Path, variant: Variant, mode: Mode, server: str) -> tuple[float,
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", *variant.options, *mode.options],
         cwd=folder,
-        env=os.environ | {"BENCHMARK_SERVER": server},
+        env=suites.environment(BENCHMARK_SERVER=server),
         capture_output=True,
         text=True,
         check=False,
@@ -238,15 +240,23 @@ def run(folder: Path, variant: Variant, mode: Mode, server: str) -> tuple[float,
     return taken, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measure(tests: int, rounds: int, workers: int, server: str) -> list[dict[str, Any]]:
+def measure(
+    variants: Sequence[Variant],
+    mixes: Sequence[str],
+    server: str,
+    *,
+    tests: int,
+    rounds: int,
+    workers: int,
+) -> list[dict[str, Any]]:
     """Run everything; return a row for each mix, variant and mode."""
     taken: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for number in range(rounds):
-        for mix in MIXES:
+        for mix in mixes:
             with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
                 folder = Path(temporary)
                 generate(folder, tests, mix)
-                for variant in VARIANTS:
+                for variant in variants:
                     for mode in modes(workers):
                         if variant.once and (number > 0 or mode.name == "loadfile"):
                             continue
@@ -258,6 +268,8 @@ def measure(tests: int, rounds: int, workers: int, server: str) -> list[dict[str
             "mix": mix,
             "variant": variant,
             "mode": mode,
+            "tests": tests,
+            "workers": 1 if mode == "sequential" else workers,
             "seconds": round(statistics.median(seconds for seconds, _ in times), 2),
             "least": round(min(seconds for seconds, _ in times), 2),
             "most": round(max(seconds for seconds, _ in times), 2),
@@ -271,16 +283,31 @@ def measure(tests: int, rounds: int, workers: int, server: str) -> list[dict[str
 def table(result: results.Result) -> str:
     """Render a result as a table."""
     cells = {(row["mix"], row["variant"], row["mode"]): row["seconds"] for row in result.rows}
-    names = list(dict.fromkeys(row["variant"] for row in result.rows))
-    ways = list(dict.fromkeys((row["mix"], row["mode"]) for row in result.rows))
+    ways = [(mix, mode.name) for mix in MIXES for mode in modes(0)]
     lines = [
         "| isolation | " + " | ".join(f"{mix}, {mode}" for mix, mode in ways) + " |",
         "|---|" + "---:|" * len(ways),
     ]
-    for name in names:
-        values = (cells.get((mix, name, mode)) for mix, mode in ways)
-        shown = ("" if value is None else f"{value:.1f} s" for value in values)
-        lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    for variant in VARIANTS:
+        values = [cells.get((mix, variant.name, mode)) for mix, mode in ways]
+        if any(values):
+            shown = ("" if value is None else f"{value:.1f} s" for value in values)
+            lines.append(f"| {variant.name} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def everything(result: results.Result) -> str:
+    """Render all that was found."""
+    lines = [
+        "| mix | isolation | mode | workers | s | least | most | processor s | rounds |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row['mix']} | {row['variant']} | {row['mode']} | {row['workers']} "
+        f"| {row['seconds']:.1f} | {row['least']:.1f} | {row['most']:.1f} "
+        f"| {row['processor_seconds']:.1f} | {row['rounds']} |"
+        for row in result.rows
+    ]
     return "\n".join(lines)
 
 
@@ -290,15 +317,22 @@ def main() -> None:
     parser.add_argument("--tests", type=int, default=838, help="tests in the suite")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each variant")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of pytest-xdist")
+    parser.add_argument("--mixes", nargs="+", default=MIXES, choices=MIXES, help="of tests")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="variants whose name contains it"
+    )
     options = parser.parse_args()
-    server = _server.acquire("embedded")
-    try:
-        url = server.url.render_as_string(hide_password=False)
-        rows = measure(options.tests, options.rounds, options.workers, url)
-    finally:
-        server.release()
-    command = f"moon run benchmarks:headline -- {' '.join(sys.argv[1:])}".removesuffix(" -- ")
-    result = results.made("headline", command, rows)
+    variants = [variant for variant in VARIANTS if options.only in variant.name]
+    with servers.own() as server:
+        rows = measure(
+            variants,
+            options.mixes,
+            server.url,
+            tests=options.tests,
+            rounds=options.rounds,
+            workers=options.workers,
+        )
+    result = results.made("headline", rows, key=("mix", "variant", "mode"))
     print(f"\n{result.where}\n\n{table(result)}")
     print(f"\nwritten to {result.write()}")
 

@@ -1,8 +1,9 @@
-"""Write the figures that were found last into the README, or fail if it has others.
+"""Write the figures that were found last into the documents, or fail if these have others.
 
-    python benchmarks/readme.py [--check]
+    moon run benchmarks:readme -- [--check]
 
-Between `<!-- NAME -->` and `<!-- end of NAME -->` stands what `results/NAME.json` says.
+Between `<!-- NAME -->` and `<!-- end of NAME -->` stands what is made of `results/NAME.json`. The
+check also fails when a plot is not of the newest results: each has their date in it.
 """
 
 from __future__ import annotations
@@ -13,48 +14,70 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import guard
 import headline
 import isolation
+import plots
+import profiles
 import results
+import scale
+import startup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-README: Final = Path(__file__).parents[1] / "README.md"
-TABLES: Final[Mapping[str, Callable[[results.Result], str]]] = {
-    "headline": headline.table,
-    "isolation": isolation.table,
+ROOT: Final = Path(__file__).parents[1]
+DOCUMENTS: Final[Mapping[Path, Mapping[str, Callable[[results.Result], str]]]] = {
+    ROOT / "README.md": {
+        "headline": headline.table,
+        "isolation": isolation.table,
+    },
+    ROOT / "docs" / "performance.md": {
+        "headline": headline.everything,
+        "isolation": isolation.everything,
+        "scale": scale.everything,
+        "startup": startup.everything,
+        "profile": profiles.everything,
+        "guard": guard.everything,
+    },
 }
 
 
-def renewed(readme: str) -> str:
-    """Return the README with the newest figures.
+def renewed(path: Path) -> str:
+    """Return a document with the newest figures.
 
     Raises:
         ValueError: a part of it is missing.
     """
-    for name, table in TABLES.items():
+    text = path.read_text()
+    for name, render in DOCUMENTS[path].items():
         result = results.read(name)
-        part = f"<!-- {name} -->\n{table(result)}\n\n{result.where}\n<!-- end of {name} -->"
-        places = re.findall(rf"<!-- {name} -->.*?<!-- end of {name} -->", readme, flags=re.DOTALL)
+        part = f"<!-- {name} -->\n\n{render(result)}\n\n{result.where}\n\n<!-- end of {name} -->"
+        places = re.findall(rf"<!-- {name} -->.*?<!-- end of {name} -->", text, flags=re.DOTALL)
         if len(places) != 1:
-            message = f"README.md has {len(places)} parts that begin with <!-- {name} -->"
+            message = f"{path} has {len(places)} parts that begin with <!-- {name} -->, not 1"
             raise ValueError(message)
-        readme = readme.replace(places[0], part)
-    return readme
+        text = text.replace(places[0], part)
+    return text
 
 
 def main() -> None:
-    """Renew the README, or check it."""
+    """Renew the documents, or check them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing; fail on a difference")
     options = parser.parse_args()
-    present = README.read_text()
-    right = renewed(present)
-    if options.check and present != right:
-        sys.exit("README.md has other figures than benchmarks/results: moon run benchmarks:readme")
-    if not options.check:
-        README.write_text(right)
+    old = []
+    for path in DOCUMENTS:
+        text = renewed(path)
+        if path.read_text() != text:
+            old.append(str(path.relative_to(ROOT)))
+            if not options.check:
+                path.write_text(text)
+    if options.check and (old := old + plots.outdated()):
+        sys.exit(
+            f"not from the newest benchmarks/results/*.json: {', '.join(old)}. Run: "
+            f"moon run benchmarks:plots, and moon run benchmarks:readme"
+        )
 
 
 if __name__ == "__main__":

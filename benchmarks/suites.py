@@ -13,14 +13,18 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from server import Server
 
 BUDGET: Final = 10.0
 """Seconds of tests after which a suite has said enough, unless told otherwise."""
+YARDSTICKS: Final = 50
+"""How often the yardstick is laid to the machine in each turn."""
 
 INI = """
 [pytest]
@@ -28,7 +32,7 @@ asyncio_mode = auto
 asyncio_default_fixture_loop_scope = session
 asyncio_default_test_loop_scope = session
 pythonpath = .
-addopts = -q -p no:randomly -p no:cacheprovider
+addopts = -q -p no:cacheprovider -p asyncio
 """
 
 MODELS = """
@@ -76,17 +80,19 @@ import pytest
 from models import TABLES, Status
 from sqlalchemy import select
 
+ROWS = int(os.environ["BENCHMARK_ROWS"])
+
 @pytest.mark.parametrize("number", range(int(os.environ["BENCHMARK_TESTS"])))
 async def test_writes_and_reads(db, number):
     table = TABLES[number % len(TABLES)]
-    names = [uuid.uuid4().hex, uuid.uuid4().hex]
+    names = [uuid.uuid4().hex for _ in range(ROWS)]
     db.add_all(
         table(name=name, amount=number, status=Status.open, details={"number": number})
         for name in names
     )
     await db.commit()
     found = (await db.execute(select(table).where(table.name.in_(names)))).scalars().all()
-    assert [row.details for row in found] == 2 * [{"number": number}]
+    assert [row.details for row in found] == ROWS * [{"number": number}]
 """
 
 CONFTEST = """
@@ -149,7 +155,8 @@ class Block:
     def report(self):
         times = self.times[self.cold:]
         cpu = (time.process_time() - self.cpu) / len(times)
-        os.write(done, json.dumps({"times": times, "cpu": cpu}).encode() + b"\\n")
+        told = {"times": times, "cpu": cpu, "cold": self.cold}
+        os.write(done, json.dumps(told).encode() + b"\\n")
         self.times.clear()
         self.began = None
 
@@ -170,13 +177,18 @@ class Suite:
     conftest: str = ""
     """What is added to the common one: the fixture `db`."""
     tests: str = TESTS
-    options: Sequence[str] = ("-p", "no:db_testing", "-p", "no:pytest_postgresql")
+    options: Sequence[str] = ()
+    """Of pytest, which loads no plugin by itself but pytest-asyncio."""
     remark: str = ""
     """What it does not do."""
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write its files into a new folder."""
         folder.mkdir()
+        for name, text in self.files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text)
         (folder / "pytest.ini").write_text(INI)
         (folder / "models.py").write_text(MODELS)
         (folder / "conftest.py").write_text(CONFTEST + self.conftest)
@@ -191,6 +203,8 @@ class Block:
     """Seconds of each test, its fixtures included."""
     cpu: float
     """Seconds of processor time per test, of the test process alone."""
+    server_cpu: float = 0.0
+    """The same, of all processes of the server; that of the tests which found caches cold too."""
 
 
 @dataclass(frozen=True)
@@ -204,27 +218,62 @@ class Run:
     done: IO[bytes]
     blocks: list[Block] = field(default_factory=list)
 
-    def block(self) -> bool:
+    def block(self, server: Server) -> bool:
         """Let it run a block; tell whether it did."""
+        before = server.cpu()
         with contextlib.suppress(BrokenPipeError):
             self.go.write(b".")
         line = self.done.readline()
         if line:
-            self.blocks.append(Block(**json.loads(line)))
+            told = json.loads(line)
+            spent = (server.cpu() - before) / (told.pop("cold") + len(told["times"]))
+            self.blocks.append(Block(**told, server_cpu=spent))
         return bool(line)
 
-    def end(self) -> bool:
-        """Let it end; tell whether no test failed, and print those that did."""
+    def end(self) -> str | None:
+        """Let it end; return why it failed, if it did."""
         self.go.close()
-        passed = self.process.wait(60) == 0
-        if not passed:
-            print(f"{self.suite.name} failed:\n{self.log.read_text()}", file=sys.stderr)
-        return passed
+        if self.process.wait(60) == 0:
+            return None
+        log = self.log.read_text()
+        reasons = [line[1:].strip() for line in log.splitlines() if line.startswith("E  ")]
+        print(f"{self.suite.name} failed:\n{log}", file=sys.stderr)
+        return reasons[0] if reasons else (log.splitlines() or ["it printed nothing"])[-1]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of a suite."""
+
+    blocks: list[Block]
+    """But for the first, which warms up; none of a suite that failed."""
+    failure: str | None
+
+
+def environment(**told: str) -> dict[str, str]:
+    """Return what a process of pytest is told: to load no plugin that is not named."""
+    # Without its bytecode, each process compiles all that it imports: that takes seconds.
+    inherited = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
+    return inherited | {
+        # What is installed beside would be part of every test.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONPATH": str(Path(__file__).parent),
+        **told,
+    }
 
 
 @contextlib.contextmanager
 def start(
-    suite: Suite, folder: Path, server: str, *, tests: int, tables: int, schema: str = "known"
+    suite: Suite,
+    folder: Path,
+    server: Server,
+    *,
+    tests: int,
+    tables: int,
+    rows: int = 2,
+    schema: str = "known",
 ) -> Iterator[Run]:
     """Start a suite, which waits before its first test; at the end it is gone.
 
@@ -232,19 +281,20 @@ def start(
     """
     may_go, go = os.pipe()
     done, is_done = os.pipe()
-    environment = os.environ | {
+    told = {
         "BENCHMARK_TESTS": str(tests),
         "BENCHMARK_TABLES": str(tables),
-        "BENCHMARK_SERVER": server,
+        "BENCHMARK_ROWS": str(rows),
+        "BENCHMARK_SERVER": server.url,
         "BENCHMARK_SCHEMA": schema,
         "BENCHMARK_PIPES": f"{may_go} {is_done}",
     }
     log = folder / "log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *suite.options],
+            [sys.executable, "-m", "pytest", "-p", "place", *suite.options],
             cwd=folder,
-            env=environment,
+            env=environment(**told),
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
@@ -267,30 +317,34 @@ def start(
 def in_turn(
     suites: Sequence[Suite],
     folder: Path,
-    server: str,
+    server: Server,
     *,
     tests: int,
     tables: int,
+    rows: int = 2,
     budget: float = BUDGET,
-) -> dict[str, list[Block]]:
-    """Run the suites in turn; return the blocks of each, but the first, which warms up.
-
-    A suite that failed has none.
-    """
+) -> tuple[dict[str, Measured], list[float]]:
+    """Run the suites in turn; return what came of each, and the yardstick's times beside it."""
+    yardstick: list[float] = []
+    failures: dict[str, str | None] = {}
     with contextlib.ExitStack() as steps:
         runs = []
         for number, suite in enumerate(suites):
             place = folder / f"suite{number}"
             suite.write(place)
-            runs.append(
-                steps.enter_context(start(suite, place, server, tests=tests, tables=tables))
-            )
+            started = start(suite, place, server, tests=tests, tables=tables, rows=rows)
+            runs.append(steps.enter_context(started))
         active = list(runs)
         while active:
+            yardstick += server.yardstick(YARDSTICKS)
             for run in list(active):
                 spent = sum(sum(block.times) for block in run.blocks[1:])
-                if (spent > budget and len(run.blocks) > 1) or not run.block():
+                if (spent > budget and len(run.blocks) > 1) or not run.block(server):
                     active.remove(run)
-                    if not run.end():
-                        run.blocks.clear()
-    return {run.suite.name: run.blocks[1:] for run in runs}
+                    failures[run.suite.name] = run.end()
+    return {
+        run.suite.name: Measured(
+            [] if failures[run.suite.name] else run.blocks[1:], failures[run.suite.name]
+        )
+        for run in runs
+    }, yardstick

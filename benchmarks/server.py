@@ -1,0 +1,120 @@
+"""A server that only one benchmark uses: it alone is what the figures are about.
+
+It is the embedded one, with a folder of its own, in memory where there is such a file system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+import place
+
+from db_testing import _folders, _locks, _server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE: Final = 60.0
+"""Seconds for a server to stop that nobody uses any more."""
+TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs."""
+
+    url: str
+    postmaster: int
+    """The process that is the parent of all its others."""
+    runner: asyncio.Runner
+    connection: asyncpg.Connection[asyncpg.Record]
+
+    def processes(self) -> list[int]:
+        """Return its processes as of now."""
+        children = Path(f"/proc/{self.postmaster}/task/{self.postmaster}/children").read_text()
+        return [self.postmaster, *map(int, children.split())]
+
+    def cpu(self) -> float:
+        """Return the seconds that its processes have spent on a processor, those gone included."""
+        spent = 0.0
+        for process in self.processes():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                spent += int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e9
+        stat = Path(f"/proc/{self.postmaster}/stat").read_text().rpartition(")")[2].split()
+        return spent + (int(stat[13]) + int(stat[14])) * TICK  # of children that were waited for
+
+    def memory(self) -> float:
+        """Return the MB that its processes use, what they share divided among them (PSS)."""
+        return sum(memory(process) for process in self.processes())
+
+    def yardstick(self, number: int) -> list[float]:
+        """Return the seconds of BEGIN and ROLLBACK on an open connection: the least there is."""
+
+        async def measure() -> list[float]:
+            times = []
+            for _ in range(number):
+                began = time.perf_counter()
+                await self.connection.execute("BEGIN")
+                await self.connection.execute("ROLLBACK")
+                times.append(time.perf_counter() - began)
+            return times
+
+        return self.runner.run(measure())
+
+
+def memory(process: int) -> float:
+    """Return the MB that a process uses, what it shares divided by the number who share it."""
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    message = f"/proc/{process}/smaps_rollup has no line Pss"
+    raise LookupError(message)
+
+
+@contextlib.contextmanager
+def own() -> Iterator[Server]:
+    """Start one, for this process and those it starts; nothing is left of it."""
+    home = Path(
+        tempfile.mkdtemp(prefix="dbt-", dir=_folders.MEMORY if _folders.MEMORY.is_dir() else None)
+    )
+    home.chmod(0o711)
+    place.lead(home / "server")
+    try:
+        held = _server.acquire("embedded")
+        try:
+            url = held.url.render_as_string(hide_password=False)
+            with asyncio.Runner() as runner:
+                dsn = held.url.set(drivername="postgresql").render_as_string(hide_password=False)
+                connection = runner.run(asyncpg.connect(dsn))
+                stat = Path(f"/proc/{connection.get_server_pid()}/stat").read_text()
+                parent = int(stat.rpartition(")")[2].split()[1])
+                try:
+                    yield Server(url, parent, runner, connection)
+                finally:
+                    runner.run(connection.close())
+        finally:
+            held.release()
+            stopped(home / "server")
+    finally:
+        shutil.rmtree(home)
+
+
+def stopped(home: Path) -> None:
+    """Wait until the server in a folder, which nobody uses any more, has stopped."""
+    deadline = time.monotonic() + PATIENCE
+    for lock in home.glob("*/running"):
+        while (free := _locks.take(lock, _locks.EXCLUSIVE)) is None:
+            if time.monotonic() > deadline:
+                sys.exit(f"the server of {lock.parent} does not stop within {PATIENCE:.0f} s")
+            time.sleep(0.01)
+        os.close(free)
