@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from backend.main import app
 from backend.settings import Settings
 
 
@@ -41,6 +42,17 @@ def test_a_secret_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(ValidationError, match="token_secret"):
         Settings()
+
+
+def test_a_server_without_its_settings_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is named at start-up, and no value is shown."""
+    monkeypatch.setenv("BACKEND_DATABASE_URL", "postgresql://ada:s3cret@db/books")
+    monkeypatch.delenv("BACKEND_TOKEN_SECRET")
+
+    with pytest.raises(ValidationError, match="token_secret") as error:
+        app()
+
+    assert "s3cret" not in str(error.value)
 
 
 def test_no_secret_is_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:

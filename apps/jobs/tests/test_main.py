@@ -1,10 +1,12 @@
-"""The API as a whole: its key, its errors, its settings."""
+"""The API as a whole: its key, its errors, its settings, its demo data."""
 
 import pytest
 from httpx import ASGITransport, AsyncClient
-from pydantic import ValidationError
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from pydantic import SecretStr, ValidationError
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
+from jobs import seed, worker
 from jobs.main import app, create_app
 from jobs.settings import Settings
 
@@ -61,6 +63,17 @@ async def test_what_does_not_exist_is_not_found(client: AsyncClient, domain: str
     assert "12345" in answer.json()["detail"]
 
 
+@pytest.mark.db(isolation="commit")  # it has an engine of its own, which really commits
+async def test_the_seed_is_sown_once(test_database_url: str, db: AsyncSession) -> None:
+    """`dev` runs it at each start."""
+    url = test_database_url.replace("+asyncpg", "")
+    settings = Settings(database_url=SecretStr(url), api_key=SecretStr("a key for tests"))
+    for _ in range(2):
+        await seed.run(settings)
+    counted = text("SELECT (SELECT count(*) FROM endpoints), (SELECT count(*) FROM orders)")
+    assert (await db.execute(counted)).one() == (1, 2)
+
+
 @pytest.mark.db(isolation="commit")  # the application's own engine really commits
 async def test_the_environment_leads_to_the_database(
     test_database_url: str, monkeypatch: pytest.MonkeyPatch
@@ -86,3 +99,10 @@ def test_a_short_key_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValidationError) as refused:
         Settings()
     assert "s3cret" not in str(refused.value)
+
+
+def test_a_worker_without_settings_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name; its process ends with that."""
+    monkeypatch.delenv("JOBS_DATABASE_URL", raising=False)
+    with pytest.raises(ValidationError, match="database_url"):
+        worker.main()

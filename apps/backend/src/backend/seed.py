@@ -153,8 +153,8 @@ async def _import_statement(session: AsyncSession, book: Book, account_id: int) 
     await finding.suggest(session, book, bank_account.id, days)
 
 
-async def _main() -> str:
-    settings = Settings()
+async def run(settings: Settings) -> str:
+    """Write the demo company, unless it is there; return what to tell whoever asked for it."""
     engine = create_engine(settings)
     try:
         async with create_sessionmaker(engine).begin() as session:
@@ -167,4 +167,4 @@ async def _main() -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(asyncio.run(_main()) + "\n")
+    sys.stdout.write(asyncio.run(run(Settings())) + "\n")

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from httpx import AsyncClient
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.seed import EMAIL, PASSWORD, seed
+from backend.seed import EMAIL, PASSWORD, run, seed
+from backend.settings import Settings
 from backend.users.credentials import Credentials
 from backend.users.errors import EmailTakenError
 
@@ -60,3 +62,13 @@ async def test_a_second_time_it_is_there_already(
     """The caller rolls back, so a demo that somebody plays with is left alone."""
     with pytest.raises(EmailTakenError):
         await seed(db, credentials)
+
+
+@pytest.mark.db(isolation="commit")  # it has an engine of its own, which really commits
+async def test_the_command_leaves_a_demo_alone(test_database_url: str) -> None:
+    """Run a second time, as on each start of a developer's server, it changes nothing."""
+    settings = Settings(
+        database_url=SecretStr(test_database_url), token_secret=SecretStr("s3cret" * 6)
+    )
+    assert PASSWORD in await run(settings)
+    assert "already" in await run(settings)

@@ -21,6 +21,7 @@ import httpx
 from pgqueuer import DatabaseRetryEntrypointExecutor, PgQueuer
 from pgqueuer.errors import RetryRequested
 from pgqueuer.models import Job, Schedule
+from pgqueuer.types import QueueExecutionMode
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from jobs.database import create_engine, create_sessionmaker
@@ -108,6 +109,26 @@ def create_worker(pool: asyncpg.Pool, work: Work) -> PgQueuer:
     return worker
 
 
+async def do_jobs(
+    worker: PgQueuer, settings: Settings, mode: QueueExecutionMode = QueueExecutionMode.continuous
+) -> None:
+    """Do jobs until the worker's `shutdown` is set or, to drain the queue, until none is left.
+
+    Raises `FailingListenerError` when the worker no longer hears what is notified.
+    """
+    # PgQueuer asks itself whether it hears before it listens, which may take a new connection. What
+    # is asked too early is never heard, and would end a worker that is well.
+    await worker.connection.add_listener(worker.channel, lambda _: None)
+    await worker.run(
+        batch_size=max(1, settings.concurrency // 2),
+        mode=mode,
+        max_concurrent_tasks=settings.concurrency,
+        dequeue_timeout=settings.poll,
+        heartbeat_timeout=settings.lease,
+        shutdown_on_listener_failure=True,
+    )
+
+
 async def run(settings: Settings, delivery_settings: DeliverySettings) -> None:
     """Do jobs until SIGTERM or SIGINT; then end those that have begun, and return."""
     async with AsyncExitStack() as stack:
@@ -123,13 +144,7 @@ async def run(settings: Settings, delivery_settings: DeliverySettings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, worker.shutdown.set)
         _logger.info("Working.")
-        await worker.run(
-            batch_size=max(1, settings.concurrency // 2),
-            max_concurrent_tasks=settings.concurrency,
-            dequeue_timeout=settings.poll,
-            heartbeat_timeout=settings.lease,
-            shutdown_on_listener_failure=True,
-        )
+        await do_jobs(worker, settings)
 
 
 def create_client(settings: DeliverySettings) -> httpx.AsyncClient:

@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 from pgqueuer import PgQueuer
 from pgqueuer.types import QueueExecutionMode
-from pydantic import HttpUrl
+from pydantic import HttpUrl, SecretStr
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -27,10 +27,10 @@ from jobs.endpoints import service as endpoints
 from jobs.endpoints.models import Endpoint
 from jobs.endpoints.schemas import EndpointIn
 from jobs.events import service as events
-from jobs.settings import DeliverySettings
-from jobs.worker import Work, create_client, create_worker
+from jobs.settings import DeliverySettings, Settings
+from jobs.worker import Work, create_client, create_worker, do_jobs
 
-PATIENCE = 20
+PATIENCE = 60
 """Seconds within which whatever a test waits for must have happened."""
 
 AT_ONCE = DeliverySettings(
@@ -157,11 +157,16 @@ def working(work: Work, test_database_url: str) -> Working:
         poll: timedelta = timedelta(seconds=0.1),
     ) -> AsyncIterator[PgQueuer]:
         dsn = test_database_url.replace("+asyncpg", "")
-        async with asyncpg.create_pool(dsn, min_size=2, max_size=4) as pool:
+        settings = Settings(
+            database_url=SecretStr(dsn),
+            api_key=SecretStr("a key for tests"),
+            concurrency=4,
+            lease=lease,
+            poll=poll,
+        )
+        async with asyncpg.create_pool(dsn, min_size=2, max_size=settings.concurrency) as pool:
             worker = create_worker(pool, work)
-            running = asyncio.create_task(
-                worker.run(poll, batch_size=2, mode=mode, heartbeat_timeout=lease)
-            )
+            running = asyncio.create_task(do_jobs(worker, settings, mode))
             try:
                 yield worker
                 if mode is QueueExecutionMode.continuous:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
+from pgqueuer.ports.driver import NotifyCallback
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -130,51 +132,28 @@ async def test_a_worker_ends_what_it_has_begun(
     assert await _states(shop) == {DeliveryState.DELIVERED}
 
 
-DUE = text("UPDATE pgqueuer_schedules SET next_run = now() - interval '1 minute'")
-
-
-async def test_of_two_schedulers_one_runs_what_is_due(
-    working: Working, work: Work, db: AsyncSession
+async def test_a_worker_listens_before_it_asks_whether_it_hears(
+    working: Working, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many workers there are, what is scheduled runs once."""
-    ran: list[Work] = []
-    begun = asyncio.Event()
+    """A question that came first would be heard by nobody, and end a worker that is well."""
+    did: list[str] = []
+    asked = asyncio.Event()
+    add_listener, notify = AsyncpgPoolDriver.add_listener, AsyncpgPoolDriver.notify
 
-    class Counting(Work):
-        async def prune(self) -> None:
-            ran.append(self)
-            begun.set()
+    async def listens(driver: AsyncpgPoolDriver, channel: str, callback: NotifyCallback) -> None:
+        await add_listener(driver, channel, callback)
+        did.append("listens")
 
-    counting = Counting(work.sessionmaker, work.client, work.settings)
-    async with working(counting):
-        pass  # makes the schedule known
-    await db.execute(DUE)
-    await db.commit()
-    async with working(counting), working(counting), asyncio.timeout(PATIENCE):
-        await begun.wait()
-    assert len(ran) == 1
+    async def asks(driver: AsyncpgPoolDriver, channel: str, payload: str) -> None:
+        did.append("asks")
+        asked.set()
+        await notify(driver, channel, payload)
 
-
-async def test_pruning_keeps_what_is_not_over(
-    shop: Shop, work: Work, receiver: Receiver, drain: Drain, db: AsyncSession
-) -> None:
-    """Young events, dead letters, and what has not been fanned out, stay."""
-    receiver.answers = AT_ONCE.attempts * [REFUSED]
-    await shop.subscribe(receiver.url)
-    dead = await shop.publish(order=1)
-    await drain()
-    delivered = await shop.publish(order=2)
-    await drain()
-    aged = text("UPDATE events SET fanned_out_at = now() - interval '40 days'")
-    await db.execute(aged)
-    await db.commit()
-    young = await shop.publish(order=3)
-    await drain()
-    waiting = await shop.publish(order=4)
-    await work.prune()
-    left = set(await db.scalars(text("SELECT id FROM events")))
-    assert left == {dead, young, waiting}
-    assert delivered not in left
+    monkeypatch.setattr(AsyncpgPoolDriver, "add_listener", listens)
+    monkeypatch.setattr(AsyncpgPoolDriver, "notify", asks)
+    async with working(), asyncio.timeout(PATIENCE):
+        await asked.wait()
+    assert did[0] == "listens"
 
 
 async def test_a_delivery_whose_answer_cannot_be_recorded_is_sent_again(

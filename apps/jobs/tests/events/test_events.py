@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from httpx import AsyncClient
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from sqlalchemy import text
@@ -76,6 +76,8 @@ async def test_what_json_cannot_carry_is_refused(client: AsyncClient, number: st
     assert (await client.post("/events", content=body)).status_code == 422
 
 
+# How long an example takes depends on what else the machine does.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(payload=PAYLOADS)
 async def test_a_payload_comes_back_as_it_was(
     db_layer: Callable[[], AbstractAsyncContextManager[AsyncSession]], payload: dict[str, Any]
