@@ -30,4 +30,4 @@ async def test_database(db: AsyncSession) -> None:
 
 
 async def test_it_is_postgresql(db: AsyncSession) -> None:
-    assert (await db.scalar(select(func.version()))).startswith("PostgreSQL 18")
+    assert (await db.execute(select(func.version()))).scalar_one().startswith("PostgreSQL 18")
