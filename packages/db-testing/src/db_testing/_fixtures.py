@@ -134,16 +134,19 @@ def _db_bound(db_bind: Sequence[object]) -> None:
         _state.stop(request.session, error)
 
 
-def spare_binding(item: pytest.Item) -> None:
-    """Take the automatic fixture that binds, and what it asks for, from a test without a bind.
+def spare_fixtures(item: pytest.Item) -> None:
+    """Take from a test what others ask for, and the automatic fixture that binds where none does.
 
     pytest looks each of them up again in every test, though they have nothing to do.
     """
     fixtures = getattr(item, "_fixtureinfo", None)
-    if fixtures is None or _loops.is_bound(item):
+    if fixtures is None:
         return
     closure: list[str] = fixtures.names_closure
-    spared = {_db_bound.__name__, _loops.BIND}.difference(fixtures.argnames)
+    spared = {_db_application.__name__}
+    if not _loops.is_bound(item):
+        spared |= {_db_bound.__name__, _loops.BIND}
+    spared.difference_update(fixtures.argnames)
     closure[:] = [name for name in closure if name not in spared]
 
 

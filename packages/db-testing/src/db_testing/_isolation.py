@@ -23,6 +23,7 @@ from ._kinds import Commit, Private, Rollback, close_what_is_left, run
 from ._origin import caller
 from ._pool import LoopPool, Pools
 from ._real import RealConnection
+from ._runtime import within
 from ._states import States
 from ._tasks import generators_closed
 from ._template import LOCK_TIMEOUT
@@ -264,8 +265,7 @@ class Isolation:
 
     async def _close_in_time(self, close: Close) -> None:
         try:
-            async with asyncio.timeout(CLOSE_PATIENCE):
-                await close()
+            await within(CLOSE_PATIENCE, close())
         except TimeoutError:
             self._unclosed = SandboxError(
                 f"{close.__qualname__}() was called when the test was over and had not returned "
@@ -422,17 +422,18 @@ class Isolation:
             return False
         self._checkouts.taken = False
         started = time.perf_counter()
-        loops = [loop for loop in kind.loops if not loop.is_closed()]
+        known = kind.loops
+        loops = [loop for loop in known if not loop.is_closed()]
         if asyncio._get_running_loop() in loops:  # noqa: SLF001  # None where none runs
             message = "a database test ended while its event loop was running"
             raise DBTestingError(message)
-        if len(loops) < len(kind.loops):
+        if len(loops) < len(known):
             closing = [functools.partial(close_what_is_left, close) for close in closing]
         # What the test was given lives on its own loop, which waits now; that of a thread may run.
         for loop in sorted(loops, key=lambda loop: loop.is_running()):
             run(loop, self._undo_here(kind, closing))
             closing = []
-        if len(loops) < len(kind.loops):
+        if len(loops) < len(known):
             kind.abandon()
         if not loops:
             self._close_without_loop(closing)

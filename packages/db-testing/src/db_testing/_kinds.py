@@ -86,7 +86,8 @@ class Rollback:
 
     @property
     def loops(self) -> list[asyncio.AbstractEventLoop]:
-        return [self._sandbox.loop] if self._sandbox.loop else []
+        loop = self._sandbox.loop
+        return [] if loop is None else [loop]
 
     @property
     def spoilt(self) -> bool:

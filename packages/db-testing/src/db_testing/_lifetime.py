@@ -7,14 +7,12 @@ database, more than all else that is done for it.
 from __future__ import annotations
 
 import functools
-from typing import Final
+from typing import TYPE_CHECKING
 
-import pytest
+from . import _loops, _state
 
-from . import _anyio, _loops, _state
-
-BEGUN: Final[pytest.StashKey[bool]] = pytest.StashKey()
-HELD: Final[pytest.StashKey[_anyio.HeldLoop | None]] = pytest.StashKey()
+if TYPE_CHECKING:
+    import pytest
 
 
 def begin(test: pytest.Item) -> None:
@@ -23,11 +21,9 @@ def begin(test: pytest.Item) -> None:
     Raises:
         pytest.UsageError: its marker's arguments are wrong.
     """
-    if test.stash.get(BEGUN, False):
+    if _state.is_running(test):
         return
     _state.begin(test)
-    test.stash[BEGUN] = True
-    test.stash[HELD] = None
     # What is registered first is called last.
     test.addfinalizer(functools.partial(_end, test))
 
@@ -39,14 +35,15 @@ def fixtures_are_there(test: pytest.Item) -> None:
         pytest.UsageError, FixtureError: as :func:`begin` and :func:`_loops.hold`.
     """
     begin(test)
-    test.stash[HELD] = _loops.hold(test, uses_database=_loops.is_database_test(test))
+    held = _loops.hold(test, uses_database=_loops.is_database_test(test))
+    if held is not None:
+        test.stash[_state.ATTEMPT].held = held
 
 
 def _end(test: pytest.Item) -> None:
-    test.stash[BEGUN] = False
-    held = test.stash.get(HELD, None)
-    if held is not None:
-        held.renew_context()
-    if test.stash.get(_state.FAILED, False):
+    attempt = test.stash[_state.ATTEMPT]
+    if attempt.held is not None:
+        attempt.held.renew_context()
+    if attempt.failed:
         _loops.end_interrupted(test, _state.loops(test.config))
     _state.end(test)

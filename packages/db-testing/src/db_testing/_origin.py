@@ -22,19 +22,17 @@ _TASK_STEP: Final = asyncio.Handle._run.__code__  # noqa: SLF001
 """What calls a task: beneath it is the event loop, and whoever happens to run that."""
 
 
-_libraries: Final[set[str]] = set()
-"""Files that are known to be no program's own."""
+_known: Final[dict[str, bool]] = {}
+"""Of files that were seen, whether they are a library's."""
 
 
 def is_library(filename: str) -> bool:
     """Tell whether a file is not the program's own: installed, Python's, or db-testing's."""
-    if filename in _libraries:
-        return True
-    found = filename.startswith(_LIBRARY_FOLDERS) or any(
-        folder in filename for folder in ("site-packages", "dist-packages")
-    )
-    if found:
-        _libraries.add(filename)
+    found = _known.get(filename)
+    if found is None:
+        found = _known[filename] = filename.startswith(_LIBRARY_FOLDERS) or any(
+            folder in filename for folder in ("site-packages", "dist-packages")
+        )
     return found
 
 
@@ -48,7 +46,7 @@ def caller(*, beneath: str = "") -> str:
     within = greenlet.getcurrent()
     while frame is not None and frame.f_code is not _TASK_STEP:
         filename = frame.f_code.co_filename
-        if filename not in _libraries and not is_library(filename):
+        if not (_known[filename] if filename in _known else is_library(filename)):
             return f"{filename}:{frame.f_lineno}"
         if filename == beneath:
             return ""

@@ -31,10 +31,13 @@ class LoopPool(Pool):
         ] = weakref.WeakKeyDictionary()
         self._used = 0
         self._records: weakref.WeakSet[ConnectionPoolEntry] = weakref.WeakSet()
+        self.has_grown = False
+        """Whether it has opened a connection since this was last set to false."""
 
     def _create_connection(self) -> ConnectionPoolEntry:
         record = super()._create_connection()
         self._records.add(record)
+        self.has_grown = True
         return record
 
     def _do_get(self) -> ConnectionPoolEntry:
@@ -159,5 +162,7 @@ class Pools:
     def forget_of_listeners(self) -> None:
         """Empty those whose connections listeners have prepared, such as with SET."""
         for engine in list(self._engines):
-            if cast("LoopPool", engine.pool).has_listeners_of_its_own:
-                engine.pool = engine.pool.recreate()
+            pool = cast("LoopPool", engine.pool)
+            grown, pool.has_grown = pool.has_grown, False
+            if grown and pool.has_listeners_of_its_own:
+                engine.pool = pool.recreate()

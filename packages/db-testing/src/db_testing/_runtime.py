@@ -283,3 +283,32 @@ def _wake(woken: asyncio.Future[None], pending: asyncio.Future[Any]) -> None:
     del pending
     if not woken.done():
         woken.set_result(None)
+
+
+async def within(seconds: float, step: Coroutine[Any, Any, T]) -> T:
+    """Take a step that usually waits for nothing, and else must not take longer than a bound.
+
+    Raises:
+        TimeoutError: it did, and was cancelled.
+    """
+    try:
+        pending = step.send(None)
+    except StopIteration as end:  # setting a bound would have cost more than the step
+        return end.value  # type: ignore[no-any-return]  # what the step returns
+    async with asyncio.timeout(seconds):
+        return await _going_on(step, pending)
+
+
+@types.coroutine
+def _going_on(step: Coroutine[Any, Any, T], pending: Any) -> Generator[Any, Any, T]:
+    """Go on with a step that has begun to wait."""
+    try:
+        while True:
+            try:
+                answer = yield pending
+            except BaseException as error:  # noqa: BLE001  # is the step's to handle
+                pending = step.throw(error)
+            else:
+                pending = step.send(answer)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # what the step returns

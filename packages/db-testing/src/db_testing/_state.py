@@ -7,7 +7,8 @@ import contextlib
 import functools
 import os
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
@@ -19,64 +20,77 @@ from .report import Summary
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ._anyio import HeldLoop
     from ._bind import Bindings
     from ._isolation import Isolation
     from ._worker import Application, Worker
     from .schema import SchemaLike
 
 
-class Running(NamedTuple):
-    """A test that has begun."""
+@dataclass(eq=False, slots=True)
+class Attempt:
+    """A test that has begun; begun again, another."""
 
-    name: str
+    test: pytest.Item
     isolation: _settings.IsolationName
     """What undoes it."""
     may_move: bool
     """Whether it is run again in another isolation, should it need one."""
+    failed: bool = False
+    held: HeldLoop | None = None
+    """The loop of anyio's plugin that is held for it."""
+    kept: list[str] = field(default_factory=list)
+    """If it has failed, what has become of its databases."""
 
 
-SETTINGS: pytest.StashKey[_settings.Settings] = pytest.StashKey()
-WORKER: pytest.StashKey[Worker] = pytest.StashKey()
-BINDINGS: pytest.StashKey[Bindings] = pytest.StashKey()
-SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
-TEST: pytest.StashKey[Running | None] = pytest.StashKey()
-"""The test that is running, while fixtures of its own exist."""
-ISOLATION: pytest.StashKey[_settings.IsolationName] = pytest.StashKey()
-"""What undoes a test that has begun."""
-OUTCOMES: pytest.StashKey[_outcomes.Outcomes] = pytest.StashKey()
-TASKS: pytest.StashKey[Tasks] = pytest.StashKey()
-NEXT: pytest.StashKey[pytest.Item | None] = pytest.StashKey()
-"""The test that will run after the running one."""
-KEPT: pytest.StashKey[list[str]] = pytest.StashKey()
-"""Of a failed test, what has become of its databases."""
-LEAKS: pytest.StashKey[list[str]] = pytest.StashKey()
-"""What the running test has left on an event loop of its own."""
-FAILED: pytest.StashKey[bool] = pytest.StashKey()
-MARKED: pytest.StashKey[list[str]] = pytest.StashKey()
-LADDER: pytest.StashKey[_ladder.Ladder] = pytest.StashKey()
+@dataclass(eq=False, slots=True)
+class Run:
+    """What one process knows of its run."""
+
+    settings: _settings.Settings
+    ladder: _ladder.Ladder
+    outcomes: _outcomes.Outcomes | None
+    """None in a process of xdist's, which reports to another."""
+    summary: Summary = field(default_factory=Summary)
+    tasks: Tasks = field(default_factory=Tasks)
+    worker: Worker | None = None
+    """None until a test has asked for the database."""
+    bindings: Bindings | None = None
+    attempt: Attempt | None = None
+    """The test that is running, while fixtures of its own exist."""
+    following: pytest.Item | None = None
+    """The test that will run after it."""
+    leaks: list[str] = field(default_factory=list)
+    """What it has left on an event loop of its own."""
+    marked: list[str] = field(default_factory=list)
+    """Which files were marked."""
+
+
+RUN: Final[pytest.StashKey[Run]] = pytest.StashKey()
+"""One key for everything: each look into a stash takes three calls, and each test has many."""
+ATTEMPT: Final[pytest.StashKey[Attempt]] = pytest.StashKey()
+MARKER: Final[pytest.StashKey[tuple[int, pytest.Mark | None]]] = pytest.StashKey()
+"""A test's marker, and how many markers of its own it had when it was looked for."""
 
 
 def configure(config: pytest.Config) -> None:
     """Read the settings, which may be wrong, before anything else happens."""
-    config.stash[SETTINGS] = _settings.read(config, run=uuid.uuid4().hex[:10])
-    config.stash[SUMMARY] = Summary()
-    config.stash[TASKS] = Tasks()
-    config.stash[LEAKS] = []
-    config.stash[LADDER] = _ladder.Ladder.read(config)
-    if not hasattr(config, "workerinput"):
-        config.stash[OUTCOMES] = _outcomes.Outcomes(config)
-        config.pluginmanager.register(config.stash[OUTCOMES], "db_testing_outcomes")
-    _recorder.register(config, settings(config))
+    read = _settings.read(config, run=uuid.uuid4().hex[:10])
+    outcomes = None if hasattr(config, "workerinput") else _outcomes.Outcomes(config)
+    config.stash[RUN] = Run(read, _ladder.Ladder.read(config), outcomes)
+    if outcomes is not None:
+        config.pluginmanager.register(outcomes, "db_testing_outcomes")
+    _recorder.register(config, read)
 
 
 def settings(config: pytest.Config) -> _settings.Settings:
     """Return the run's settings."""
-    return config.stash[SETTINGS]
+    return config.stash[RUN].settings
 
 
 def summary(config: pytest.Config) -> Summary:
     """Return the run's figures."""
-    return config.stash[SUMMARY]
+    return config.stash[RUN].summary
 
 
 def application(config: pytest.Config, schema: SchemaLike) -> Application:
@@ -85,16 +99,15 @@ def application(config: pytest.Config, schema: SchemaLike) -> Application:
     Raises:
         SetupError: there is no server, or the schema cannot be applied.
     """
-    worker = config.stash.get(WORKER, None)
-    if worker is None:
+    run = config.stash[RUN]
+    if run.worker is None:
         # Only a run that uses the database pays for SQLAlchemy and asyncpg, 0.6 s here.
         from ._worker import Worker
 
-        worker = config.stash[WORKER] = Worker(settings(config), functools.partial(_say, config))
-        test = config.stash.get(TEST, None)
-        if test is not None:
-            worker.begin(test.name, test.isolation)
-    return worker.application(schema)
+        run.worker = Worker(run.settings, functools.partial(_say, config))
+        if run.attempt is not None:
+            run.worker.begin(run.attempt.test.nodeid, run.attempt.isolation)
+    return run.worker.application(schema)
 
 
 def _say(config: pytest.Config, line: str) -> None:
@@ -124,46 +137,45 @@ def bind(session: pytest.Session, objects: Sequence[object], schema: SchemaLike)
         except SetupError as error:
             stop(session, error)
 
-    bindings = config.stash.get(BINDINGS, None)
-    if bindings is None:
-        bindings = config.stash[BINDINGS] = Bindings()
+    run = config.stash[RUN]
+    if run.bindings is None:
+        run.bindings = Bindings()
     target = Target(make, repr(schema))
     for each in objects:
-        bindings.bind(each, target)
+        run.bindings.bind(each, target)
 
 
 def close(config: pytest.Config) -> None:
     """Give the application's objects back, drop every database and give the server up."""
-    bindings = config.stash.get(BINDINGS, None)
+    run = config.stash[RUN]
+    bindings, run.bindings = run.bindings, None
     if bindings is not None:
-        del config.stash[BINDINGS]
         bindings.close()
-    worker = config.stash.get(WORKER, None)
+    worker, run.worker = run.worker, None
     if worker is not None:
-        del config.stash[WORKER]
         for used in worker.applications:
-            summary(config).add(used.isolation.tests, used.isolation.seconds)
-            summary(config).replaced += used.isolation.replaced
+            run.summary.add(used.isolation.tests, used.isolation.seconds)
+            run.summary.replaced += used.isolation.replaced
         worker.close()
 
 
 def _begins_above(test: pytest.Item) -> bool:
-    worker = test.config.stash.get(WORKER, None)
-    unfit = worker.identity_dependent if worker is not None else ()
-    return test.config.stash[LADDER].begins_above(test, unfit)
+    run = test.config.stash[RUN]
+    unfit = run.worker.identity_dependent if run.worker is not None else ()
+    return run.ladder.begins_above(test, unfit)
 
 
 def run(test: pytest.Item, following: pytest.Item | None) -> bool:
     """Run a test that may have to be run again; tell whether it was such a test."""
     if _asked(test) != "auto" or _begins_above(test):
         return False
-    test.config.stash[LADDER].run(test, following)
+    test.config.stash[RUN].ladder.run(test, following)
     return True
 
 
 def ladder(config: pytest.Config) -> _ladder.Ladder:
     """Return what is known of the tests that cannot be rolled back."""
-    return config.stash[LADDER]
+    return config.stash[RUN].ladder
 
 
 def mark(config: pytest.Config) -> None:
@@ -178,16 +190,25 @@ def mark(config: pytest.Config) -> None:
     planned = plan(moves, root=config.rootpath)
     said = [f"db-testing: marked tests in {path}" for path in planned.write()]
     said += [f"db-testing: not marked: {left.reason}" for left in planned.left]
-    config.stash[MARKED] = said
+    config.stash[RUN].marked = said
 
 
 def marked(config: pytest.Config) -> list[str]:
     """Say which files were marked."""
-    return config.stash.get(MARKED, [])
+    return config.stash[RUN].marked
+
+
+def _marker(test: pytest.Item) -> pytest.Mark | None:
+    """Return a test's marker; pytest walks through all of its folders for it, each time."""
+    count, marker = test.stash.get(MARKER, (-1, None))
+    if count != len(test.own_markers):  # a fixture or a hook may have added some
+        marker = test.get_closest_marker("db")
+        test.stash[MARKER] = len(test.own_markers), marker
+    return marker
 
 
 def _choice(test: pytest.Item) -> _settings.Choice:
-    marker = test.get_closest_marker("db")
+    marker = _marker(test)
     if marker is None:
         return settings(test.config).isolation
     chosen = marker.kwargs.get("isolation")
@@ -201,15 +222,21 @@ def _choice(test: pytest.Item) -> _settings.Choice:
 
 def settle(config: pytest.Config) -> None:
     """Undo what fixtures of wider scope did as they ended, before those of the next test begin."""
-    worker = config.stash.get(WORKER, None)
+    worker = config.stash[RUN].worker
     if worker is not None:
         worker.settle()
 
 
 def loops(config: pytest.Config) -> list[asyncio.AbstractEventLoop]:
     """Return the event loops from which the test has used the database."""
-    worker = config.stash.get(WORKER, None)
+    worker = config.stash[RUN].worker
     return worker.loops if worker is not None else []
+
+
+def is_running(test: pytest.Item) -> bool:
+    """Tell whether a test has begun and has not ended."""
+    attempt = test.config.stash[RUN].attempt
+    return attempt is not None and attempt.test is test
 
 
 def begin(test: pytest.Item) -> None:
@@ -220,30 +247,27 @@ def begin(test: pytest.Item) -> None:
     """
     choice = _choice(test)
     kind = ("commit" if _begins_above(test) else "rollback") if choice == "auto" else choice
-    test.stash[ISOLATION] = kind
-    test.stash[FAILED] = False  # an earlier attempt of the same test may have
-    test.config.stash[TEST] = Running(test.nodeid, kind, may_move=choice == "auto")
-    test.config.stash[TASKS].begin()
-    worker = test.config.stash.get(WORKER, None)
-    if worker is not None:
-        worker.begin(test.nodeid, kind)
-        _make_databases_of_tests(test, kind)
+    run = test.config.stash[RUN]
+    run.attempt = test.stash[ATTEMPT] = Attempt(test, kind, may_move=choice == "auto")
+    run.tasks.begin()
+    if run.worker is not None:
+        run.worker.begin(test.nodeid, kind)
+        _make_databases_of_tests(test, kind, run.following)
 
 
 def follow(config: pytest.Config, following: pytest.Item | None) -> None:
     """Learn which test will run after the one that begins."""
-    config.stash[NEXT] = following
+    config.stash[RUN].following = following
 
 
-def _make_databases_of_tests(test: pytest.Item, kind: _settings.IsolationName) -> None:
+def _make_databases_of_tests(
+    test: pytest.Item, kind: _settings.IsolationName, following: pytest.Item | None
+) -> None:
     """Make what this test is to have of its own, if a connection of ours cannot, and the next."""
-    if kind == "database" and (
-        test.get_closest_marker("db") is not None or "test_database_url" in _names(test)
-    ):
+    if kind == "database" and (_marker(test) is not None or "test_database_url" in _names(test)):
         own = _application_of(test)
         if own is not None:
             own.isolation.part()
-    following = test.config.stash.get(NEXT, None)
     if following is not None and _is_private(following):
         expected = _application_of(following)
         if expected is not None:
@@ -257,9 +281,8 @@ def _is_private(test: pytest.Item) -> bool:
 
 def _asked(test: pytest.Item) -> object:
     """Return what a test's marker, which may be wrong, or the run asks for."""
-    marker = test.get_closest_marker("db")
-    default = settings(test.config).isolation
-    return default if marker is None else marker.kwargs.get("isolation")
+    marker = _marker(test)
+    return settings(test.config).isolation if marker is None else marker.kwargs.get("isolation")
 
 
 def _application_of(test: pytest.Item) -> Application | None:
@@ -276,36 +299,32 @@ def _names(test: pytest.Item) -> Sequence[str]:
 
 def seal(config: pytest.Config) -> None:
     """Commit the data layers that a fixture has just written."""
-    worker = config.stash.get(WORKER, None)
+    worker = config.stash[RUN].worker
     if worker is not None:
         worker.seal()
 
 
 def end(test: pytest.Item) -> None:
     """Undo the test; fail it for what rollback isolation could not do, unless it has failed."""
-    stash = test.config.stash
-    begun, stash[TEST] = stash[TEST], None
-    worker = stash.get(WORKER, None)
-    if worker is None:
+    run = test.config.stash[RUN]
+    attempt, run.attempt = run.attempt, None
+    worker = run.worker
+    if worker is None or attempt is None:
         return
-    names = _names(test)
-    leaks, stash[LEAKS] = stash[LEAKS], []
-    if worker.loops or "db_engine" in names:
-        leaks += stash[TASKS].end(worker.users)
-    for loop in worker.loops:
-        if not loop.is_closed():
-            stash[TASKS].share(loop)
-    failed = test.stash.get(FAILED, False)
+    names, failed = _names(test), attempt.failed
+    leaks = _end_tasks(run, worker, asked="db_engine" in names)
     remarks = worker.remarks()
     failures = worker.end(connects="test_database_url" in names, failed=failed)
     kept = worker.take_kept()
-    summary(test.config).kept += kept
-    test.stash[KEPT] = [text for _, text in kept]
-    # Lines of the project are shown as pytest shows its tests.
-    root = f"{test.config.rootpath}{os.sep}"
-    leaks = [leak.replace(root, "") for leak in leaks + worker.take_leaks()]
-    summary(test.config).leaks += [(test.nodeid, leak) for leak in leaks]
-    if begun == Running(test.nodeid, "rollback", may_move=True):
+    run.summary.kept += kept
+    attempt.kept = [text for _, text in kept]
+    leaks += worker.take_leaks()
+    if leaks:
+        # Lines of the project are shown as pytest shows its tests.
+        root = f"{test.config.rootpath}{os.sep}"
+        leaks = [leak.replace(root, "") for leak in leaks]
+        run.summary.leaks += [(test.nodeid, leak) for leak in leaks]
+    if attempt.may_move and attempt.isolation == "rollback":
         reason = _ladder.unfit([*failures, *worker.refusals], remarks, failed=failed)
         if reason is not None:
             test.stash[_ladder.REASON] = reason
@@ -314,9 +333,21 @@ def end(test: pytest.Item) -> None:
         return
     if failures:
         pytest.fail(str(failures[0]), pytrace=False)
-    if leaks and settings(test.config).leaks == "error":
+    if leaks and run.settings.leaks == "error":
         lines = [f"db-testing: {test.nodeid} left behind", *leaks]
         pytest.fail("\n  ".join(lines), pytrace=False)
+
+
+def _end_tasks(run: Run, worker: Worker, *, asked: bool) -> list[str]:
+    """End what the running test has left on its loops, and say what it was."""
+    leaks, run.leaks = run.leaks, []
+    loops = worker.loops
+    if loops or asked:
+        leaks += run.tasks.end(worker.users)
+    for loop in loops:
+        if not loop.is_closed():
+            run.tasks.share(loop)
+    return leaks
 
 
 def has_loop(
@@ -336,46 +367,69 @@ def has_loop(
 
 def share(config: pytest.Config, loop: asyncio.AbstractEventLoop) -> None:
     """Learn of an event loop that outlives the tests that run on it."""
-    config.stash[TASKS].share(loop)
+    config.stash[RUN].tasks.share(loop)
 
 
 def _end_loop(config: pytest.Config, loop: asyncio.AbstractEventLoop, *, asked: bool) -> None:
     """End what a test that asked for the database, or used it, has left on a loop of its own."""
-    worker = config.stash.get(WORKER, None)
+    run = config.stash[RUN]
+    worker = run.worker
     if worker is not None and (asked or loop in worker.loops):
-        config.stash[LEAKS] += end_tasks(loop, worker.users)
+        run.leaks += end_tasks(loop, worker.users)
 
 
 @contextlib.contextmanager
 def others(config: pytest.Config) -> Iterator[None]:
     """Let what is done meanwhile be a wider fixture's, and not the test's."""
-    worker = config.stash.get(WORKER, None)
+    run = config.stash[RUN]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(config.stash[TASKS].others())
-        if worker is not None:
-            stack.enter_context(worker.others())
+        stack.enter_context(run.tasks.others())
+        if run.worker is not None:
+            stack.enter_context(run.worker.others())
         yield
 
 
 def remark(test: pytest.Item, report: pytest.TestReport) -> None:
     """Add to a failure what it may owe to the isolation of the test."""
-    worker = test.config.stash.get(WORKER, None)
+    worker = test.config.stash[RUN].worker
     remarks = worker.remarks() if worker is not None else []
     report.sections += [("db-testing", remark) for remark in remarks]
 
 
 def tell_isolation(test: pytest.Item, report: pytest.TestReport) -> None:
     """Say in a database test's report what undoes it, and whether its marker always says so."""
-    isolation = test.stash.get(ISOLATION, None)
+    attempt = test.stash.get(ATTEMPT, None)
+    isolation = attempt.isolation if attempt is not None else None
     setattr(report, _recorder.UNDONE_BY, isolation)
-    if isolation is not None and test.get_closest_marker("db") is None:
+    if isolation is not None and _marker(test) is None:
         setattr(report, _outcomes.ISOLATION, isolation)
 
 
 def compared(config: pytest.Config) -> list[str]:
     """Say how tests fare in the isolation that was asked for, beside others."""
     asked = config.getoption("db_isolation") is not None
-    return config.stash[OUTCOMES].lines() if asked else []
+    outcomes = config.stash[RUN].outcomes
+    return outcomes.lines() if asked and outcomes is not None else []
+
+
+def failed(test: pytest.Item) -> None:
+    """Note a failure, so that it is not reported a second time when the test is undone."""
+    attempt = test.stash.get(ATTEMPT, None)
+    if attempt is not None:
+        attempt.failed = True
+
+
+def kept(test: pytest.Item) -> list[str]:
+    """Say what has become of the databases of a test that has failed."""
+    attempt = test.stash.get(ATTEMPT, None)
+    return attempt.kept if attempt is not None else []
+
+
+def write_outcomes(config: pytest.Config) -> None:
+    """Remember what each test came to."""
+    outcomes = config.stash[RUN].outcomes
+    if outcomes is not None:
+        outcomes.write()
 
 
 def stop(session: pytest.Session, error: SetupError) -> NoReturn:

@@ -48,11 +48,19 @@ class Transaction:
     open: bool = field(default=True, init=False)
     failed: bool = field(default=False, init=False)
     """The innermost frame is aborted; only a rollback helps."""
-    ended: Event = field(init=False)
+    _ended: Event | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.frames.append(Frame(self))
-        self.ended = self.runtime.event()
+
+    @property
+    def ended(self) -> Event:
+        """What happens when it ends: most end before anybody waits for that."""
+        if self._ended is None:
+            self._ended = self.runtime.event()
+            if not self.open:
+                self._ended.set()
+        return self._ended
 
     def __str__(self) -> str:
         kind = "statement" if self.implicit else "transaction"
@@ -85,7 +93,8 @@ class Transaction:
     def end(self) -> None:
         """Let it do no more, and wake who waits for it."""
         self.open = False
-        self.ended.set()
+        if self._ended is not None:
+            self._ended.set()
 
     def find(self, savepoint: str) -> int:
         """Return which of the frames is the innermost savepoint of a name.

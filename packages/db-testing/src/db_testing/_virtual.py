@@ -54,7 +54,7 @@ class VirtualConnection(_ConnectionProxy):
         )
         """By test and by the names that the program gave them."""
         self._busy = False
-        self._closed = False
+        self.closed = False
 
     @property
     def generation(self) -> int:
@@ -62,7 +62,7 @@ class VirtualConnection(_ConnectionProxy):
         return self._sandbox.generation
 
     def __repr__(self) -> str:
-        return f"<VirtualConnection {id(self):#x} {'closed' if self._closed else 'open'}>"
+        return f"<VirtualConnection {id(self):#x} {'closed' if self.closed else 'open'}>"
 
     # ------------------------------------------------------------------ statements
 
@@ -89,7 +89,8 @@ class VirtualConnection(_ConnectionProxy):
                 if transaction is not None:
                     transaction.failed = True
                 raise
-        with self._exclusively():
+        self._claim()
+        try:
             if self._listeners.logs or self._listeners.queries:
                 operation = self._listeners.overhear(self, operation)
             if self._transaction is None:
@@ -97,19 +98,17 @@ class VirtualConnection(_ConnectionProxy):
             return await self._sandbox.run(
                 self._transaction, sql, operation, args=args, cursor=cursor
             )
+        finally:
+            self._busy = False
 
-    @contextlib.contextmanager
-    def _exclusively(self) -> Iterator[None]:
+    def _claim(self) -> None:
         """Refuse a second operation at a time, as the protocol of a real connection does."""
-        self._check_open()
+        if self.closed:
+            self._check_open()
         if self._busy:
             message = "cannot perform operation: another operation is in progress"
             raise asyncpg.InterfaceError(message)
         self._busy = True
-        try:
-            yield
-        finally:
-            self._busy = False
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
         status = self._steered(query)
@@ -260,7 +259,8 @@ class VirtualConnection(_ConnectionProxy):
 
     def begin(self, *, readonly: bool) -> str | None:
         """Begin a transaction, or in one a savepoint, whose name is returned."""
-        with self._exclusively():
+        self._claim()
+        try:
             if self._transaction is None:
                 self._transaction = self._sandbox.begin(readonly=readonly, codecs=self._codecs)
                 return None
@@ -268,9 +268,12 @@ class VirtualConnection(_ConnectionProxy):
             name = f"__asyncpg_savepoint_{self._savepoints:x}__"
             self._sandbox.savepoint(self._transaction, name)
             return name
+        finally:
+            self._busy = False
 
     async def end(self, *, keep: bool) -> None:
-        with self._exclusively():
+        self._claim()
+        try:
             transaction, self._transaction = self._transaction, None
             if transaction is None:
                 return  # ended by hand: to a server COMMIT is no error then
@@ -278,6 +281,8 @@ class VirtualConnection(_ConnectionProxy):
                 await self._sandbox.commit(transaction)
             else:
                 self._sandbox.rollback(transaction)
+        finally:
+            self._busy = False
 
     def end_savepoint(self, name: str, *, keep: bool) -> None:
         self.steer(_statements.Control("release" if keep else "rollback_to", name))
@@ -285,8 +290,11 @@ class VirtualConnection(_ConnectionProxy):
     def steer(self, control: _statements.Control) -> str:
         if control.kind in _steering.REFUSED:
             raise _steering.refused(self._sandbox, control, "in a script, of which")
-        with self._exclusively():
+        self._claim()
+        try:
             return _steering.obey(self._sandbox, self._transaction, control)
+        finally:
+            self._busy = False
 
     # ------------------------------------------------------------------ the session
 
@@ -301,8 +309,11 @@ class VirtualConnection(_ConnectionProxy):
         await self._set_codec(Codec("set_builtin_type_codec", typename, schema, options))
 
     async def _set_codec(self, codec: Codec) -> None:
-        with self._exclusively():
+        self._claim()
+        try:
             await self._sandbox.set_codec(self._codecs, codec)
+        finally:
+            self._busy = False
 
     async def reset_type_codec(self, typename: str, *, schema: str = "public") -> None:
         self._check_open()
@@ -368,14 +379,14 @@ class VirtualConnection(_ConnectionProxy):
     # ------------------------------------------------------------------ the end
 
     def is_closed(self) -> bool:
-        return self._closed
+        return self.closed
 
     async def close(self, *, timeout: float | None = None) -> None:
         del timeout
         self.terminate()
 
     def terminate(self) -> None:
-        self._closed = True
+        self.closed = True
         self._listeners.terminated(self)
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
@@ -388,6 +399,6 @@ class VirtualConnection(_ConnectionProxy):
             self._transaction.failed = True
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self.closed:
             message = "connection is closed"
             raise asyncpg.InterfaceError(message)

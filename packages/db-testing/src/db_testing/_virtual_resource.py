@@ -19,7 +19,7 @@ class Resource:
         self._connection = connection
 
     def _check_connection(self, method: str) -> None:
-        if self._connection.is_closed():
+        if self._connection.closed:
             message = (
                 f"cannot call {self.real_name}.{method}(): the underlying connection is closed"
             )

@@ -81,7 +81,7 @@ def pytest_pycollect_makeitem(collector: pytest.Collector) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Put database tests on the session's event loop; bind nothing where nothing is bound."""
-    _fixtures.spare_binding(item)
+    _fixtures.spare_fixtures(item)
     if _loops.is_database_test(item):
         _loops.share_session_loop(item)
 
@@ -158,15 +158,14 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note a failure, so that it is not reported a second time when the test is undone."""
     report = yield
-    if (not report.passed or report.when == "call") and _loops.is_database_test(item):
+    if (report.when == "call" or report.outcome != "passed") and _loops.is_database_test(item):
         _state.tell_isolation(item, report)
-    if item.nodeid in _state.ladder(item.config).moved:
-        setattr(report, MOVED, True)
-    if report.failed:
+        if item.nodeid in _state.ladder(item.config).moved:
+            setattr(report, MOVED, True)
+    if report.outcome == "failed":
         _state.remark(item, report)
-        item.stash[_state.FAILED] = True
-    if report.when == "teardown":
-        kept = item.stash.get(_state.KEPT, [])
+        _state.failed(item)
+    if report.when == "teardown" and (kept := _state.kept(item)):
         # pytest shows sections of a teardown with the failure, also those of another process.
         report.sections += [("db-testing teardown", f"database {text}") for text in kept]
     return report
@@ -174,7 +173,7 @@ def pytest_runtest_makereport(
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """Say of a test that it was moved."""
-    if report.when == "call" and report.passed and getattr(report, MOVED, False):
+    if getattr(report, MOVED, False) and report.when == "call" and report.passed:
         return "passed", ".", "PASSED (commit isolation)"
     return None
 
@@ -194,7 +193,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         output[WORKER_MOVED] = _state.ladder(session.config).found
     else:
         _state.ladder(session.config).write(session.config)
-        session.config.stash[_state.OUTCOMES].write()
+        _state.write_outcomes(session.config)
         if _state.settings(session.config).explain == "apply":
             _state.mark(session.config)
         moved = _state.ladder(session.config).moved
@@ -253,6 +252,6 @@ def pytest_terminal_summary(
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing behind, also when the session never finished."""
-    if _state.SETTINGS in config.stash:
+    if _state.RUN in config.stash:
         _state.close(config)
     _anyio.release(config)
