@@ -39,6 +39,11 @@ LEFT = """
               AND l.locktype IN ('advisory', 'relation')) AS locks
 """
 
+LEAN = " ".join(
+    f"-p no:{plugin}" for plugin in ("faker", "hypothesispytest", "pytest_alembic", "randomly")
+)
+"""Options of runs inside tests, without plugins of which each process takes a second to import."""
+
 SLEEPERS = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event = 'PgSleep'
@@ -83,12 +88,23 @@ def db_schema() -> Schema:
 
 @pytest.fixture(autouse=True)
 def _at_a_terminal() -> Iterator[None]:
-    """Run suites as a person does: in CI, pytest repeats each message in its last lines."""
+    """Run suites as a person does: in CI, pytest repeats each message in its last lines.
+
+    And in the order that they are written in, unless a test asks for `-p randomly`.
+    """
     # Not the fixture `monkeypatch`, which would then outlive those that tests patch things under.
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("CI", "BUILD_NUMBER"):
             patch.delenv(variable, raising=False)
+        patch.setenv("PYTEST_ADDOPTS", LEAN)
         yield
+
+
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Return pytest's own, which has forgotten the options of runs inside tests."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", LEAN)
+    return pytester
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

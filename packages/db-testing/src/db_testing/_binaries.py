@@ -194,7 +194,7 @@ def _system(required: int | None) -> Binaries:
 def _on_path() -> list[Path]:
     # The first is the one that the user's shell would run.
     return [
-        folder.resolve()
+        _behind_links(folder)
         for folder in map(Path, os.environ.get("PATH", "").split(os.pathsep))
         if _holds_a_server(folder)
     ][:1]
@@ -215,6 +215,12 @@ def _of_pg_config() -> list[Path]:
 def _installed() -> list[Path]:
     folders = [folder for pattern in INSTALLED for folder in ROOT.glob(pattern)]
     return [folder for folder in folders if _holds_a_server(folder)]
+
+
+def _behind_links(folder: Path) -> Path:
+    """Return where the programs themselves are: one server, whichever links lead to it."""
+    behind = (folder / "postgres").resolve().parent
+    return behind if _holds_a_server(behind) else folder.resolve()
 
 
 def _holds_a_server(folder: Path) -> bool:

@@ -57,8 +57,6 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     folder = pytester.path / f"p{uuid.uuid4().hex[:12]}"
     folder.mkdir()
     monkeypatch.setattr(pytester, "_path", folder)
-    # They take a second to import, in each process of each run.
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:pytest_alembic")
     pytester.chdir()
 
     def write(

@@ -76,8 +76,7 @@ def test_run_without_database_tests_starts_nothing(pytester: pytest.Pytester) ->
             assert "sqlalchemy" not in sys.modules
         """
     )
-    # pytest-alembic's plugin, if it is installed, imports SQLAlchemy by itself.
-    result = pytester.runpytest_subprocess("-W", "ignore", "-p", "no:pytest_alembic")
+    result = pytester.runpytest_subprocess("-W", "ignore")
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*database test*")
 

@@ -161,7 +161,7 @@ def test_random_order(suite: Suite, seed: int) -> None:
     """Tests of every kind in an order that pytest-randomly chose, kept for two passes."""
     pytester = suite("every_fixture", "loops_chosen", "commits", "unittest_classes", mode="auto")
     # In a process of its own: what the suite lost on purpose is garbage of that process.
-    result = pytester.runpytest_subprocess(f"--randomly-seed={seed}")
+    result = pytester.runpytest_subprocess("-p", "randomly", f"--randomly-seed={seed}")
     result.assert_outcomes(passed=34)
 
 

@@ -166,7 +166,7 @@ def test_shard_knows_the_whole_suite(suite: Suite) -> None:
     pytester.makepyfile(test_it=EVERY_OUTCOME)
     suites = []
     for group in (1, 2):
-        options = ["--splits=2", f"--group={group}", "--randomly-seed=1", "-k", "not skipped"]
+        options = ["--splits=2", f"--group={group}", "-k", "not skipped"]
         pytester.runpytest(f"--db-report=deep/down/{group}.json", *options)
         report = written(pytester, f"deep/down/{group}.json")
         assert report["runs"][0]["shard"] == f"{group}/2"

@@ -74,7 +74,7 @@ def run(pytester: pytest.Pytester) -> Run:
             pytester.makeconftest(f"{HEAD}        {body}\n")
         pytester.makeini(INI + ini)
         pytester.makepyfile(TESTS)
-        return pytester.runpytest_subprocess("-p", "no:randomly", *arguments)
+        return pytester.runpytest_subprocess(*arguments)
 
     return run_tests
 

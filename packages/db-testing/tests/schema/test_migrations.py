@@ -95,7 +95,7 @@ class Suite:
 
     def run(self, *arguments: str, **outcomes: int) -> pytest.RunResult:
         """Run the class, and check how many passed and failed."""
-        result = self.pytester.runpytest_inprocess("-p", "no:randomly", *arguments)
+        result = self.pytester.runpytest_inprocess("-p", "pytest_alembic", *arguments)
         result.assert_outcomes(**outcomes)
         return result
 

@@ -38,7 +38,7 @@ asyncio_mode = auto
 asyncio_default_fixture_loop_scope = session
 filterwarnings = error
 pythonpath = .
-addopts = -p no:randomly -p no:hypothesispytest -p no:pytest_alembic -p no:cacheprovider
+addopts = -p no:cacheprovider
 """
 
 PASSED = "3 passed"

@@ -86,8 +86,8 @@ class Machine:
         """Run a shard."""
         shutil.copytree(source, self.clone)
         command = [sys.executable, "-m", "pytest", *DISTRIBUTION[self.number % 2]]
-        command += [f"--splits={SHARDS}", f"--group={self.number}", "--randomly-seed=1"]
-        command += ["--db-report=report.json", "-p", "no:hypothesispytest", "-p", "no:schemathesis"]
+        command += [f"--splits={SHARDS}", f"--group={self.number}"]
+        command += ["-p", "randomly", "--randomly-seed=1", "--db-report=report.json"]
         environment = os.environ | {
             "DB_TESTING_SERVER": url,
             "HOME": str(self.home),

@@ -59,9 +59,7 @@ def run(
     pytester.makeconftest((SUITES / "app_conftest.py").read_text())
     pytester.makepyfile(**{f"test_{suite}": (SUITES / f"{suite}.py").read_text()})
     losses = Losses(embedded)
-    result = pytester.runpytest_inprocess(
-        f"--db-server={url}", "-p", "no:randomly", *arguments, plugins=[losses]
-    )
+    result = pytester.runpytest_inprocess(f"--db-server={url}", *arguments, plugins=[losses])
     if losses.starting is not None:
         losses.starting.join()
     return result

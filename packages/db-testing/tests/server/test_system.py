@@ -80,6 +80,20 @@ def test_newest_is_taken_and_the_users_path_goes_before(install: Install) -> Non
     assert Binaries.find("system").folder == on_path
 
 
+def test_links_are_followed(install: Install, tmp_path: Path) -> None:
+    """A program in PATH may be a link, as in /usr/local/bin: one server has one data directory."""
+    there = install("17.2", "usr/lib/postgresql/17/bin")
+    links = tmp_path / "usr/bin"
+    links.mkdir()
+    for name in ("postgres", "initdb"):
+        (links / name).symlink_to(there / name)
+    assert Binaries.find("system").folder == there
+    (links / "initdb").unlink()
+    (there / "initdb").unlink()
+    program(links / "initdb", "")
+    assert Binaries.find("system").folder == links
+
+
 def test_pg_config_is_asked(install: Install, tmp_path: Path) -> None:
     """It may know of a folder that nobody else does; or of one without a server."""
     program(tmp_path / "usr/bin/pg_config", str(tmp_path / "odd"))

@@ -68,7 +68,7 @@ def test_everything_is_encrypted(proxy: Proxy, pytester: pytest.Pytester, schema
     (pytester.path / "schema.sql").write_text(script)
     with proxy.running() as port:
         url = encrypted_url(port)
-        result = pytester.runpytest_subprocess(f"--db-server={url}", "-p", "no:randomly")
+        result = pytester.runpytest_subprocess(f"--db-server={url}")
     if schema.startswith("from_sql") and "knows no TLS" in result.stdout.str():
         result.assert_outcomes(errors=1)  # no client programs are installed on this machine
         return
@@ -87,6 +87,6 @@ def test_certificate_of_another_is_refused(
     pytester.makeconftest(CONFTEST.format(schema="from_metadata(Base.metadata)"))
     with proxy.running() as port:
         url = encrypted_url(port)
-        result = pytester.runpytest_subprocess(f"--db-server={url}", "-p", "no:randomly")
+        result = pytester.runpytest_subprocess(f"--db-server={url}")
     result.stdout.fnmatch_lines(["*cannot connect to postgresql://boss:[*][*][*]@localhost:*cert*"])
     assert result.ret != 0
