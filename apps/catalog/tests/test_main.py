@@ -64,7 +64,6 @@ async def test_a_failure_of_the_servers_is_logged_and_not_told(
     assert "NoneType" in caplog.text
 
 
-@pytest.mark.db(isolation="commit")  # the application's own engine really commits
 async def test_the_environment_leads_to_the_database(
     test_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

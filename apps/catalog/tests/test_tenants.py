@@ -173,7 +173,6 @@ async def test_a_transaction_leaves_no_tenant_behind(db_sessionmaker: Sessions) 
         assert not setting
 
 
-@pytest.mark.db(isolation="commit")  # COPY on a connection that is really another's
 async def test_copy_is_no_way_around(db_asyncpg: asyncpg.Connection, chair: int) -> None:
     """PostgreSQL refuses to copy into a table with row-level security, and copies out own rows."""
     assert chair

@@ -74,7 +74,6 @@ async def test_the_seed_is_sown_once(test_database_url: str, db: AsyncSession) -
     assert (await db.execute(counted)).one() == (1, 2)
 
 
-@pytest.mark.db(isolation="commit")  # the application's own engine really commits
 async def test_the_environment_leads_to_the_database(
     test_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
