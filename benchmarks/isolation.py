@@ -13,9 +13,8 @@ reported are the median of these, the least and the most. Beside it stands what 
 this machine as it was: the quartiles of the differences between tests that followed each other; and
 what it cost in processor time, of the test process and of all of the server's. The yardstick is
 BEGIN and ROLLBACK on an open connection, laid to the machine between the turns: figures of several
-machines can be compared as multiples of it. How long it takes to the end of the first test is
-measured apart, with nothing kept from earlier runs (cold), and again (warm). What was found
-replaces those rows of `results/isolation.json` that are measured again.
+machines can be compared as multiples of it. What was found replaces
+those rows of `results/isolation.json` that are measured again. How runs begin is `startup`'s.
 """
 
 from __future__ import annotations
@@ -23,10 +22,7 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-import sys
 import tempfile
-import time
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,20 +36,6 @@ if TYPE_CHECKING:
 
     from server import Server
     from suites import Block, Measured, Suite
-
-
-def first_test(suite: Suite, server: Server, tables: int, schema: str = "known") -> float:
-    """Return the seconds from the start of its process to the end of its first test."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
-        folder = Path(temporary) / "suite"
-        suite.write(folder)
-        began = time.perf_counter()
-        with suites.start(suite, folder, server, tests=1, tables=tables, schema=schema) as run:
-            run.block(server)
-            taken = time.perf_counter() - began
-            if run.end() is not None:
-                sys.exit(1)
-    return taken
 
 
 def decile(blocks: Sequence[Block]) -> float:
@@ -126,30 +108,25 @@ def measure(
                 [found[suite.name].blocks for found in rounds],
                 [found[floor].blocks for found in rounds],
             )
-            | {
-                "cold_s": round(first_test(suite, server, tables, uuid.uuid4().hex), 2),
-                "warm_s": round(first_test(suite, server, tables), 2),
-            }
         )
 
 
 HEAD = """
 | isolation | ms per test | over nothing (rounds) | side by side (quartiles) | processor time, \
-client | server | s to the end of the first test, cold | warm |
-|---|---:|---:|---:|---:|---:|---:|---:|"""
+client | server |
+|---|---:|---:|---:|---:|---:|"""
 
 
 def line(row: Mapping[str, Any]) -> str:
     """Render all of a row."""
     if "fails" in row:
-        return f"| {row['isolation']} | fails: {row['fails']} | | | | | | |"
+        return f"| {row['isolation']} | fails: {row['fails']} | | | | |"
     low, middle, high = row["side_by_side_ms"]
     least, most = row["over_floor_range_ms"]
     return (
         f"| {row['isolation']} | {row['ms']:.2f} | {row['over_floor_ms']:+.2f} "
         f"({least:+.2f} to {most:+.2f}) | {middle:+.2f} ({low:+.2f} to {high:+.2f}) "
-        f"| {row['client_processor_ms']:+.2f} | {row['server_processor_ms']:+.2f} "
-        f"| {row['cold_s']:.1f} | {row['warm_s']:.1f} |"
+        f"| {row['client_processor_ms']:+.2f} | {row['server_processor_ms']:+.2f} |"
     )
 
 

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import applications
 import guard
 import headline
 import isolation
@@ -29,15 +30,16 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[1]
 DOCUMENTS: Final[Mapping[Path, Mapping[str, Callable[[results.Result], str]]]] = {
     ROOT / "README.md": {
-        "headline": headline.table,
         "isolation": isolation.table,
+        "headline": headline.table,
     },
-    ROOT / "docs" / "performance.md": {
-        "headline": headline.everything,
+    ROOT / "docs" / "explanation" / "costs.md": {
         "isolation": isolation.everything,
+        "headline": headline.everything,
+        "applications": applications.everything,
+        "profile": profiles.everything,
         "scale": scale.everything,
         "startup": startup.everything,
-        "profile": profiles.everything,
         "guard": guard.everything,
     },
 }

