@@ -1,0 +1,8 @@
+import pytest
+from app import Base
+from db_testing import Schema
+
+
+@pytest.fixture(scope="session")
+def db_schema() -> Schema:
+    return Schema.from_metadata(Base.metadata)

@@ -1,0 +1,8 @@
+import pytest
+from db_testing import Schema
+from shop import Base
+
+
+@pytest.fixture(scope="session")
+def db_schema() -> Schema:
+    return Schema.from_metadata(Base.metadata)
