@@ -6,32 +6,36 @@ import fnmatch
 import re
 import shlex
 import shutil
-from typing import TYPE_CHECKING
 
 import pytest
 
 from .conftest import DOCS
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 PAGE = (DOCS / "tutorial.md").read_text(encoding="utf-8")
 CONSOLE = re.compile(r"^```console\n\$ (pytest.*)\n((?:.*\n)*?)```", re.MULTILINE)
 
 
-def runs() -> Iterator[tuple[str, list[str]]]:
+def runs() -> list[tuple[str, list[str]]]:
     """Return each command that runs pytest, with patterns for the lines that follow it."""
-    for command, printed in CONSOLE.findall(PAGE):
-        lines = [line for line in printed.splitlines() if line not in ("", "...")]
-        yield command, [re.sub(r"\.\.\.|=+", "*", line.replace("[", "[[]")) for line in lines]
+    return [
+        (
+            command,
+            [
+                re.sub(r"\.\.\.|=+", "*", line.replace("[", "[[]"))
+                for line in printed.splitlines()
+                if line not in ("", "...")
+            ],
+        )
+        for command, printed in CONSOLE.findall(PAGE)
+    ]
 
 
 def test_tutorial_runs_pytest() -> None:
     """The suite is run one after the other, in parallel, and with real commits."""
-    assert len(list(runs())) == 3
+    assert len(runs()) == 3
 
 
-@pytest.mark.parametrize(("command", "expected"), runs(), ids=[command for command, _ in runs()])
+@pytest.mark.parametrize(("command", "expected"), runs(), ids=str)
 def test_command(command: str, expected: list[str], pytester: pytest.Pytester) -> None:
     """What a command prints, in this order, is what the page shows."""
     shutil.copytree(DOCS / "examples" / "tutorial", pytester.path, dirs_exist_ok=True)
