@@ -31,7 +31,7 @@ INTRODUCTION: Final = """\
 production row by row (and writes `docs/semantics.md`), `sweep/` tests commit isolation on servers
 of its own, `schema/` and `server/` test what stands beneath, also for runs on several machines,
 `plugin/` and `cli/` run small suites (`suites/`) as a user does. `versions/` runs them on other
-versions of PostgreSQL.
+versions of PostgreSQL, `distribution/` uses the wheel where nothing else is installed.
 
 ## Mutations
 
