@@ -87,7 +87,7 @@ class Budget:
         now = time.monotonic()
         if now >= self._valid_until:
             try:
-                self._spare = self._admin.run(_limit, self._admin).spare(self._databases())
+                self._spare = self._admin.run(lowest_limit, self._admin).spare(self._databases())
             except ServerError:
                 self._spare = 0  # it is gone, and every connection with it
             self._valid_until = now + VALID
@@ -95,7 +95,7 @@ class Budget:
 
     def exhausted(self) -> ServerError | None:
         """Say who has the server's connections, if all are taken."""
-        limit = self._admin.run(_limit, self._admin)
+        limit = self._admin.run(lowest_limit, self._admin)
         return self.no_more() if limit.has >= limit.allows else None
 
     def no_more(self) -> ServerError:
@@ -103,7 +103,8 @@ class Budget:
         return self._admin.run(_no_more, self._admin)
 
 
-async def _limit(admin: Admin) -> Limit:
+async def lowest_limit(admin: Admin) -> Limit:
+    """Find the limit that is reached first."""
     found = await admin.connection.fetchrow(_LIMITS, APPLICATION)
     assert found is not None  # noqa: S101  # whoever asks has a role
     server = Limit(
@@ -117,7 +118,7 @@ async def _limit(admin: Admin) -> Limit:
 
 
 async def _no_more(admin: Admin) -> ServerError:
-    limit = await _limit(admin)
+    limit = await lowest_limit(admin)
     holders = [(row["datname"], row["has"]) for row in await admin.connection.fetch(_HOLDERS)]
     held = [f"{has} in {name}" for name, has in holders[:NAMED]]
     if holders[NAMED:]:

@@ -159,6 +159,21 @@ class Cluster:
         return self.folder / "server.log"
 
     @property
+    def leases(self) -> Path:
+        """What everyone who uses the server holds a shared lock on."""
+        return self.folder / "leases"
+
+    @property
+    def running(self) -> Path:
+        """What is locked as long as there is a process of the server."""
+        return self.folder / "running"
+
+    @property
+    def stays(self) -> Path:
+        """What is there when this server, though nobody uses it, is not to stop."""
+        return self.folder / "stays"
+
+    @property
     def _socket(self) -> Path:
         return self.socket_folder / SOCKET_NAME
 
@@ -174,9 +189,8 @@ class Cluster:
             ServerError: it does not start.
         """
         with contextlib.ExitStack() as lease:
-            leases = self.folder / "leases"
-            lease.enter_context(_locks.locked(leases, _locks.SHARED))
-            leases.write_text(f"{keepalive:g}")
+            lease.enter_context(_locks.locked(self.leases, _locks.SHARED))
+            self.leases.write_text(f"{keepalive:g}")
             with _locks.locked(self.folder / "starting", _locks.EXCLUSIVE):
                 turn = self._turn()
                 if turn is not None:
@@ -194,18 +208,17 @@ class Cluster:
 
         Neither is to be had while one starts, recovers or stops.
         """
-        running = self.folder / "running"
         deadline = time.monotonic() + _locks.TIMEOUT
-        while not self._answers():
-            turn = _locks.take(running, _locks.EXCLUSIVE)
+        while not self.answers():
+            turn = _locks.take(self.running, _locks.EXCLUSIVE)
             if turn is not None:
                 return turn
             if time.monotonic() > deadline:
-                raise _locks.timeout(running)
+                raise _locks.timeout(self.running)
             time.sleep(_locks.PAUSE)  # it is one of two things that is waited for
         return None
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         """Begin a session, as far as the server's first word: only that shows that it is up."""
         words = b"".join(
             word.encode() + b"\0" for word in ("user", SUPERUSER, "database", "postgres", "")
@@ -249,6 +262,7 @@ class Cluster:
     def _clean(self) -> None:
         """Remove what a killed server has left; another process may have its number by now."""
         (self.data / "postmaster.pid").unlink(missing_ok=True)
+        self.stays.unlink(missing_ok=True)  # it was said of that one
         for old in self.folder.glob("socket*"):
             if old.is_symlink():
                 old.unlink()
@@ -270,7 +284,8 @@ class Cluster:
             ],
             "environment": ENVIRONMENT,
             "identity": self.identity.popen_options(),
-            "leases": str(self.folder / "leases"),
+            "leases": str(self.leases),
+            "stays": str(self.stays),
             "log": str(self.log),
             "running": turn,
         }

@@ -73,10 +73,17 @@ def timeout(path: Path) -> ServerError:
 
 
 def _holders(path: Path) -> str:
-    """Name the processes that took a lock, where the system tells (Linux)."""
+    found = holders(path)
+    if found is None:
+        return "lsof names it"
+    return ", ".join(f"process {pid}" for pid in found) or "by now nobody"
+
+
+def holders(path: Path) -> list[int] | None:
+    """Return the processes that took a lock; None where the system does not tell (not Linux)."""
     with contextlib.suppress(OSError):
         inode = f":{path.stat().st_ino} "
         with open("/proc/locks") as table:  # noqa: PTH123  # no method of Path reads by line
             lines = [line.split() for line in table if inode in line and "->" not in line]
-        return ", ".join(f"process {fields[4]}" for fields in lines) or "by now nobody"
-    return "lsof names it"
+        return [int(fields[4]) for fields in lines]
+    return None

@@ -51,7 +51,7 @@ def share_session_loop(item: pytest.Item) -> None:
     if (
         marker is not None
         and not {"loop_scope", "scope"} & marker.kwargs.keys()
-        and _loops_are_ours(item.config)
+        and loops_are_ours(item.config)
     ):
         kwargs = {**marker.kwargs, "loop_scope": "session"}
         item.add_marker(pytest.mark.asyncio(**kwargs), append=False)
@@ -91,7 +91,7 @@ def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> 
         return
     if (
         getattr(function, "_loop_scope", None) is not None
-        or not _loops_are_ours(request.config)
+        or not loops_are_ours(request.config)
         or _item_loop_scope(request) != "session"
     ):
         yield
@@ -154,7 +154,7 @@ def _loop_scope(test: pytest.Item) -> str:
     """Return the scope of the loop on which pytest-asyncio runs a test."""
     marker = test.get_closest_marker("asyncio")
     if marker is None:
-        return "session" if _loops_are_ours(test.config) else "function"
+        return "session" if loops_are_ours(test.config) else "function"
     chosen = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
     scope: str = chosen or test.config.getini(TEST_SCOPE)
     return scope
@@ -194,7 +194,7 @@ def _item_loop_scope(request: pytest.FixtureRequest) -> str | None:
     return scope if isinstance(scope, str) else None
 
 
-def _loops_are_ours(config: pytest.Config) -> bool:
+def loops_are_ours(config: pytest.Config) -> bool:
     """Tell whether the user has left the choice of loops open, or chosen as this module does.
 
     pytest does not tell a default from the same value written down.

@@ -73,15 +73,33 @@ def acquire(
     """
     if not _settings.OWN_SERVER.fullmatch(server):
         return Server(_external(server), describe(server))
-    binaries = Binaries.find(server)
+    cluster = own(server)
+    again = functools.partial(cluster.acquire, keepalive=keepalive, say=say)
+    return Server(address(cluster), cluster.binaries.describe(), again(), again)
+
+
+def own(server: str) -> Cluster:
+    """Return where a server of our own has its data, without starting it.
+
+    Raises:
+        ServerError: there are no programs for it, or no folder.
+    """
     identity = Identity.choose()
     homes = (_folders.in_memory(), *_folders.on_disk(identity))
-    cluster = Cluster.locate(binaries, identity, homes)
-    again = functools.partial(cluster.acquire, keepalive=keepalive, say=say)
-    return Server(_embedded(cluster), binaries.describe(), again(), again)
+    return Cluster.locate(Binaries.find(server), identity, homes)
 
 
-def _embedded(cluster: Cluster) -> URL:
+def url_of(server: str) -> URL:
+    """Return the URL of a server's maintenance database, whether it runs or not.
+
+    Raises:
+        ServerError: as :func:`own`, or the URL cannot be read.
+    """
+    return address(own(server)) if _settings.OWN_SERVER.fullmatch(server) else _external(server)
+
+
+def address(cluster: Cluster) -> URL:
+    """Return the URL of the maintenance database of a server of our own."""
     from sqlalchemy.engine import URL
 
     return URL.create(

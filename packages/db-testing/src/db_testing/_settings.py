@@ -160,8 +160,7 @@ def read(config: pytest.Config, *, run: str) -> Settings:
         or os.environ.get(ENVIRONMENT_SERVER)
         or config.getini("db_server")
     )
-    url = server.startswith(("postgresql://", "postgresql+", "postgres://"))
-    if not url and not OWN_SERVER.fullmatch(server):
+    if not is_server(server):
         message = (
             f"db-testing: the server {hide_password(server)!r} (from --db-server, "
             f"{ENVIRONMENT_SERVER} or the ini key db_server) is neither auto, embedded or system, "
@@ -201,6 +200,12 @@ def _seconds(text: str) -> float:
             return float(text)
     message = f"db-testing: the ini key db_keepalive = {text!r} is no number of seconds."
     raise pytest.UsageError(message)
+
+
+def is_server(text: str) -> bool:
+    """Tell whether a text names a server: one of our own, or by a URL."""
+    url = text.startswith(("postgresql://", "postgresql+", "postgres://"))
+    return url or OWN_SERVER.fullmatch(text) is not None
 
 
 def hide_password(url: str) -> str:

@@ -113,7 +113,7 @@ def _build(admin: Admin, schema: SchemaLike, print_of: str, run: str | None) -> 
     building = _naming.building_database(print_of, uuid.uuid4().hex)
     admin.run(_lock_alive, admin.connection, building)
     try:
-        admin.run(_create, admin.connection, building, source)
+        admin.run(create, admin.connection, building, source)
         admin.run(_fitness.check_arrival, admin, building)
         with _application_code(schema, "could not be applied to an empty database"):
             _in_thread(lambda: apply(admin.url.set(database=building)))
@@ -194,7 +194,7 @@ def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
     for _ in range(ATTEMPTS):
         template = ensure(admin, schema, print_of)
         with contextlib.suppress(asyncpg.InvalidCatalogNameError):
-            admin.run(_create, admin.connection, name, template)
+            admin.run(create, admin.connection, name, template)
             admin.run(_bound_waits, admin.connection, name)
             return
     raise ServerError(
@@ -216,7 +216,7 @@ def recopy(admin: Admin, source: str, name: str) -> None:
     """Replace a database, whose lock this process holds, by a copy: see :func:`copy`."""
     admin.run(_removal.drop, admin, name)
     admin.run(_removal.vacate, admin.connection, source)
-    admin.run(_create, admin.connection, name, source)
+    admin.run(create, admin.connection, name, source)
     admin.run(_bound_waits, admin.connection, name)
 
 
@@ -309,7 +309,7 @@ async def _unlock(connection: Connection, name: str) -> None:
     await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", name)
 
 
-async def _create(connection: Connection, name: str, template: str) -> None:
+async def create(connection: Connection, name: str, template: str) -> None:
     try:
         await connection.execute(
             f'CREATE DATABASE "{name}" TEMPLATE "{template}" ENCODING \'UTF8\''

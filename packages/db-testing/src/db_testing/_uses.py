@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -31,6 +32,9 @@ NUMBER: Final = 32
 
 AGAIN: Final = dt.timedelta(hours=1)
 """After how long a use is noted again."""
+
+ATTEMPTS: Final = 5
+"""How often templates may vanish while their sizes are asked for."""
 
 _TEMPLATES: Final = """
     SELECT datname, shobj_description(oid, 'pg_database') AS comment FROM pg_database
@@ -73,13 +77,49 @@ async def note(connection: Connection, template: str, run: str | None) -> None:
     await connection.execute(f"COMMENT ON DATABASE \"{template}\" IS '{quoted}'")
 
 
-async def prune(admin: Admin) -> None:
-    """Drop templates that nobody has used for long, and those beyond a number."""
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template that is kept."""
+
+    name: str
+    used: dt.datetime
+    """When it was last used, within an hour."""
+    size: int | None
+    """Bytes; None where this user may not know."""
+
+
+_SIZES: Final = """
+    SELECT datname, CASE WHEN pg_has_role(datdba, 'USAGE') THEN pg_database_size(oid) END AS size
+    FROM pg_database WHERE starts_with(datname, $1)
+"""
+
+
+async def templates(admin: Admin, *, sizes: bool = False) -> list[Template]:
+    """Return the templates, those that were used last first."""
     rows = await admin.connection.fetch(_TEMPLATES, _naming.TEMPLATE_PREFIX)
-    used = sorted(((_used(row["comment"]), row["datname"]) for row in rows), reverse=True)
+    found: dict[str, int | None] = {}
+    if sizes:
+        # One that is dropped meanwhile makes the whole statement fail: it is asked for again.
+        for _ in range(ATTEMPTS):
+            with contextlib.suppress(asyncpg.InvalidCatalogNameError):
+                sizes_of = await admin.connection.fetch(_SIZES, _naming.TEMPLATE_PREFIX)
+                found = {row["datname"]: row["size"] for row in sizes_of}
+                break
+    listed = [
+        Template(row["datname"], _used(row["comment"]), found.get(row["datname"])) for row in rows
+    ]
+    ours = [template for template in listed if _naming.is_template(template.name)]
+    return sorted(ours, key=lambda template: (template.used, template.name), reverse=True)
+
+
+async def prune(admin: Admin) -> list[str]:
+    """Drop templates that nobody has used for long, and those beyond a number; name them."""
     oldest = dt.datetime.now(dt.UTC) - AGE
-    for place, (at, name) in enumerate(used):
-        if _naming.is_template(name) and (place >= NUMBER or at < oldest):
+    dropped = []
+    for place, template in enumerate(await templates(admin)):
+        if place >= NUMBER or template.used < oldest:
             # Another process may be pruning just now, or the database be another role's.
             with contextlib.suppress(asyncpg.PostgresError, ServerError):
-                await _removal.drop(admin, name)
+                await _removal.drop(admin, template.name)
+                dropped.append(template.name)
+    return dropped

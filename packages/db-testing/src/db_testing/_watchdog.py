@@ -6,7 +6,8 @@ little. Its standard output is a pipe to whoever started it: `ready`, or what we
 Who uses the server holds a shared lock on the lease file. The watchdog waits for the exclusive
 lock: the kernel grants it when the last user is gone, however it went. Newcomers then wait for the
 lock until this process is gone too, and start the next one. Where the file says for how many
-seconds the server is to be kept alive, the lock is given back for as long, to whoever comes.
+seconds the server is to be kept alive, the lock is given back for as long, to whoever comes. Where
+somebody has asked for the server to stay, it is given back for good: who stops it asks the server.
 """
 
 import contextlib
@@ -32,17 +33,22 @@ def die_with_parent() -> None:  # pragma: no cover  # after the fork nothing is 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
-def stop_when_unused(leases: int, server: subprocess.Popen[bytes]) -> None:
+def stop_when_unused(leases: int, stays: Path, server: subprocess.Popen[bytes]) -> None:
     """Wait until no lease is held, then stop the server without waiting for its clients."""
     fcntl.flock(leases, fcntl.LOCK_EX)
-    while (kept := kept_alive(leases)) > 0:
+    while not stays.exists():
+        kept = kept_alive(leases)
+        if kept <= 0:
+            server.send_signal(signal.SIGINT)
+            return
         before = os.fstat(leases).st_mtime_ns  # whoever takes a lease writes there
         fcntl.flock(leases, fcntl.LOCK_UN)
         time.sleep(kept)  # that is what was asked for
         fcntl.flock(leases, fcntl.LOCK_EX)
         if os.fstat(leases).st_mtime_ns == before:
-            break
-    server.send_signal(signal.SIGINT)
+            server.send_signal(signal.SIGINT)
+            return
+    fcntl.flock(leases, fcntl.LOCK_UN)
 
 
 def kept_alive(leases: int) -> float:
@@ -99,7 +105,9 @@ def main() -> int:
                 announced = True
                 tell("ready")
                 threading.Thread(
-                    target=stop_when_unused, args=(leases, server), daemon=True
+                    target=stop_when_unused,
+                    args=(leases, Path(order["stays"]), server),
+                    daemon=True,
                 ).start()
     server.wait()
     if not announced:

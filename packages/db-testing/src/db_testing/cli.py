@@ -1,29 +1,56 @@
-"""The command: `python -m db_testing`."""
+"""The command: `db-testing`, or `python -m db_testing`.
+
+What tasks and other programs call stands here and needs nothing but the standard library. The
+commands for people are in `_commands`, and need the extra `cli`.
+"""
 
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from . import _naming, _results, _server, _settings
-from ._binaries import Binaries
-from .errors import ReportError, ServerError
+from . import _naming, _results, _settings
+from ._programs import run_program, run_psql
+from .errors import DBTestingError, ReportError, ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from types import FrameType
+    from collections.abc import Sequence
 
-COMMAND_NOT_FOUND = 127  # as shells have it
+PLAIN: Final = ("run", "psql", "report")
+"""The commands that stand here."""
+
+EXTRA: Final = ("typer", "rich", "libcst", "tomlkit", "click")
+"""What the others import besides."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command of the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m db_testing", description=main.__doc__)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given and given[0] in PLAIN:
+        return _main(given)
+    try:
+        from ._commands import program
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA:
+            raise
+        print(
+            f"db-testing: the module {package!r} is missing, which all commands but "
+            f"{', '.join(PLAIN)} need: pip install 'db-testing[cli]'",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        return program.run(given)
+    except DBTestingError as error:
+        print(f"db-testing: {error}", file=sys.stderr)
+        return 1
+
+
+def _main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="db-testing")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser(
         "run",
@@ -109,79 +136,3 @@ def _database(name: str) -> str:
             f"at the beginning, which mark the databases of test runs"
         )
     return name
-
-
-def run_program(program: Sequence[str], *, server: str, database: str, variable: str) -> int:
-    """Run a program on a database of a server of our own and return its exit code.
-
-    Raises:
-        ServerError: the server cannot be started, or refuses the database.
-    """
-    if os.environ.get(variable):
-        return _supervise(program, os.environ)
-    acquired = _server.acquire(server)
-    try:
-        url = _ensure(acquired, database)
-        return _supervise(program, os.environ | {variable: url})
-    finally:
-        acquired.release()
-
-
-def run_psql(server: str, database: str, arguments: Sequence[str]) -> int:
-    """Run psql on a database of a server of our own and return its exit code.
-
-    Raises:
-        ServerError: the server cannot be started.
-    """
-    acquired = _server.acquire(server)
-    try:
-        own = Binaries.find(server).folder / "psql"
-        url = acquired.url.set(drivername="postgresql", database=database)
-        program = str(own) if own.exists() else "psql"
-        return _supervise([program, url.render_as_string(), *arguments], os.environ)
-    finally:
-        acquired.release()
-
-
-def _ensure(server: _server.Server, database: str) -> str:
-    """Make the database unless it is there, and return its URL."""
-    from ._admin import Admin
-
-    admin = Admin(server.url)
-
-    async def create() -> None:
-        found = "SELECT true FROM pg_database WHERE datname = $1"
-        if not await admin.connection.fetchval(found, database):
-            await admin.connection.execute(f'CREATE DATABASE "{database}"')
-
-    try:
-        admin.run(create)
-    finally:
-        admin.close()
-    return server.url.set(database=database).render_as_string(hide_password=False)
-
-
-def _supervise(program: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a program to its end, passing on the signals that end this process."""
-    try:
-        child = subprocess.Popen(program, env=environment)
-    except OSError as error:
-        print(f"db-testing: cannot run {program[0]!r}: {error.strerror}", file=sys.stderr)
-        return COMMAND_NOT_FOUND
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        del frame
-        child.send_signal(number)
-
-    # A terminal sends Ctrl-C to the program as well; the program decides what it means.
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, forward),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, forward),
-    }
-    try:
-        code = child.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return 128 - code if code < 0 else code

@@ -476,4 +476,4 @@ def test_fingerprint_knows_server_and_format(
 def test_database_that_cannot_be_created_is_one_error(admin: Admin, unique: str) -> None:
     """Whatever the server says against a new database is shown as the reason."""
     with pytest.raises(ServerError, match=r"could not be created: .*already exists.*room for it"):
-        admin.run(_template._create, admin.connection, "postgres", "template0")
+        admin.run(_template.create, admin.connection, "postgres", "template0")

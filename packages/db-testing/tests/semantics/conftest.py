@@ -159,6 +159,6 @@ def worlds(_semantics_admin: Admin) -> Iterator[Worlds]:
     admin = _semantics_admin
     name = f"dbt_t{uuid.uuid4().hex[:12]}_01234567_semantics_main"
     admin.run(_template._lock_alive, admin.connection, name)
-    admin.run(_template._create, admin.connection, name, "template0")
+    admin.run(_template.create, admin.connection, name, "template0")
     yield Worlds(admin.url.set(database=name))
     _template.drop(admin, name)

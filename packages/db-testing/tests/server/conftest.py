@@ -77,13 +77,13 @@ class Embedded:
 
     def connect(self) -> Admin:
         """Open a session, which ends with the test at the latest."""
-        admin = Admin(_server._embedded(self.cluster))
+        admin = Admin(_server.address(self.cluster))
         self.stack.callback(admin.close)
         return admin
 
     def query(self, sql: str) -> object:
         """Ask the server something."""
-        admin = Admin(_server._embedded(self.cluster))
+        admin = Admin(_server.address(self.cluster))
         try:
             return admin.run(admin.connection.fetchval, sql)
         finally:

@@ -98,7 +98,7 @@ def test_server_that_is_not_ready_yet_is_waited_for(
 def test_server_that_cuts_off_is_waited_for(embedded: Embedded, tmp_path: Path) -> None:
     """A server that is about to recover, or a container's port, accepts and closes at once."""
     embedded.acquire()
-    real = Path(str(_server._embedded(embedded.cluster).query["host"])) / ".s.PGSQL.5432"
+    real = Path(str(_server.address(embedded.cluster).query["host"])) / ".s.PGSQL.5432"
     place, ready = tmp_path / real.name, tmp_path / "ready"
     ready.symlink_to(real)
 
@@ -116,7 +116,7 @@ def test_server_that_cuts_off_is_waited_for(embedded: Embedded, tmp_path: Path) 
     server = threading.Thread(target=cut_off, daemon=True)
     server.start()
     assert up.wait(10)
-    admin = Admin(_server._embedded(embedded.cluster).set(query={"host": str(tmp_path)}))
+    admin = Admin(_server.address(embedded.cluster).set(query={"host": str(tmp_path)}))
     try:
         assert admin.run(admin.connection.fetchval, "SELECT 1") == 1
     finally:

@@ -13,7 +13,7 @@ import pytest
 
 from db_testing import _admin, _server, _synchronous
 from db_testing._admin import Admin, connect, disconnect
-from db_testing._budget import MOST, OWN, Budget, Limit, _limit
+from db_testing._budget import MOST, OWN, Budget, Limit, lowest_limit
 from db_testing._checkouts import Checkouts
 from db_testing._synchronous import Synchronous
 from db_testing._wires import DatabaseState
@@ -36,7 +36,7 @@ def limited(embedded: Embedded) -> URL:
     """Return the URL of a server, with a user who may have few connections."""
     embedded.acquire()
     embedded.query(f"CREATE ROLE few LOGIN CREATEDB CONNECTION LIMIT {ALLOWED}")
-    return _server._embedded(embedded.cluster).set(username="few")
+    return _server.address(embedded.cluster).set(username="few")
 
 
 @pytest.fixture
@@ -87,10 +87,10 @@ def test_processes_are_counted(admin: Admin) -> None:
 
 def test_processes_of_other_roles_are_counted(embedded: Embedded, admin: Admin) -> None:
     """A server has one limit for all: teams with roles of their own share what it allows."""
-    before = admin.run(_limit, admin).processes
+    before = admin.run(lowest_limit, admin).processes
     others = [embedded.connect() for _ in range(2)]
     assert others
-    assert admin.run(_limit, admin).processes == before + 2
+    assert admin.run(lowest_limit, admin).processes == before + 2
 
 
 def test_server_that_is_gone(embedded: Embedded, admin: Admin) -> None:

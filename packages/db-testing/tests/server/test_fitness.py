@@ -163,7 +163,7 @@ def test_locks_that_nobody_holds(embedded: Embedded, schema: Schema) -> None:
         embedded.query(statement)
     others = "dbt_others_01234567_run_main"
     embedded.query(f"CREATE DATABASE {others}")
-    url = _server._embedded(embedded.cluster).set(username="mine").render_as_string()
+    url = _server.address(embedded.cluster).set(username="mine").render_as_string()
     assert "has granted an advisory lock, and holds none" in refusal(url, schema)
     embedded.query(f"DROP DATABASE {others}")  # it is there
     assert "has granted an advisory lock, and holds none" in refusal(url, schema)
@@ -175,7 +175,7 @@ def test_function_that_is_not_there(embedded: Embedded, schema: Schema) -> None:
     embedded.acquire()
     embedded.query("CREATE ROLE few LOGIN CREATEDB")
     embedded.query("REVOKE EXECUTE ON FUNCTION pg_try_advisory_lock(bigint) FROM PUBLIC")
-    url = _server._embedded(embedded.cluster).set(username="few").render_as_string()
+    url = _server.address(embedded.cluster).set(username="few").render_as_string()
     message = refusal(url, schema)
     assert "cannot do what db-testing asks of it (InsufficientPrivilegeError: permission" in message
     assert left(embedded) == 0
@@ -188,7 +188,7 @@ def test_old_server_is_called_by_its_name(
     embedded.acquire()
     monkeypatch.setattr("db_testing._admin.OLDEST", 99)
     with pytest.raises(ServerError, match=r"needs 99 or later\. It calls itself 'PostgreSQL \d"):
-        Admin(_server._embedded(embedded.cluster))
+        Admin(_server.address(embedded.cluster))
 
 
 def test_run_ends_with_one_error(embedded: Embedded, pytester: pytest.Pytester) -> None:

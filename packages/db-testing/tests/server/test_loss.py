@@ -53,7 +53,7 @@ def run(
 ) -> pytest.RunResult:
     """Run a suite on a server of its own."""
     embedded.acquire()
-    url = _server._embedded(embedded.cluster).render_as_string()
+    url = _server.address(embedded.cluster).render_as_string()
     pytester.makeini(INI)
     pytester.makepyfile(models=(SUITES / "models.py").read_text())
     pytester.makeconftest((SUITES / "app_conftest.py").read_text())

@@ -58,6 +58,7 @@ class Watched:
             "environment": {"PATH": os.defpath},
             "identity": {},
             "leases": str(self.folder / "leases"),
+            "stays": str(self.folder / "stays"),
             "log": str(self.folder / "log"),
             "running": self.running,
         }

@@ -27,7 +27,7 @@ def schema(table: str) -> Schema:
 
 def settings(embedded: Embedded, run: str = "r") -> _settings.Settings:
     """Return a run's settings, for the cluster."""
-    url = _server._embedded(embedded.cluster).render_as_string()
+    url = _server.address(embedded.cluster).render_as_string()
     return _settings.Settings(
         server=url,
         isolation="rollback",

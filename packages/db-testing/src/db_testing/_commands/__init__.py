@@ -1,0 +1,1 @@
+"""The commands of `db-testing`, on Typer and Rich: the extra `cli`."""

@@ -1,0 +1,50 @@
+"""What commands print: results on standard output, progress and errors on standard error."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+OUT: Final = Console(highlight=False, soft_wrap=True)
+ERR: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object, whose keys docs/cli.md lists.")
+]
+
+WRONG: Final = 1
+"""Something is wrong, or could not be done."""
+STOPPED: Final = 3
+"""The server does not run."""
+
+CODES: Final = (
+    "Exit codes: 0 done; 1 something is wrong, or could not be done; 2 wrong usage; "
+    "3 the server does not run; 130 interrupted."
+)
+
+
+def show_json(value: Mapping[str, object]) -> None:
+    """Print an object for programs."""
+    print(json.dumps(value, indent=2))  # noqa: T201  # Rich would colour it
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows for people, as wide as they are."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=True, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    OUT.print(table, crop=False, no_wrap=True)
+
+
+def megabytes(size: int) -> str:
+    """Return a size as people read it."""
+    return f"{size / 1e6:,.0f} MB"

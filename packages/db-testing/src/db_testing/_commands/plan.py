@@ -1,0 +1,203 @@
+"""What `db-testing init` would write into a project, and what it leaves to its owner."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import DBTestingError
+from . import configuration, conftest_text, old_fixtures, project, pytest_file, sources
+from .pytest_file import PytestFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .old_fixtures import OldFixture
+    from .project import Project
+    from .sources import Source
+
+NOWHERE: Final = "/dev/null"
+"""What a new file comes from, as diffs have it."""
+
+
+class InitError(DBTestingError):
+    """A project cannot be set up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file that is new, or that gets more."""
+
+    path: Path
+    before: str | None
+    after: str
+
+    def diff(self, folder: Path) -> str:
+        """Return the difference as `diff -u` shows it."""
+        name = str(self.path.relative_to(folder))
+        lines = difflib.unified_diff(
+            (self.before or "").splitlines(keepends=True),
+            self.after.splitlines(keepends=True),
+            NOWHERE if self.before is None else name,
+            name,
+        )
+        return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+
+    def write(self) -> None:
+        """Write it, unless somebody else has written there since it was read.
+
+        Raises:
+            InitError: so it is, or it cannot be written.
+        """
+        try:
+            if self.before is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with self.path.open("x", encoding="utf-8", newline="") as file:
+                    file.write(self.after)
+            elif _read(self.path) != self.before:
+                raise InitError(f"{self.path} has changed meanwhile. Run init again.")
+            else:
+                self.path.write_text(self.after, encoding="utf-8", newline="")
+        except OSError as error:
+            raise InitError(f"{self.path} cannot be written: {error.strerror}.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All of it."""
+
+    folder: Path
+    changes: Sequence[Change]
+    by_hand: Sequence[OldFixture]
+    notes: Sequence[str]
+
+
+def make(folder: Path) -> Plan:
+    """Look at a project, import nothing of it, and plan what makes its tests use db-testing.
+
+    Raises:
+        InitError: there are no tables, or a file cannot be read.
+        SetupError: pytest's configuration cannot be read.
+    """
+    read = sources.read(folder)
+    found = project.look(folder, read)
+    file = pytest_file.find(folder) or _new_file(folder)
+    tests = [source for source in read if source.is_test]
+    by_hand = old_fixtures.find(tests)
+    has_schema = "db_schema" in file.values or any(
+        old_fixtures.defines(source, conftest_text.FIXTURE) for source in tests
+    )
+    if not has_schema and not found.bases and found.migrations is None:
+        raise InitError(
+            f"there are no tables in {folder}: no class derived from SQLAlchemy's DeclarativeBase, "
+            f"no declarative_base(), no MetaData, no alembic.ini ({len(read)} modules were read). "
+            f"Run init in the project's folder. A schema in SQL files is named by hand: "
+            f"Schema.from_sql(...) in a fixture db_schema."
+        )
+    changes = [_configured(file, found, tests)]
+    if not has_schema:
+        changes.insert(0, _conftest(_tests_folder(folder, file) / "conftest.py", found))
+    return Plan(
+        folder,
+        [change for change in changes if change.before != change.after],
+        by_hand,
+        _notes(found, file),
+    )
+
+
+def _new_file(folder: Path) -> PytestFile:
+    toml = folder / "pyproject.toml"
+    if toml.is_file():
+        return PytestFile(toml, "tool.pytest.ini_options", exists=False)
+    return PytestFile(folder / "pytest.ini", "pytest", exists=False)
+
+
+def _tests_folder(folder: Path, file: PytestFile) -> Path:
+    """Return where the tests lie, or will lie."""
+    named = file.values.get("testpaths", [])
+    paths = named if isinstance(named, list) else str(named).split()
+    places = [file.folder / path for path in paths]
+    places += [folder / name for name in sorted(sources.TESTS, reverse=True)]
+    return next((place for place in places if place.is_dir()), folder / "tests")
+
+
+def _conftest(path: Path, found: Project) -> Change:
+    before = _read(path) if path.exists() else None
+    try:
+        return Change(path, before, conftest_text.written(found, before))
+    except ValueError as error:
+        raise InitError(f"{path} cannot be read: {error}") from error
+
+
+def _configured(file: PytestFile, found: Project, tests: Sequence[Source]) -> Change:
+    before = _read(file.path) if file.path.exists() else None
+    settings: dict[str, Any] = {}
+    if not _uses_anyio(file, tests):
+        settings["asyncio_mode"] = "auto"
+    if paths := _paths(file, found):
+        settings["pythonpath"] = paths
+    if bound := [each.dotted for each in (*found.engines, *found.sessionmakers)]:
+        settings["db_bind"] = bound
+    if len(found.sessionmakers) == 1 and found.sessionmakers[0].is_object:
+        settings["db_session_options"] = found.sessionmakers[0].dotted
+    return Change(file.path, before, configuration.written(file, before or "", settings))
+
+
+def _uses_anyio(file: PytestFile, tests: Sequence[Source]) -> bool:
+    return "anyio_mode" in file.values or any(
+        "mark.anyio" in source.path.read_text(encoding="utf-8") for source in tests
+    )
+
+
+def _paths(file: PytestFile, found: Project) -> list[str]:
+    """Return from where pytest must import the application, if it is not installed."""
+    roots = [root for root in found.roots if not _is_installed(root, found)]
+    return [root.relative_to(file.folder).as_posix() for root in roots]
+
+
+def _is_installed(root: Path, found: Project) -> bool:
+    """Tell whether this Python imports what lies there from wherever it is run."""
+    objects = (*found.bases, *found.engines, *found.sessionmakers)
+    used = [*found.models, *(each.source for each in objects)]
+    top = next(source.name.partition(".")[0] for source in used if source.root == root)
+    before = sys.path[:]
+    sys.path[:] = [path for path in before if path and Path(path).resolve() != Path.cwd()]
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    finally:
+        sys.path[:] = before
+    places = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
+    return any(Path(place).resolve().is_relative_to(root.resolve()) for place in places if place)
+
+
+def _notes(found: Project, file: PytestFile) -> list[str]:
+    notes = []
+    if any(each.is_synchronous for each in found.engines):
+        notes.append("synchronous engines need psycopg: pip install 'db-testing[psycopg]'")
+    notes += [
+        f"{file.path}: {name} = {file.values[name]!r} gives loops of their own to tests or "
+        f"fixtures, and each of them pays for connections; remove it"
+        for name in ("asyncio_default_test_loop_scope", "asyncio_default_fixture_loop_scope")
+        if file.values.get(name) not in {None, "session", "fixture-scope"}
+    ]
+    if "pythonpath" in file.values and (paths := _paths(file, found)):
+        given = file.values["pythonpath"]
+        here = given if isinstance(given, list) else str(given).split()
+        lacking = [path for path in paths if path not in here]
+        if lacking:
+            notes.append(f"{file.path}: add {', '.join(lacking)} to pythonpath")
+    return notes
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InitError(f"{path} cannot be read: {error}.") from error

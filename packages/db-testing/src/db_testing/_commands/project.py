@@ -1,0 +1,276 @@
+"""What a project has that concerns its database: tables, migrations, engines, sessions."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .sources import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+DECLARATIVE: Final = {
+    "sqlalchemy.orm.DeclarativeBase",
+    "sqlalchemy.orm.DeclarativeBaseNoMeta",
+}
+BASE_MAKERS: Final = {
+    "sqlalchemy.orm.declarative_base",
+    "sqlalchemy.ext.declarative.declarative_base",
+    "sqlalchemy.ext.declarative.api.declarative_base",
+}
+READY_MADE: Final = ("advanced_alchemy.base.", "sqlmodel.SQLModel", "sqlmodel.main.SQLModel")
+"""Bases of libraries, whose metadata hold the project's tables."""
+
+METADATA: Final = {"sqlalchemy.MetaData", "sqlalchemy.schema.MetaData"}
+TABLE: Final = {"sqlalchemy.Table", "sqlalchemy.schema.Table"}
+
+ENGINE_MAKERS: Final = {
+    "sqlalchemy.ext.asyncio.create_async_engine",
+    "sqlalchemy.ext.asyncio.engine.create_async_engine",
+    "sqlalchemy.create_engine",
+    "sqlalchemy.engine.create_engine",
+    "sqlmodel.create_engine",
+}
+SYNCHRONOUS: Final = {name for name in ENGINE_MAKERS if name.endswith(".create_engine")}
+
+SESSION_MAKERS: Final = {
+    "sqlalchemy.ext.asyncio.async_sessionmaker",
+    "sqlalchemy.orm.sessionmaker",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """Something at the top of a module."""
+
+    module: str
+    name: str
+    source: Source
+    is_metadata: bool = False
+    """Whether it is a MetaData, rather than a class that has one."""
+
+    is_object: bool = True
+    """Whether it is one itself, rather than a function that returns one."""
+    is_synchronous: bool = False
+    """Whether it was made for a synchronous driver."""
+
+    @property
+    def dotted(self) -> str:
+        """As settings name it."""
+        return f"{self.module}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Migrations:
+    """Alembic's configuration."""
+
+    file: Path
+    url_setting: str | None
+    """What the migrations' env.py reads the URL from, if that is not Alembic's own setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What was found."""
+
+    folder: Path
+    bases: Sequence[Object]
+    """Declarative bases, or MetaData of SQLAlchemy Core."""
+    models: Sequence[Source]
+    """The modules whose import fills their metadata."""
+    engines: Sequence[Object]
+    sessionmakers: Sequence[Object]
+    migrations: Migrations | None
+
+    @property
+    def roots(self) -> list[Path]:
+        """From where the application is imported."""
+        used = [each.source for each in (*self.bases, *self.engines, *self.sessionmakers)]
+        return list(dict.fromkeys(source.root for source in (*used, *self.models)))
+
+
+def look(folder: Path, sources: Sequence[Source]) -> Project:
+    """Find out what a project has."""
+    ours = [
+        source for source in sources if not source.is_test and "migrations" not in source.path.parts
+    ]
+    bases = dict(_bases(ours))
+    used = [base for base, _ in _mapped(ours, bases)]
+    return Project(
+        folder=folder,
+        # One from which nothing is derived may be a mixin, or left over.
+        bases=[each for name, each in bases.items() if name in used] or list(bases.values()),
+        models=list({source.name: source for _, source in _mapped(ours, bases)}.values()),
+        engines=list(_made(ours, ENGINE_MAKERS)),
+        sessionmakers=list(_made(ours, SESSION_MAKERS)),
+        migrations=_migrations(folder, sources),
+    )
+
+
+def _bases(sources: Sequence[Source]) -> Iterator[tuple[str, Object]]:
+    """Find what tables are collected by, with its full name."""
+    for source in sources:
+        for node in source.tree.body:
+            match node:
+                case ast.ClassDef(name=name, bases=bases):
+                    origins = {source.origin(base) for base in bases}
+                    if origins & DECLARATIVE:
+                        yield f"{source.name}.{name}", Object(source.name, name, source)
+                    for origin in origins:
+                        if origin.startswith(READY_MADE):
+                            module, _, of_library = origin.rpartition(".")
+                            yield origin, Object(module, of_library, source)
+                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=func)) | (
+                    ast.AnnAssign(target=ast.Name(id=name), value=ast.Call(func=func))
+                ) if source.origin(func) in BASE_MAKERS | METADATA:
+                    is_metadata = source.origin(func) in METADATA
+                    yield f"{source.name}.{name}", Object(source.name, name, source, is_metadata)
+                case _:
+                    pass
+
+
+def _mapped(sources: Sequence[Source], bases: dict[str, Object]) -> Iterator[tuple[str, Source]]:
+    """Find tables, each with the full name of its base."""
+    derived = _derived(sources, bases)
+    for source in sources:
+        for node in source.tree.body:
+            match node:
+                case ast.ClassDef(name=name) if (full := f"{source.name}.{name}") in derived:
+                    if full not in bases:
+                        yield derived[full], source
+                case ast.Assign(value=ast.Call() as call) | ast.AnnAssign(value=ast.Call() as call):
+                    if source.origin(call.func) in TABLE and len(call.args) > 1:
+                        yield source.origin(call.args[1]), source
+                case _:
+                    pass
+
+
+def _derived(sources: Sequence[Source], bases: dict[str, Object]) -> dict[str, str]:
+    """Return the full names of all classes that come from bases, each with that of its base."""
+    derived = {name: name for name in bases}
+    classes = [
+        (f"{source.name}.{node.name}", [source.origin(each) for each in node.bases])
+        for source in sources
+        for node in source.tree.body
+        if isinstance(node, ast.ClassDef)
+    ]
+    before = -1
+    while len(derived) > before:
+        before = len(derived)
+        for name, parents in classes:
+            known = [derived[parent] for parent in parents if parent in derived]
+            if known:
+                derived.setdefault(name, known[0])
+    return derived
+
+
+def _made(sources: Sequence[Source], makers: set[str]) -> Iterator[Object]:
+    """Find objects that calls have made, and functions that return what such a call makes."""
+    for source in sources:
+        for node in source.tree.body:
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call) | (
+                    ast.AnnAssign(target=ast.Name(id=name), value=ast.Call() as call)
+                ) if source.origin(call.func) in makers and not _is_elsewhere(call):
+                    synchronous = source.origin(call.func) in SYNCHRONOUS
+                    yield Object(source.name, name, source, is_synchronous=synchronous)
+                case ast.FunctionDef(name=name, body=body) if _returns(source, body, makers):
+                    yield Object(source.name, name, source, is_object=False)
+                case _:
+                    pass
+
+
+def _returns(source: Source, body: Sequence[ast.stmt], makers: set[str]) -> bool:
+    return any(
+        isinstance(node, ast.Return)
+        and isinstance(node.value, ast.Call)
+        and source.origin(node.value.func) in makers
+        and not _is_elsewhere(node.value)
+        for statement in body
+        for node in ast.walk(statement)
+    )
+
+
+def _is_elsewhere(call: ast.Call) -> bool:
+    """Tell whether an engine is made for another kind of database."""
+    match call.args:
+        case [ast.Constant(value=str(url)), *_]:
+            return not url.startswith("postgres")
+        case _:
+            return False
+
+
+# ---------------------------------------------------------------------------------------- Alembic
+
+
+def _migrations(folder: Path, sources: Sequence[Source]) -> Migrations | None:
+    for file in (folder / "alembic.ini", *sorted(folder.glob("*/alembic.ini"))):
+        if file.is_file():
+            parser = configparser.RawConfigParser()
+            parser.read(file, encoding="utf-8")
+            where = parser.get("alembic", "script_location", fallback="alembic")
+            return Migrations(file, _url_setting(file, where, sources))
+    toml = folder / "pyproject.toml"
+    if toml.is_file():
+        tables = tomllib.loads(toml.read_text(encoding="utf-8")).get("tool", {})
+        if "alembic" in tables:
+            where = str(tables["alembic"].get("script_location", "alembic"))
+            return Migrations(toml, _url_setting(toml, where, sources))
+    return None
+
+
+def _url_setting(file: Path, where: str, sources: Sequence[Source]) -> str | None:
+    """Find what env.py puts in the place of Alembic's own setting of the URL."""
+    location = where.replace("%(here)s", str(file.parent))
+    path = (file.parent / location / "env.py").resolve()
+    for source in sources:
+        if source.path.resolve() != path:
+            continue
+        for node in ast.walk(source.tree):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(attr="set_main_option"),
+                    args=[ast.Constant(value="sqlalchemy.url"), value],
+                ):
+                    return _setting(source, value)
+                case ast.Call(func=func, args=[value, *_]) if source.origin(func) in ENGINE_MAKERS:
+                    return _setting(source, value)
+                case _:
+                    pass
+    return None
+
+
+def _setting(source: Source, value: ast.expr) -> str | None:
+    """Return `package.module:settings.database_url` for an expression, if it is one."""
+    match value:
+        case ast.Call(func=ast.Name(id="str"), args=[inner]) | (
+            ast.Call(func=ast.Attribute(value=inner, attr="replace" | "render_as_string"))
+        ):
+            return _setting(source, inner)
+        case ast.Subscript(value=mapping, slice=ast.Constant(value=str(name))) if (
+            source.origin(mapping) == "os.environ"
+        ):
+            return f"os:environ.{name}"
+        case ast.Call(func=func, args=[ast.Constant(value=str(name)), *_]) if source.origin(
+            func
+        ) in {"os.getenv", "os.environ.get"}:
+            return f"os:environ.{name}"
+        case ast.Attribute() | ast.Name():
+            return _attribute(source, value)
+        case _:
+            return None
+
+
+def _attribute(source: Source, value: ast.expr) -> str | None:
+    names, node = list[str](), value
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    origin = source.imported.get(node.id, "") if isinstance(node, ast.Name) else ""
+    module, _, name = origin.rpartition(".")
+    return f"{module}:{'.'.join([name, *reversed(names)])}" if module else None

@@ -1,0 +1,120 @@
+"""The project's own pytest, asked in a process of its own by the plugin `_probe`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from .. import _probe, _settings
+from ..errors import DBTestingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+TIMEOUT: Final = 600.0
+"""Seconds for pytest to collect the tests, and to do what is asked for."""
+
+SHOWN: Final = 25
+"""How many lines of pytest's output are shown when it has failed."""
+
+
+class SuiteError(DBTestingError):
+    """The project's pytest cannot say what is asked."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What pytest has said."""
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+    """What was done, by the place of the `db_schema`."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """What could not be done, as pytest shows it."""
+
+    def check(self) -> None:
+        """Let what could not be done be an error.
+
+        Raises:
+            SuiteError: there was something.
+        """
+        if self.failures:
+            raise SuiteError(
+                "\n".join(f"the schema of {where}: {why}" for where, why in self.failures.items())
+            )
+
+
+def ask(
+    arguments: Sequence[str] = (),
+    *,
+    work: str | None = None,
+    server: str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Answer:
+    """Run pytest without its tests, with arguments of its own; `work` is done with each schema.
+
+    Raises:
+        SuiteError: pytest does not get as far.
+    """
+    read, write = os.pipe()
+    command = [sys.executable, "-m", "pytest", "-p", _probe.__name__, f"{_probe.PIPE}={write}"]
+    command += [f"{_probe.WORK}={work}"] if work else []
+    # As an option it would be wrong usage where the plugin is turned off.
+    chosen = {_settings.ENVIRONMENT_SERVER: server} if server else {}
+    with tempfile.TemporaryFile("w+") as output, os.fdopen(read) as pipe:
+        try:
+            process = subprocess.Popen(
+                [*command, "-q", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=[write],
+                env=os.environ | {"NO_COLOR": "1"} | chosen,
+            )
+        finally:
+            os.close(write)
+        timer = threading.Timer(TIMEOUT, process.kill)
+        timer.start()
+        try:
+            answer = _listen(pipe, progress)
+            process.wait()
+        finally:
+            timer.cancel()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.wait()
+        if not answer.facts:
+            output.seek(0)
+            lines = output.read().strip().splitlines()[-SHOWN:]
+            said = "\n".join("    " + line for line in lines)
+            raise SuiteError(
+                f"pytest ended with exit code {process.returncode} before it had collected the "
+                f"tests:\n{said}\n"
+                f"It was asked by {sys.executable}, in {os.getcwd()}. Mend what it says; `pytest "  # noqa: PTH109  # as the user sees it
+                f"--collect-only` shows the same."
+            )
+    return answer
+
+
+def _listen(pipe: IO[str], progress: Callable[[str], None]) -> Answer:
+    answer = Answer()
+    for line in pipe:
+        match json.loads(line):
+            case {"facts": facts}:
+                answer.facts = facts
+            case {"progress": text}:
+                progress(text)
+            case {"result": result, "schema": where}:
+                answer.results[where] = result
+            case {"failure": text, "schema": where}:
+                answer.failures[where] = text
+            case other:
+                raise AssertionError(other)
+    return answer

@@ -1,0 +1,174 @@
+"""`db-testing doctor`: whether tests can run, and what to do where they cannot."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from db_testing import cli
+from db_testing._commands import package_checks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Command
+
+
+def found(said: dict[str, Any], check: str, level: str) -> list[dict[str, str]]:
+    """Return the findings of a check and a level."""
+    return [each for each in said["findings"] if (each["check"], each["level"]) == (check, level)]
+
+
+def test_project_whose_tests_run(project: Path, command: Command) -> None:
+    """Its server, versions, plugins, loop and schema are named; nothing is wrong."""
+    code, said = command("doctor", "--json")
+    assert code == 0
+    assert said["ok"]
+    assert {each["level"] for each in said["findings"]} <= {"ok", "note"}
+    [pytest_] = found(said, "pytest", "ok")
+    assert pytest_["found"] == f"3 tests, 2 of the database; {project}/pytest.ini"
+    [schema] = found(said, "schema", "ok")
+    assert f"({project}/conftest.py:6), 2 tests: built in" in schema["found"]
+    [loop] = found(said, "event loop", "ok")
+    assert loop["found"].startswith("pytest-asyncio, auto mode; database tests share")
+
+
+def test_what_an_old_conftest_leaves(project: Path, command: Command) -> None:
+    """Fixtures that hide db-testing's are named with their lines; so is a test that is broken."""
+    with (project / "conftest.py").open("a") as conftest:
+        conftest.write("\n\n@pytest.fixture\ndef db():\n    return None\n")
+        conftest.write("\n\n@pytest.fixture\ndef event_loop():\n    return None\n")
+    (project / "test_broken.py").write_text("import not_there\n")
+    ini = (
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_test_loop_scope = function\npythonpath=.\n"
+    )
+    (project / "pytest.ini").write_text(ini)
+    code, said = command("doctor", "--json")
+    assert code == 1
+    assert not said["ok"]
+    hidden, loop = found(said, "fixtures", "warning")
+    assert hidden["found"].startswith(f"{project}/conftest.py:11 defines db: tests below it get")
+    assert loop["found"].startswith(f"{project}/conftest.py:16 defines event_loop")
+    [broken] = found(said, "pytest", "error")
+    assert "No module named 'not_there'" in broken["found"]
+    [scope] = found(said, "event loop", "note")
+    assert scope["remedy"] == 'Remove asyncio_default_test_loop_scope, or set it to "session".'
+    assert all(each["remedy"] for each in said["findings"] if each["level"] != "ok")
+
+
+def test_server_that_does_not_answer(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error is printed with its remedy, for people, and without the password."""
+    url = "postgresql://boss:secret@127.0.0.1:1/x"
+    assert cli.main(["doctor", "--server", url]) == 1
+    said = capsys.readouterr().out
+    assert "error   connection: cannot connect to postgresql://boss:***@127.0.0.1:1/x" in said
+    assert "        -> As it says; then run doctor again." in said
+    assert said.endswith("2 errors: tests cannot run as they should.\n")
+    assert "secret" not in said
+
+
+def test_plugin_that_is_turned_off(project: Path, command: Command) -> None:
+    """Nothing else is said about plugins."""
+    code, said = command("doctor", "--json", "--", "-p", "no:db_testing")
+    assert code == 1
+    [finding] = found(said, "plugins", "error")
+    assert finding["found"] == "pytest does not load db-testing's plugin"
+
+
+def test_conftest_that_cannot_be_imported(project: Path, command: Command) -> None:
+    """What pytest says is a finding; the others are there as well."""
+    (project / "conftest.py").write_text("import not_there\n")
+    code, said = command("doctor", "--json")
+    assert code == 1
+    [finding] = found(said, "pytest", "error")
+    assert "No module named 'not_there'" in finding["found"]
+    assert found(said, "databases", "ok")
+
+
+def test_other_plugins(project: Path, command: Command) -> None:
+    """A plugin that defines fixtures of our names is found, as are those that we know."""
+    package = project / "site-packages"
+    package.mkdir()
+    (package / "other.py").write_text(
+        "import pytest\n\n@pytest.fixture\ndef db_schema():\n    return None\n"
+    )
+    info = package / "pytest_sqlalchemy-0.3.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pytest-sqlalchemy\nVersion: 0.3\n")
+    (info / "entry_points.txt").write_text("[pytest11]\nother = other\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(package))
+        code, said = command("doctor", "--json")
+    assert code == 0
+    [known] = found(said, "plugins", "warning")
+    assert known["found"].startswith("pytest-sqlalchemy: it defines a fixture db_schema")
+    [clash] = found(said, "fixtures", "warning")
+    assert f"another plugin defines db_schema as well ({package}/other.py:3)" in clash["found"]
+
+
+def test_package_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remedy installs a version that will do, for the Python that runs."""
+    version = metadata.version
+    old = {"asyncpg": "0.29.0"}
+    monkeypatch.setattr(metadata, "version", lambda name: old.get(name) or version(name))
+    [finding] = [each for each in package_checks.check() if each.level == "error"]
+    assert finding.found == "asyncpg is 0.29.0, and db-testing needs asyncpg>=0.30"
+    assert finding.remedy == f"{sys.executable} -m pip install 'asyncpg>=0.30'"
+
+
+def test_environment_that_is_not_the_projects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs db-testing from elsewhere, as with uvx, is told where to install it."""
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "pyvenv.cfg").touch()
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    monkeypatch.chdir(tmp_path)
+    [finding] = [each for each in package_checks.check() if each.check == "environment"]
+    assert finding.level == "warning"
+    assert finding.remedy is not None
+    assert f"{tmp_path}/.venv/bin/python -m pip install 'db-testing[cli]'" in finding.remedy
+
+
+@pytest.mark.parametrize("module", ["typer", "rich"])
+def test_extra_that_is_missing(module: str) -> None:
+    """One line says what to install; what tasks call needs it not."""
+    program = f"import sys; sys.modules[{module!r}] = None; from db_testing import cli; "
+    asked = subprocess.run(
+        [sys.executable, "-c", program + "sys.exit(cli.main(['doctor']))"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert asked.returncode == 1
+    assert asked.stderr == (
+        f"db-testing: the module '{module}' is missing, which all commands but run, psql, report "
+        f"need: pip install 'db-testing[cli]'\n"
+    )
+    asked = subprocess.run(
+        [sys.executable, "-c", program + "cli.main(['run', '--help'])"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert asked.stdout.startswith("usage: db-testing run")
+
+
+def test_usage() -> None:
+    """A command that is not there, and an option, are errors of usage: exit code 2."""
+    for arguments in (["nothing"], ["doctor", "--nothing"], ["server", "nothing"]):
+        asked = subprocess.run(
+            [sys.executable, "-m", "db_testing", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (asked.returncode, asked.stdout) == (2, "")
+        assert "No such" in asked.stderr

@@ -1,0 +1,345 @@
+"""`db-testing init`: a project is looked at, and its tests are led to db-testing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from db_testing._commands import plan, program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from .conftest import Command
+
+DATABASE = """
+    import os
+    from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+    from sqlalchemy.orm import DeclarativeBase
+
+    class Base(DeclarativeBase):
+        pass
+
+    engine = create_async_engine(os.environ.get("NO_SUCH", "postgresql+asyncpg://nowhere:1/x"))
+    Session = async_sessionmaker(engine, expire_on_commit=False)
+    """
+MODELS = """
+    from sqlalchemy.orm import Mapped, mapped_column
+    from ..database import Base
+
+    class Order(Base):
+        __tablename__ = "order_of_init"
+        id: Mapped[int] = mapped_column(primary_key=True)
+    """
+TESTS = """
+    from sqlalchemy import select
+    from shop.database import Session
+    from shop.orders.models import Order
+
+    async def test_own(db):
+        db.add(Order())
+        await db.commit()
+        assert (await db.scalars(select(Order.id))).all() == [1]
+
+    async def test_applications():
+        async with Session() as session:
+            session.add(Order())
+            await session.commit()
+            assert (await session.scalars(select(Order.id))).all() == [1]
+    """
+SLOW = '''
+    """What the tests share."""
+
+    import asyncio
+
+    import pytest
+    import pytest_asyncio
+    from sqlalchemy import text
+    from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+    from shop.database import Base
+
+    @pytest.fixture(scope="session")
+    def event_loop():
+        loop = asyncio.new_event_loop()
+        yield loop
+        loop.close()
+
+    @pytest_asyncio.fixture
+    async def engine():
+        engine = create_async_engine("postgresql+asyncpg://nowhere:1/test")
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        yield engine
+        await engine.dispose()
+
+    @pytest_asyncio.fixture
+    async def session(engine) -> AsyncSession:
+        async with async_sessionmaker(engine)() as session:
+            yield session
+
+    @pytest_asyncio.fixture(name="db")
+    async def database(session):
+        yield session
+
+    @pytest_asyncio.fixture(autouse=True)
+    async def _clean(engine):
+        yield
+        async with engine.begin() as connection:
+            await connection.execute(text("TRUNCATE order_of_init"))
+
+    @pytest.fixture
+    def order_number():
+        return 5
+    '''
+ENV = """
+    import asyncio
+    from alembic import context
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from shop.settings import settings
+
+    config = context.config
+    config.set_main_option("sqlalchemy.url", str(settings.database_url))
+
+    def run(connection):
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            context.run_migrations()
+
+    async def main():
+        engine = create_async_engine(config.get_main_option("sqlalchemy.url"))
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+        await engine.dispose()
+
+    asyncio.run(main())
+    """
+SETTINGS = """
+    class Settings:
+        database_url = "postgresql+asyncpg://nowhere:1/x"
+
+    settings = Settings()
+    """
+REVISION = """
+    from alembic import op
+    import sqlalchemy as sa
+
+    revision = "1"
+    down_revision = None
+
+    def upgrade():
+        op.create_table("order_of_init", sa.Column("id", sa.Integer, primary_key=True))
+    """
+PYPROJECT = '[project]\nname = "shop"  # ours\nversion = "1"\n\n[tool.ruff]\nline-length = 99\n'
+
+SRC = {
+    "pyproject.toml": PYPROJECT,
+    "src/shop/__init__.py": "",
+    "src/shop/database.py": DATABASE,
+    "src/shop/orders/__init__.py": "",
+    "src/shop/orders/models.py": MODELS,
+    "tests/test_orders.py": TESTS,
+}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder in which a project is written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DB_TESTING_SERVER", raising=False)
+    return tmp_path
+
+
+def write(folder: Path, files: Mapping[str, str]) -> None:
+    """Write files."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(dedent(text).lstrip("\n"))
+
+
+def run_tests(folder: Path) -> str:
+    """Run the project's tests as its owner does."""
+    # pytest-alembic's plugin, which nothing here uses, breaks on folders named tests.
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:pytest-alembic"]
+    ran = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
+    )
+    return ran.stdout
+
+
+def test_project_with_a_src_layout(shop: Path, command: Command) -> None:
+    """Its tests run at once, on the application's own engine too; a second time adds nothing."""
+    write(shop, SRC)
+    code, said = command("init", "--yes", "--json")
+    assert (code, said["by_hand"], said["notes"]) == (0, [], [])
+    assert [(each["path"], each["new"]) for each in said["files"]] == [
+        (f"{shop}/tests/conftest.py", True),
+        (f"{shop}/pyproject.toml", False),
+    ]
+    assert (shop / "pyproject.toml").read_text().startswith(PYPROJECT.partition("\n[tool.ruff]")[0])
+    assert "2 passed" in run_tests(shop)
+    _, again = command("init", "--yes", "--json")
+    assert again["files"] == []
+
+
+def test_project_with_migrations(shop: Path, command: Command) -> None:
+    """They build the schema, and are led to the test database past the application's settings."""
+    write(
+        shop,
+        SRC
+        | {
+            "alembic.ini": "[alembic]\nscript_location = migrations\n",
+            "migrations/env.py": ENV,
+            "migrations/versions/one.py": REVISION,
+            "src/shop/settings.py": SETTINGS,
+        },
+    )
+    assert command("init", "--yes", "--json")[0] == 0
+    assert (
+        'Schema.from_alembic("alembic.ini", url_setting="shop.settings:settings.database_url")'
+        in (shop / "tests/conftest.py").read_text()
+    )
+    assert "2 passed" in run_tests(shop)
+
+
+def test_project_with_a_slow_conftest(shop: Path, command: Command) -> None:
+    """What is there stays; what is to go is named, with what takes its place, and then it works."""
+    write(shop, SRC | {"tests/conftest.py": SLOW, "pytest.ini": "[pytest]\naddopts =\n    -ra\n"})
+    before = (shop / "tests/conftest.py").read_text()
+    code, said = command("init", "--yes", "--json")
+    assert code == 0
+    after = (shop / "tests/conftest.py").read_text()
+    assert [line for line in before.splitlines() if line not in after.splitlines()] == []
+    assert (
+        (shop / "pytest.ini").read_text().startswith("[pytest]\naddopts =\n    -ra\nasyncio_mode")
+    )
+    old = {each["name"]: each for each in said["by_hand"]}
+    assert list(old) == ["event_loop", "engine", "session", "db", "_clean"]
+    assert old["engine"]["why"] == "it makes an engine, and builds the schema"
+    assert old["_clean"]["why"] == "it empties or drops tables"
+    assert old["db"]["how"] == "Remove it; tests then get db-testing's db."
+    start, end = (
+        after.index('@pytest.fixture(scope="session")\ndef event_loop'),
+        after.index("@pytest.fixture\ndef order_number"),
+    )
+    kept = "\n\n".join(
+        dedent(old[name]["how"].partition("\n")[2]) for name in ("engine", "session")
+    )
+    (shop / "tests/conftest.py").write_text(after[:start] + kept + "\n\n" + after[end:])
+    (shop / "tests/test_session.py").write_text(
+        "async def test_alias(session, db, engine, db_engine):\n"
+        "    assert session is db\n    assert engine is db_engine\n"
+    )
+    assert "3 passed" in run_tests(shop)
+
+
+def test_question(shop: Path) -> None:
+    """The difference is shown first; who says no, or cannot be asked, has nothing written."""
+    write(shop, SRC)
+    for answer in ("n\n", ""):
+        result = CliRunner().invoke(program.app, ["init"], input=answer)
+        assert "+def db_schema() -> Schema:" in result.stdout
+        assert result.exit_code == 1
+        assert not (shop / "tests/conftest.py").exists()
+    result = CliRunner().invoke(program.app, ["init"], input="y\n")
+    assert result.stdout.endswith("Written. Next: db-testing doctor\n")
+    assert (shop / "tests/conftest.py").exists()
+
+
+def test_plan_alone(shop: Path, command: Command) -> None:
+    """A program that asks gets the plan, and nothing is written."""
+    write(shop, SRC)
+    code, said = command("init", "--json")
+    assert (code, said["written"], len(said["files"])) == (0, False, 2)
+    assert not (shop / "tests/conftest.py").exists()
+
+
+def test_folder_without_tables(shop: Path, command: Command) -> None:
+    """The error says what was looked for, and where."""
+    write(shop, {"app.py": "x = 1\n"})
+    code, said = command("init", "--yes", "--json")
+    assert code == 1
+    assert f"there are no tables in {shop}" in said["error"]
+    assert list(shop.iterdir()) == [shop / "app.py"]
+
+
+def test_file_that_changes_meanwhile(shop: Path) -> None:
+    """Nobody's work is overwritten: neither a new file nor a changed one."""
+    write(shop, SRC)
+    conftest, pyproject = plan.make(shop).changes
+    write(shop, {"tests/conftest.py": "mine = 1\n", "pyproject.toml": "[project]\n"})
+    for change in (conftest, pyproject):
+        with pytest.raises(plan.InitError):
+            change.write()
+    assert (shop / "tests/conftest.py").read_text() == "mine = 1\n"
+    assert (shop / "pyproject.toml").read_text() == "[project]\n"
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ("from sqlalchemy.orm import declarative_base\nBase = declarative_base()", "Base.metadata"),
+        ("from sqlalchemy import MetaData\ntables = MetaData()", "tables"),
+        ("import sqlalchemy as sa\nbase = sa.orm.declarative_base()", "base.metadata"),
+        (
+            "from sqlmodel import SQLModel\nclass A(SQLModel, table=True):\n    id: int",
+            "SQLModel.metadata",
+        ),
+        (
+            "from advanced_alchemy.base import UUIDBase\nclass A(UUIDBase):\n    pass",
+            "UUIDBase.metadata",
+        ),
+    ],
+)
+def test_ways_to_have_tables(shop: Path, models: str, expected: str) -> None:
+    """Each way to write tables down is found without importing the module."""
+    write(shop, {"models.py": models + "\nraise SystemExit('imported')\n"})
+    conftest = plan.make(shop).changes[0]
+    assert conftest.path == shop / "tests/conftest.py"
+    assert f"Schema.from_metadata({expected})" in conftest.after
+    assert ("import models" in conftest.after) == ("class" in models)
+
+
+def test_two_bases(shop: Path) -> None:
+    """Both are handed over, under names of their own; one that nothing derives from is not."""
+    base = "from sqlalchemy.orm import DeclarativeBase\nclass Base(DeclarativeBase): pass\n"
+    table = "class T(Base):\n    __tablename__ = 't'\n"
+    write(shop, {"one.py": base + table, "two.py": base + table, "three.py": base})
+    assert (
+        "Schema.from_metadata(Base1.metadata, Base2.metadata)" in plan.make(shop).changes[0].after
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("pytest.ini", "", "[pytest]\nasyncio_mode = auto\npythonpath =\n    .\n"),
+        (
+            "setup.cfg",
+            "[tool:pytest]\nasyncio_mode = strict\n\n[other]\na = 1\n",
+            "[tool:pytest]\nasyncio_mode = strict\npythonpath =\n    .\n\n[other]\na = 1\n",
+        ),
+        (
+            "pyproject.toml",
+            "[tool.pytest]\n# why\nstrict = true\n",
+            '[tool.pytest]\n# why\nstrict = true\nasyncio_mode = "auto"\npythonpath = ["."]\n',
+        ),
+        (
+            "pytest.toml",
+            "",
+            '[pytest]\nasyncio_mode = "auto"\npythonpath = ["."]\n',
+        ),
+    ],
+)
+def test_files_that_configure_pytest(shop: Path, name: str, before: str, after: str) -> None:
+    """Settings come to what is there, comments and all, and change none of it."""
+    base = "from sqlalchemy.orm import DeclarativeBase\nclass Base(DeclarativeBase): pass\n"
+    write(shop, {"models_of_it.py": base, name: before})
+    [_, configuration] = plan.make(shop).changes
+    assert (configuration.path.name, configuration.after) == (name, after)

@@ -1,0 +1,86 @@
+"""`db-testing template`: templates are listed, built and dropped by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from db_testing import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from .conftest import Command
+
+
+def test_template_is_built_listed_and_dropped(project: Path, command: Command) -> None:
+    """It is built without a test, once; a part of its digest is enough to drop it."""
+    code, built = command("template", "build", "--json")
+    assert code == 0
+    [template] = built["templates"]
+    assert template["built"]
+    assert template["where"] == f"{project}/conftest.py:6"
+    name = template["template"]
+    _, again = command("template", "build", "--json")
+    assert [(each["template"], each["built"]) for each in again["templates"]] == [(name, False)]
+    _, anew = command("template", "build", "--rebuild", "--json")
+    assert [(each["template"], each["built"]) for each in anew["templates"]] == [(name, True)]
+    _, listed = command("template", "list", "--json")
+    [row] = [row for row in listed["templates"] if row["name"] == name]
+    assert row["bytes"] > 1_000_000
+    digest = name.removeprefix("dbt_template_")[:16]
+    code, dropped = command("template", "prune", digest, "--json")
+    assert (code, dropped["dropped"]) == (0, [name])
+    _, listed = command("template", "list", "--json")
+    assert name not in {row["name"] for row in listed["templates"]}
+
+
+def test_template_that_is_not_there(command: Command) -> None:
+    """Nothing is dropped in its place."""
+    code, said = command("template", "prune", "zzz", "--json")
+    assert code == 1
+    assert said["error"].startswith("db-testing: no template begins with 'zzz'. There are: ")
+
+
+def test_schema_that_cannot_be_built(project: Path, command: Command) -> None:
+    """The error is the schema's, with the place of the fixture."""
+    (project / "conftest.py").write_text(
+        "import pytest\n\n@pytest.fixture(scope='session')\ndef db_schema():\n    return 5\n"
+    )
+    code, said = command("template", "build", "--json")
+    assert code == 1
+    assert f"the schema of {project}/conftest.py:3: " in said["error"]
+    assert "isinstance(5, SchemaLike)" in said["error"]
+
+
+def test_tests_that_cannot_be_collected(project: Path, command: Command) -> None:
+    """What pytest has said is shown, and how to see it again."""
+    (project / "conftest.py").write_text("import not_there\n")
+    code, said = command("template", "build", "--json")
+    assert code == 1
+    assert "No module named 'not_there'" in said["error"]
+    assert "pytest --collect-only" in said["error"]
+
+
+def test_folder_without_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    """The error says where it looked."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    monkeypatch.chdir(tmp_path)
+    code, said = command("template", "build", "--json")
+    assert code == 1
+    assert f"pytest has collected 0 tests in {tmp_path}" in said["error"]
+
+
+def test_table_for_people(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line has a name, when it was used, and its size."""
+    assert cli.main(["template", "build"]) == 0
+    name = capsys.readouterr().out.partition(":")[0]
+    assert cli.main(["template", "list"]) == 0
+    [row] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(name)]
+    assert row.endswith(" MB")
+    assert cli.main(["template", "prune", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["dropped"] == [name]
