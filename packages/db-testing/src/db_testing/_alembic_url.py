@@ -75,7 +75,9 @@ def _as(before: object, url: URL) -> object:
         url = url_for(driver, url).set(drivername=now.drivername)
     if isinstance(before, URL):
         return url
-    shown = url.render_as_string(hide_password=False)
+    # Many an env.py hands it to Alembic's configuration as it is, where % means interpolation.
+    place, _, options = url.render_as_string(hide_password=False).partition("?")
+    shown = f"{place}?{options.replace('%2F', '/')}" if options else place
     return shown if before is None or isinstance(before, str) else type(before)(shown)  # type: ignore[call-arg]
 
 

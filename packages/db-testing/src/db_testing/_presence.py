@@ -80,7 +80,11 @@ def stop(cluster: Cluster) -> bool:
     lease = _locks.take(cluster.leases, _locks.EXCLUSIVE)
     if lease is None and (shared := _locks.take(cluster.leases, _locks.SHARED)) is not None:
         os.close(shared)
-        raise ServerError(_in_use(cluster))
+        raise ServerError(
+            f"the server in {cluster.folder} is in use by {_users(cluster)}. It stops by itself "
+            f"when they end, unless it was asked to stay; then stop it again. End them if they "
+            f"hang."
+        )
     try:
         # Newcomers wait for the lease. Who could have none meets a watchdog that stops the server.
         cluster.stays.unlink(missing_ok=True)
@@ -95,13 +99,11 @@ def stop(cluster: Cluster) -> bool:
     return process is not None
 
 
-def _in_use(cluster: Cluster) -> str:
+def _users(cluster: Cluster) -> str:
     users = _locks.holders(cluster.leases)
-    who = "" if users is None else f" by {', '.join(f'process {pid}' for pid in users)}"
-    return (
-        f"the server in {cluster.folder} is in use{who}. It stops by itself when they end, unless "
-        f"it was asked to stay; then stop it again. End them if they hang."
-    )
+    if users is None:
+        return f"whoever has a lock on {cluster.leases}"
+    return ", ".join(f"process {pid}" for pid in users) or "somebody who has just ended"
 
 
 def _wait_until_gone(cluster: Cluster) -> None:
