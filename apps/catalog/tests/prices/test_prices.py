@@ -173,6 +173,7 @@ async def test_prices_are_as_a_model_has_them(
 
 
 @given(amount=st.decimals(allow_nan=True, allow_infinity=True))
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 async def test_only_what_an_account_holds_is_an_amount(
     db_layer: Callable[[], AbstractAsyncContextManager[AsyncSession]], amount: Decimal
 ) -> None:
