@@ -54,6 +54,8 @@ class Place:
         """Write the project."""
         self.folder = folder
         self.embedded = embedded
+        self.beneath: list[str] = []
+        """A command that runs what follows it."""
         self.environment = os.environ | {"FAULTS_HOME": str(embedded.home)}
         folder.mkdir(exist_ok=True)
         (folder / "pytest.ini").write_text(INI)
@@ -64,7 +66,7 @@ class Place:
     def start(self, *arguments: str, fault: str = "none", **more: str) -> subprocess.Popen[str]:
         """Start a run in which a test meets a fault."""
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-q", *arguments],
+            [*self.beneath, sys.executable, "-m", "pytest", "-q", *arguments],
             cwd=self.folder,
             env=self.environment | {"FAULT": fault} | more,
             stdout=subprocess.PIPE,

@@ -20,7 +20,7 @@ if "FAULTS_LIMIT" in os.environ:
 if "FAULTS_ROOM" in os.environ:
     _folders.MEMORY = HOME.parent.parent  # type: ignore[misc]
     _folders.ROOM = int(os.environ["FAULTS_ROOM"])  # type: ignore[misc]
-else:
+elif os.environ["FAULTS_HOME"]:
     _folders.in_memory = lambda: HOME
 
 
