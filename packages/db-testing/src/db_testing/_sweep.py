@@ -29,7 +29,7 @@ from ._admin import WIRE_ERRORS, connect, disconnect
 from ._removal import end_session, roll_back_prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine
+    from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from sqlalchemy.engine import URL
 
@@ -84,6 +84,8 @@ class Sweep:
     _connection: Connection | None = None
     _loop: asyncio.AbstractEventLoop | None = None
     """The connection's own, which runs in the thread that asks: to wake another takes longer."""
+    _moment: Sequence[Any] = ()
+    """The database's oid, the sweep's own last transaction, and its time, for the next one."""
     _why_not: str | None = None
     """Why nothing can be learnt of the database."""
 
@@ -144,7 +146,9 @@ class Sweep:
             if await connection.fetchval(_MAY_REPLICATE):
                 await connection.execute("SET session_replication_role = replica")
             await connection.execute(_statements())
-            await connection.execute("SELECT pg_temp.db_testing_learn($1, $2)", LARGEST, MOST)
+            self._moment = await connection.fetchrow(
+                "SELECT * FROM pg_temp.db_testing_learn($1, $2)", LARGEST, MOST
+            )
         except asyncpg.PostgresError as error:
             # No plpgsql, no right to temporary tables, counters that are off.
             connection.terminate()
@@ -177,9 +181,14 @@ class Sweep:
         return Swept(answer["reason"], left)
 
     async def _sweep(self, connection: Connection, ours: list[int], *, thorough: bool) -> Any:
-        return await connection.fetchrow(
-            "SELECT * FROM pg_temp.db_testing_sweep($1, $2)", ours, thorough
+        answer = await connection.fetchrow(
+            "SELECT * FROM pg_temp.db_testing_sweep($1, $2, $3, $4, $5)",
+            ours,
+            thorough,
+            *self._moment,
         )
+        self._moment = self._moment[0], answer["transaction"], answer["at"]
+        return answer
 
     async def _end(self, connection: Connection, others: list[int]) -> list[str]:
         """End what other connections do, after a moment in which they may end it themselves."""

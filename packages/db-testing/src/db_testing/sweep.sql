@@ -6,7 +6,8 @@
 CREATE TEMP TABLE db_testing_relations (
     relation oid PRIMARY KEY,
     name text NOT NULL,
-    kind "char" NOT NULL,       -- r: table, m: materialised view, S: sequence, c: catalog
+    kind "char" NOT NULL,       -- r: table, m: materialised view, S: sequence, c: catalog,
+                                -- g: catalog of the whole server
     writes bigint NOT NULL,     -- of the server's counters, those that any change moves
     rows bigint NOT NULL,       -- that it holds when a test begins; -1 if it cannot be read
     pages bigint NOT NULL,
@@ -19,20 +20,11 @@ CREATE TEMP TABLE db_testing_relations (
     called boolean
 ) WITH (fillfactor = 50);
 
-CREATE INDEX ON db_testing_relations (relation) WHERE kind = 'c';
-
 CREATE TEMP TABLE db_testing_rows (relation oid NOT NULL, image text NOT NULL);
 CREATE INDEX ON db_testing_rows (relation);
 
 -- Of each relation, what TRUNCATE, REFRESH, CLUSTER and REINDEX leave as it is.
 CREATE TEMP TABLE db_testing_classes (relation oid PRIMARY KEY, image text NOT NULL);
-
--- The last transaction of the sweep's own; what is newer is a test's.
-CREATE TEMP TABLE db_testing_moment (
-    database oid NOT NULL,
-    transaction xid NOT NULL,
-    at timestamptz NOT NULL
-) WITH (fillfactor = 10);
 
 CREATE FUNCTION pg_temp.db_testing_writes(relation oid, kind "char") RETURNS bigint
 LANGUAGE sql STABLE RETURN CASE kind
@@ -58,7 +50,13 @@ LANGUAGE sql STABLE RETURN ROW(
 
 -- Learn the state to which tests are undone, once. Rows of tables of up to `largest` pages are kept,
 -- of the smallest first, until there are `most`.
-CREATE FUNCTION pg_temp.db_testing_learn(largest bigint, most bigint) RETURNS void
+CREATE FUNCTION pg_temp.db_testing_learn(
+    largest bigint,
+    most bigint,
+    OUT database oid,
+    OUT transaction xid,        -- what is newer is a test's
+    OUT at timestamptz
+)
 LANGUAGE plpgsql AS $$
 DECLARE
     it record;
@@ -70,7 +68,7 @@ BEGIN
     END IF;
     INSERT INTO pg_temp.db_testing_relations
     SELECT c.oid, format('%I.%I', n.nspname, c.relname),
-        CASE WHEN n.nspname = 'pg_catalog' THEN 'c' ELSE c.relkind END,
+        CASE WHEN c.relisshared THEN 'g' WHEN n.nspname = 'pg_catalog' THEN 'c' ELSE c.relkind END,
         0, 0, CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 8192 ELSE 0 END, false,
         a.columns, a.fields,
         c.oid IN (SELECT confrelid FROM pg_constraint WHERE contype = 'f' AND conrelid <> confrelid),
@@ -94,20 +92,22 @@ BEGIN
         WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
             AND c.relkind = 'r' AND n.nspname <> 'pg_catalog'
     ) AS a (columns, fields)
-    WHERE c.relpersistence <> 't' AND NOT c.relisshared AND CASE n.nspname
-        WHEN 'pg_catalog' THEN c.relkind = 'r'
-            AND c.relname NOT IN ('pg_statistic', 'pg_statistic_ext_data')
+    WHERE c.relpersistence <> 't' AND CASE n.nspname
+        WHEN 'pg_catalog' THEN c.relkind = 'r' AND CASE WHEN c.relisshared
+            THEN c.relname IN ('pg_database', 'pg_db_role_setting', 'pg_shdescription', 'pg_authid')
+            ELSE c.relname NOT IN ('pg_statistic', 'pg_statistic_ext_data')
+        END
         WHEN 'information_schema' THEN false
         ELSE c.relkind IN ('r', 'm', 'S') AND n.nspname !~ '^pg_'
     END;
-    FOR it IN SELECT * FROM pg_temp.db_testing_relations WHERE kind = 'c' OR pages > 0
-        ORDER BY pages
+    FOR it IN SELECT * FROM pg_temp.db_testing_relations
+        WHERE kind = 'c' OR kind <> 'g' AND pages > 0 ORDER BY pages
     LOOP
         IF NOT has_table_privilege(it.relation, 'SELECT') THEN
             UPDATE pg_temp.db_testing_relations SET rows = -1 WHERE relation = it.relation;
             CONTINUE;
         END IF;
-        it.rows := (pg_temp.db_testing_count(it.name)).rows;
+        it.rows := (pg_temp.db_testing_count(it.name, NULL)).rows;
         IF it.rows > 0 AND it.kind <> 'c' AND it.pages <= least(largest, most - kept) THEN
             it.kept := true;
             kept := kept + it.pages;
@@ -132,23 +132,23 @@ BEGIN
     SELECT oid, pg_temp.db_testing_class(c) FROM pg_class AS c WHERE relpersistence <> 't';
     UPDATE pg_temp.db_testing_relations SET writes =
         pg_temp.db_testing_writes(relation, kind) + pg_temp.db_testing_own_writes(relation, kind);
-    INSERT INTO pg_temp.db_testing_moment
-    SELECT oid, pg_current_xact_id()::xid, clock_timestamp()
+    SELECT oid, pg_current_xact_id()::xid, clock_timestamp() INTO database, transaction, at
     FROM pg_database WHERE datname = current_database();
     PERFORM pg_stat_force_next_flush();
     ANALYZE pg_temp.db_testing_relations, pg_temp.db_testing_rows, pg_temp.db_testing_classes;
 END
 $$;
 
--- How many rows there are, and how many of them are newer than the last sweep.
-CREATE FUNCTION pg_temp.db_testing_count(name text, OUT rows bigint, OUT newer bigint)
+-- How many rows there are, and how many of them are newer than a transaction.
+CREATE FUNCTION pg_temp.db_testing_count(
+    name text, transaction xid, OUT rows bigint, OUT newer bigint)
 LANGUAGE plpgsql AS $$
 BEGIN
-    EXECUTE format('SELECT count(*), count(*) FILTER (WHERE age(r.xmin) < age(transaction))'
-        ' FROM ONLY %s AS r LEFT JOIN pg_temp.db_testing_moment ON true%s', name,
+    EXECUTE format('SELECT count(*), count(*) FILTER (WHERE age(xmin) < age($1)) FROM ONLY %s%s',
+        name,
         -- Schemas for temporary tables stay, once there; and there may be many.
         CASE name WHEN 'pg_catalog.pg_namespace' THEN ' WHERE nspname !~ ''^pg_''' ELSE '' END)
-    INTO rows, newer;
+    INTO rows, newer USING transaction;
 END
 $$;
 
@@ -179,6 +179,9 @@ $$;
 CREATE FUNCTION pg_temp.db_testing_sweep(
     ours integer[],
     thorough boolean,           -- look at everything, because not everything is counted yet
+    database oid,
+    INOUT transaction xid,      -- the last one of the sweep's own; what is newer is a test's
+    INOUT at timestamptz,       -- what others have done before has been looked at
     OUT others integer[],       -- sessions that must be waited for, or asked for thoroughness
     OUT prepared text[],        -- transactions that must be rolled back first
     OUT reason text,            -- why the database must be replaced instead
@@ -186,8 +189,8 @@ CREATE FUNCTION pg_temp.db_testing_sweep(
 )
 LANGUAGE plpgsql AS $$
 DECLARE
-    moment pg_temp.db_testing_moment;
     replica boolean := current_setting('session_replication_role') = 'replica';
+    changed pg_temp.db_testing_relations[];
     it pg_temp.db_testing_relations;
     seen record;
     emptied text[] := '{}';
@@ -197,30 +200,41 @@ DECLARE
     sequences oid[] := '{}';
     handled oid[] := '{}';
     again text[] := '{}';
+    server boolean := thorough; -- whether to look at what belongs to the whole server
     defined boolean := false;   -- whether the sweep itself has changed a catalog
     deletes text;
 BEGIN
-    SELECT * INTO moment FROM pg_temp.db_testing_moment;
-    IF NOT thorough THEN
+    -- Who is connected is told at a third of the cost of what they do.
+    IF NOT thorough AND EXISTS (
+        SELECT FROM pg_stat_get_backend_idset() AS id
+        WHERE pg_stat_get_backend_dbid(id) = database
+          AND pg_stat_get_backend_pid(id) <> ALL (ours || pg_backend_pid()))
+    THEN
         SELECT array_agg(pid) INTO others FROM pg_stat_get_activity(NULL)
-        WHERE datid = moment.database AND pid <> ALL (ours) AND pid <> pg_backend_pid()
+        WHERE datid = database AND pid <> ALL (ours || pg_backend_pid())
           AND backend_type = 'client backend'
-          AND (state IS DISTINCT FROM 'idle' OR state_change IS NULL OR state_change >= moment.at);
+          AND (state IS DISTINCT FROM 'idle' OR state_change IS NULL
+              OR state_change >= db_testing_sweep.at);
         IF others IS NOT NULL THEN
             RETURN;
         END IF;
     END IF;
-    SELECT array_agg(gid) INTO prepared FROM pg_prepared_xact() WHERE dbid = moment.database;
+    SELECT array_agg(gid) INTO prepared FROM pg_prepared_xact() WHERE dbid = database;
     IF prepared IS NOT NULL THEN
         RETURN;
     END IF;
+    SELECT array_agg(r) INTO changed FROM pg_temp.db_testing_relations AS r
+    WHERE thorough AND (rows >= 0 OR kind <> 'c')
+        OR writes <> pg_temp.db_testing_writes(relation, kind);
 
     -- What the schema consists of.
-    FOR it IN SELECT * FROM pg_temp.db_testing_relations
-        WHERE kind = 'c'
-          AND (thorough AND rows >= 0 OR writes <> pg_temp.db_testing_writes(relation, kind))
-    LOOP
+    FOREACH it IN ARRAY coalesce(changed, '{}') LOOP
+        CONTINUE WHEN it.kind NOT IN ('c', 'g');
         handled := handled || it.relation;
+        IF it.kind = 'g' THEN
+            server := true;
+            CONTINUE;
+        END IF;
         IF it.name IN ('pg_catalog.pg_largeobject', 'pg_catalog.pg_largeobject_metadata')
             AND EXISTS (SELECT FROM pg_temp.db_testing_relations
                 WHERE name = 'pg_catalog.pg_largeobject_metadata' AND rows = 0)
@@ -230,7 +244,7 @@ BEGIN
             CONTINUE;
         END IF;
         IF it.rows >= 0 THEN
-            seen := pg_temp.db_testing_count(it.name);
+            seen := pg_temp.db_testing_count(it.name, transaction);
             CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
         END IF;
         IF it.name = 'pg_catalog.pg_class' AND seen.rows = it.rows THEN
@@ -238,41 +252,47 @@ BEGIN
                 WHERE image IS DISTINCT FROM pg_temp.db_testing_class(c)) AS differing
             INTO seen
             FROM pg_class AS c LEFT JOIN pg_temp.db_testing_classes ON relation = c.oid
-            WHERE age(c.xmin) < age(moment.transaction);
+            WHERE age(c.xmin) < age(transaction);
             swapped := seen.newer;
             CONTINUE WHEN seen.differing = 0;
         END IF;
         reason := 'the schema was changed (' || it.name || ')';
         RETURN;
     END LOOP;
-    reason := CASE
-        WHEN EXISTS (SELECT FROM pg_db_role_setting
-            WHERE setdatabase = moment.database AND age(xmin) < age(moment.transaction))
-        THEN 'settings of the database were changed'
-        WHEN EXISTS (SELECT FROM pg_database
-            WHERE oid = moment.database AND age(xmin) < age(moment.transaction))
-            OR EXISTS (SELECT FROM pg_shdescription
-                WHERE classoid = 'pg_database'::regclass AND objoid = moment.database
-                  AND age(xmin) < age(moment.transaction))
-        THEN 'the database itself was altered'
-        WHEN EXISTS (SELECT FROM pg_get_replication_slots() WHERE datoid = moment.database)
-        THEN 'a replication slot was left'
-    END;
-    IF replica AND reason IS NULL THEN
-        SELECT 'roles were made or changed, which belong to the whole server (another run may have made them) and stay: '
-            || string_agg(rolname, ', ') INTO reason
-        FROM pg_authid WHERE age(xmin) < age(moment.transaction);
+    IF server THEN
+        reason := CASE
+            WHEN EXISTS (SELECT FROM pg_db_role_setting
+                WHERE setdatabase = database AND age(xmin) < age(transaction))
+            THEN 'settings of the database were changed'
+            WHEN EXISTS (SELECT FROM pg_database
+                WHERE oid = database AND age(xmin) < age(transaction))
+                OR EXISTS (SELECT FROM pg_shdescription
+                    WHERE classoid = 'pg_database'::regclass AND objoid = database
+                      AND age(xmin) < age(transaction))
+            THEN 'the database itself was altered'
+        END;
+        IF replica AND reason IS NULL THEN
+            SELECT 'roles were made or changed, which belong to the whole server (another run may have made them) and stay: '
+                || string_agg(rolname, ', ') INTO reason
+            FROM pg_authid WHERE age(xmin) < age(transaction);
+        END IF;
+    END IF;
+    IF EXISTS (SELECT FROM pg_get_replication_slots() WHERE datoid = database) THEN
+        reason := 'a replication slot was left';
     END IF;
     IF reason IS NOT NULL THEN
         RETURN;
     END IF;
 
+    IF swapped <> '{}' THEN
+        SELECT changed || array_agg(r) INTO changed FROM pg_temp.db_testing_relations AS r
+        WHERE relation = ANY (swapped)
+          AND relation NOT IN (SELECT c.relation FROM unnest(changed) AS c);
+    END IF;
+
     -- Rows.
-    FOR it IN SELECT * FROM pg_temp.db_testing_relations
-        WHERE kind <> 'c' AND (
-            thorough OR writes <> pg_temp.db_testing_writes(relation, kind)
-            OR relation = ANY (swapped))
-    LOOP
+    FOREACH it IN ARRAY coalesce(changed, '{}') LOOP
+        CONTINUE WHEN it.kind IN ('c', 'g');
         handled := handled || it.relation;
         IF it.kind = 'S' THEN
             sequences := sequences || it.relation;
@@ -281,12 +301,12 @@ BEGIN
         CONTINUE WHEN thorough AND it.rows = 0 AND it.kind = 'r'
             AND pg_relation_size(it.relation) = 0;
         IF it.rows > 0 AND NOT it.relation = ANY (swapped) THEN
-            seen := pg_temp.db_testing_count(it.name);
+            seen := pg_temp.db_testing_count(it.name, transaction);
             CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
         END IF;
         IF it.kind = 'm' THEN
             CONTINUE WHEN thorough AND NOT it.relation = ANY (swapped)
-                AND (pg_temp.db_testing_count(it.name)).newer = 0;
+                AND (pg_temp.db_testing_count(it.name, transaction)).newer = 0;
             IF it.rows > 0 AND NOT it.kept THEN
                 reason := format('%s was refreshed, which is too large to be compared', it.name);
                 RETURN;
@@ -379,16 +399,15 @@ BEGIN
         END IF;
         IF defined THEN
             SELECT handled || array_agg(relation) INTO handled FROM pg_temp.db_testing_relations
-            WHERE kind = 'c' AND pg_temp.db_testing_own_writes(relation, kind) <> 0;
+            WHERE kind IN ('c', 'g') AND pg_temp.db_testing_own_writes(relation, kind) <> 0;
         END IF;
         UPDATE pg_temp.db_testing_relations SET writes =
             pg_temp.db_testing_writes(relation, kind)
             + pg_temp.db_testing_own_writes(relation, kind)
         WHERE relation = ANY (handled);
     END IF;
-    UPDATE pg_temp.db_testing_moment SET
-        transaction = coalesce(pg_current_xact_id_if_assigned()::xid, transaction),
-        at = clock_timestamp();
+    transaction := coalesce(pg_current_xact_id_if_assigned()::xid, transaction);
+    at := clock_timestamp();
     PERFORM pg_stat_force_next_flush();
 END
 $$;

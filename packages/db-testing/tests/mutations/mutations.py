@@ -284,10 +284,18 @@ MUTATIONS: Final = (
     ),
     Mutation(
         4,
+        "the sweep believes that the server's own catalogs are as they were",
+        "sweep.sql",
+        "            server := true;",
+        "            NULL;",
+        "sweep/test_rows.py",
+    ),
+    Mutation(
+        4,
         "storage that TRUNCATE has swapped is not looked at",
         "sweep.sql",
-        "            OR relation = ANY (swapped))",
-        "            OR false)",
+        "        WHERE relation = ANY (swapped)\n",
+        "        WHERE false\n",
         "sweep/test_rows.py",
     ),
     Mutation(
