@@ -96,10 +96,15 @@ DRAWN: Final[Mapping[str, Callable[[results.Result, Axes], None]]] = {
 }
 
 
+def measured() -> list[str]:
+    """Return what there are results of."""
+    return [name for name in DRAWN if (results.FOLDER / f"{name}.json").exists()]
+
+
 def outdated() -> list[str]:
     """Return the plots that are missing, or not of the newest results."""
     found = []
-    for benchmark in DRAWN:
+    for benchmark in measured():
         date = results.read(benchmark).date
         for theme in INK:
             path = IMAGES / f"{benchmark}-{theme}.svg"
@@ -133,7 +138,7 @@ def draw(benchmark: str, theme: str) -> list[Path]:
 
 def main() -> None:
     """Draw all plots."""
-    for benchmark in DRAWN:
+    for benchmark in measured():
         for theme in INK:
             for path in draw(benchmark, theme):
                 print(path)

@@ -2,8 +2,9 @@
 
     moon run benchmarks:readme -- [--check]
 
-Between `<!-- NAME -->` and `<!-- end of NAME -->` stands what is made of `results/NAME.json`. The
-check also fails when a plot is not of the newest results: each has their date in it.
+Between `<!-- NAME -->` and `<!-- end of NAME -->` stands what is made of `results/NAME.json`; what has
+been measured must have its part. The check also fails when a plot is not of the newest results:
+each has their date in it.
 """
 
 from __future__ import annotations
@@ -49,17 +50,23 @@ def renewed(path: Path) -> str:
     """Return a document with the newest figures.
 
     Raises:
-        ValueError: a part of it is missing.
+        ValueError: a part of it is missing, or has no results.
     """
     text = path.read_text()
     for name, render in DOCUMENTS[path].items():
-        result = results.read(name)
-        part = f"<!-- {name} -->\n\n{render(result)}\n\n{result.where}\n\n<!-- end of {name} -->"
+        measured = (results.FOLDER / f"{name}.json").exists()
         places = re.findall(rf"<!-- {name} -->.*?<!-- end of {name} -->", text, flags=re.DOTALL)
-        if len(places) != 1:
-            message = f"{path} has {len(places)} parts that begin with <!-- {name} -->, not 1"
+        if len(places) != measured:
+            message = (
+                f"{path} has {len(places)} parts from <!-- {name} --> to <!-- end of {name} -->, and "
+                f"should have {measured:d}, since benchmarks/results/{name}.json is "
+                f"{'there' if measured else 'missing'}"
+            )
             raise ValueError(message)
-        text = text.replace(places[0], part)
+        if measured:
+            result = results.read(name)
+            part = f"\n\n{render(result)}\n\n{result.where}\n\n"
+            text = text.replace(places[0], f"<!-- {name} -->{part}<!-- end of {name} -->")
     return text
 
 

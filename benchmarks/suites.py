@@ -274,10 +274,12 @@ def start(
     tables: int,
     rows: int = 2,
     schema: str = "known",
+    counts: Path | None = None,
 ) -> Iterator[Run]:
     """Start a suite, which waits before its first test; at the end it is gone.
 
-    `schema` is a comment in the schema, which makes it another one.
+    `schema` is a comment in the schema, which makes it another one; `counts` is where the plugin
+    `counted` writes what it has counted.
     """
     may_go, go = os.pipe()
     done, is_done = os.pipe()
@@ -287,6 +289,7 @@ def start(
         "BENCHMARK_ROWS": str(rows),
         "BENCHMARK_SERVER": server.url,
         "BENCHMARK_SCHEMA": schema,
+        "BENCHMARK_COUNTS": str(counts),
         "BENCHMARK_PIPES": f"{may_go} {is_done}",
     }
     log = folder / "log"
