@@ -2,8 +2,8 @@
 
     moon run benchmarks:readme -- [--check]
 
-Between `<!-- NAME -->` and `<!-- end of NAME -->` stands what is made of `results/NAME.json`; what has
-been measured must have its part. The check also fails when a plot is not of the newest results:
+Between `<!-- NAME -->` and `<!-- end of NAME -->` stands what is made of `results/NAME.json`; what
+has been measured must have its part. The check also fails when a plot is not of the newest results:
 each has their date in it.
 """
 
@@ -58,8 +58,8 @@ def renewed(path: Path) -> str:
         places = re.findall(rf"<!-- {name} -->.*?<!-- end of {name} -->", text, flags=re.DOTALL)
         if len(places) != measured:
             message = (
-                f"{path} has {len(places)} parts from <!-- {name} --> to <!-- end of {name} -->, and "
-                f"should have {measured:d}, since benchmarks/results/{name}.json is "
+                f"{path} has {len(places)} parts from <!-- {name} --> to <!-- end of {name} -->, "
+                f"and should have {measured:d}, since benchmarks/results/{name}.json is "
                 f"{'there' if measured else 'missing'}"
             )
             raise ValueError(message)
