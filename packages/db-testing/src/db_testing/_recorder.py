@@ -5,13 +5,13 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
 import pytest
 
-from . import _naming, _server
-from ._results import Remark, Replaced, Report, Result, Run, Suite
-from .errors import SetupError
+from . import _naming, _page, _server, _summary, _tables
+from ._results import Remark, Replaced, Report, Result, Run, Statement, Suite
+from .errors import ReportError, SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,6 +27,19 @@ COLLECTED: Final = "db_testing_collected"
 Collected: TypeAlias = tuple[int, str]
 """How many tests there are, and what identifies them."""
 
+MEASURED: Final = "db_testing_measured"
+"""The attribute of the report of a test's end that says what the test has done."""
+
+
+class Measured(TypedDict):
+    """What a test has done, as it is sent from a worker of xdist's."""
+
+    isolation: float
+    """Seconds that its isolation took."""
+    sent: list[tuple[str, str, int, float, float]]
+    """SQL, line, times, and seconds of all times and of the slowest."""
+
+
 UNDONE_BY: Final = "db_testing_undone_by"
 """The attribute of a report that says what undoes its test."""
 
@@ -39,10 +52,14 @@ class Phases:
     isolation: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     """By phase."""
+    started: float = 0
+    measured: Measured = field(default_factory=lambda: Measured(isolation=0, sent=[]))
 
     def add(self, report: pytest.TestReport) -> None:
         """Take what one of its phases has come to. The first failure stays."""
         self.isolation = getattr(report, UNDONE_BY, self.isolation)
+        self.measured = getattr(report, MEASURED, self.measured)
+        self.started = self.started or report.start
         if report.when is not None:
             self.seconds[report.when] = report.duration  # a subtest's is part of its test's
         came_to = outcome_of(report)
@@ -78,10 +95,16 @@ class Recorder:
         """Note nothing yet. A report of an earlier run is no report of this one.
 
         Raises:
-            pytest.UsageError: no file can be written there.
+            pytest.UsageError: no file can be written there, or what writes it is not installed.
         """
+        try:
+            _page.check_installed()
+        except ReportError as error:
+            raise pytest.UsageError(f"db-testing: --db-report={path}: {error}") from error
         self._config = config
         self._path = path
+        self.lines: list[str] = []
+        """What is to be said of it at the end of the run."""
         self._server = settings.server
         self._run = settings.run
         self._tests: dict[tuple[str, str], Phases] = {}
@@ -143,11 +166,14 @@ class Recorder:
             moved=tuple(Remark(test, reason) for test, (reason, _) in sorted(moved.items())),
             leaks=tuple(Remark(test, what) for test, what in summary.leaks),
             replaced=tuple(Replaced(*each) for each in sorted(summary.replaced.items())),
+            queries=_tables.queries(
+                sql for phases in self._tests.values() for sql, *_ in phases.measured["sent"]
+            ),
         )
 
     def write(self, report: Report) -> None:
         """Write it where the user has asked for it."""
-        report.write(self._path)
+        _page.write(report, self._path)
 
     @property
     def _suite(self) -> Suite | None:
@@ -165,6 +191,13 @@ class Recorder:
                 isolation=phases.isolation,
                 seconds=round(sum(phases.seconds.values()), 4),
                 setup_seconds=round(phases.seconds.get("setup", 0), 4),
+                teardown_seconds=round(phases.seconds.get("teardown", 0), 4),
+                isolation_seconds=round(phases.measured["isolation"], 4),
+                started=round(phases.started, 3),
+                statements=tuple(
+                    Statement(_tables.key(sql), line, times, round(seconds, 5), round(slowest, 5))
+                    for sql, line, times, seconds, slowest in phases.measured["sent"]
+                ),
             )
 
 
@@ -225,4 +258,12 @@ def write(
     """Write what the run came to, if that was asked for."""
     recorder = config.stash.get(RECORDER, None)
     if recorder is not None:
-        recorder.write(recorder.report(int(exit_code), summary=summary, moved=moved))
+        report = recorder.report(int(exit_code), summary=summary, moved=moved)
+        recorder.write(report)
+        recorder.lines = _summary.summary(report)
+
+
+def lines(config: pytest.Config) -> list[str]:
+    """Say what the report comes to, if one was written."""
+    recorder = config.stash.get(RECORDER, None)
+    return recorder.lines if recorder is not None else []

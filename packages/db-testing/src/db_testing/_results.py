@@ -11,8 +11,8 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from .errors import ReportError
 from .report import counted
@@ -21,21 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised when a reader of older files would not understand what is written."""
 
-SUITES_SHOWN: Final = 3
-"""Lines of the summary that tell of one suite each."""
-
 Outcome: TypeAlias = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
-OUTCOMES: Final[tuple[Outcome, ...]] = (
-    "passed",
-    "failed",
-    "error",
-    "skipped",
-    "xfailed",
-    "xpassed",
-)
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 Named: TypeAlias = "tuple[str, Report]"
 """A report, and the name of its file."""
@@ -86,6 +76,31 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """A statement, whoever has sent it."""
+
+    sql: str
+    """Its beginning, if it is very long."""
+    tables: tuple[str, ...] = ()
+    """Those that it names, in the order of the alphabet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What one line of the program has sent in one test, as often as it has."""
+
+    query: str
+    """Its key in the report's queries."""
+    line: str
+    """As `file:line`."""
+    times: int
+    seconds: float
+    """Of all times together."""
+    slowest: float
+    """Seconds of one time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What one test came to."""
 
@@ -99,6 +114,29 @@ class Result:
     seconds: float
     setup_seconds: float
     """How much of it was the set-up of its fixtures."""
+    teardown_seconds: float = 0
+    """How much of it was their end, which undoes the test."""
+    isolation_seconds: float = 0
+    """How much of both was undoing the test, or making a database for it."""
+    started: float = 0
+    """Seconds since 1970, by the clock of its machine."""
+    statements: tuple[Statement, ...] = ()
+    """What it has sent to the database: fixtures of wider scope have not."""
+
+    @property
+    def call_seconds(self) -> float:
+        """How long the test's own function took."""
+        return self.seconds - self.setup_seconds - self.teardown_seconds
+
+    @property
+    def database_seconds(self) -> float:
+        """How long its statements took; longer than the test if they ran side by side."""
+        return sum(each.seconds for each in self.statements)
+
+    @property
+    def sent(self) -> int:
+        """How many statements it has sent."""
+        return sum(each.times for each in self.statements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +165,8 @@ class Report:
     """Tests that ran under commit isolation because rollback isolation could not serve them."""
     leaks: tuple[Remark, ...] = ()
     replaced: tuple[Replaced, ...] = ()
+    queries: dict[str, Query] = field(default_factory=dict)
+    """By what :class:`Statement` calls them."""
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -163,13 +203,22 @@ def _report(
     moved: Sequence[Mapping[str, Any]],
     leaks: Sequence[Mapping[str, Any]],
     replaced: Sequence[Mapping[str, Any]],
+    queries: Mapping[str, Mapping[str, Any]],
 ) -> Report:
     return Report(
         runs=tuple(Run(**{**each, "suite": _suite(each["suite"])}) for each in runs),
-        tests=tuple(Result(**each) for each in tests),
+        tests=tuple(
+            Result(
+                **{**each, "statements": tuple(Statement(**sent) for sent in each["statements"])}
+            )
+            for each in tests
+        ),
         moved=tuple(Remark(**each) for each in moved),
         leaks=tuple(Remark(**each) for each in leaks),
         replaced=tuple(Replaced(**each) for each in replaced),
+        queries={
+            key: Query(**{**each, "tables": tuple(each["tables"])}) for key, each in queries.items()
+        },
     )
 
 
@@ -202,6 +251,7 @@ def merge(reports: Sequence[Named]) -> Report:
         moved=_remarks(report.moved for report in contents),
         leaks=_remarks(report.leaks for report in contents),
         replaced=tuple(Replaced(reason, tests) for reason, tests in sorted(replaced.items())),
+        queries={key: query for report in contents for key, query in report.queries.items()},
     )
 
 
@@ -218,8 +268,8 @@ def _check_runs(one: str, first: Report, other: str, second: Report) -> None:
 
 
 def _check_suites(one: str, first: Report, other: str, second: Report) -> None:
-    for suite in _suites(first):
-        for against in _suites(second):
+    for suite in suites(first):
+        for against in suites(second):
             if suite.paths == against.paths and suite.digest != against.digest:
                 raise ReportError(
                     f"{one} and {other} are of different suites: of {' '.join(suite.paths)} the "
@@ -240,62 +290,6 @@ def _check_tests(reports: Sequence[Named]) -> None:
             found[test] = name
 
 
-def _suites(report: Report) -> list[Suite]:
+def suites(report: Report) -> list[Suite]:
+    """Return the suites that the runs are of."""
     return list(dict.fromkeys(run.suite for run in report.runs if run.suite is not None))
-
-
-def summary(report: Report) -> list[str]:
-    """Say it in at most ten lines."""
-    tally = _tally(result.outcome for result in report.tests)
-    runs = _count(len(report.runs), "run")
-    lines = [f"{runs}, {counted(len(report.tests))}: {tally}", *_completeness(report)]
-    if report.runs:
-        last = max(report.runs, key=lambda run: run.seconds)
-        lines.append(f"the longest took {last.seconds:.1f} s: {last.name}")
-    isolations = Counter(each.isolation for each in report.tests if each.isolation is not None)
-    seconds = sum(run.isolation_seconds for run in report.runs)
-    if isolations:
-        each = ", ".join(f"{number} {name}" for name, number in sorted(isolations.items()))
-        lines.append(f"isolation: {each}; {seconds:.2f} s")
-    lines += _counts(report)
-    ended = [f"{run.name} ({run.exit_code})" for run in report.runs if run.exit_code not in {0, 1}]
-    if ended:
-        lines.append(f"did not end as a run should (exit code): {', '.join(ended)}")
-    return lines
-
-
-def _completeness(report: Report) -> list[str]:
-    """Say of each suite how many of its tests there are results of."""
-    suite_of = {run.run: run.suite for run in report.runs}
-    ran: dict[Suite, set[str]] = {suite: set() for suite in _suites(report)}
-    for result in report.tests:
-        suite = suite_of.get(result.run)
-        if suite is not None:
-            ran[suite].add(result.test)
-    lines = []
-    for suite, tests in ran.items():
-        missing = suite.tests - len(tests)
-        told = f"{missing} of {suite.tests} ran nowhere" if missing else f"all {suite.tests} ran"
-        lines.append(f"{' '.join(suite.paths)}: {told}")
-    more = [f"... and {_count(len(lines) - SUITES_SHOWN, 'suite')} more"]
-    return lines[:SUITES_SHOWN] + (more if lines[SUITES_SHOWN:] else [])
-
-
-def _counts(report: Report) -> list[str]:
-    replaced = sum(each.tests for each in report.replaced)
-    counts = [
-        (len(report.moved), "moved to commit isolation"),
-        (len(report.leaks), "left behind by tests"),
-        (replaced, "new databases after commit isolation"),
-    ]
-    said = [f"{what}: {number}" for number, what in counts if number]
-    return ["; ".join(said)] if said else []
-
-
-def _tally(outcomes: Iterable[Outcome]) -> str:
-    counts = Counter(outcomes)
-    return ", ".join(f"{counts[each]} {each}" for each in OUTCOMES if counts[each]) or "none"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -106,8 +106,9 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--db-report",
         metavar="PATH",
-        help="write what each test came to as JSON; python -m db_testing report merge makes one "
-        "report of those of several machines",
+        help="write what each test did, and how long it took: a page for a browser (report.html), "
+        "or JSON, of which python -m db_testing report merge makes one report of several "
+        "machines (pip install 'db-testing[report]')",
     )
     group.addoption(
         "--db-rebuild",

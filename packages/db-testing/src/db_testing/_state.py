@@ -159,6 +159,12 @@ def close(config: pytest.Config) -> None:
         worker.close()
 
 
+def isolation_seconds(config: pytest.Config) -> float:
+    """Return how long isolating tests has taken in this process so far."""
+    worker = config.stash.get(WORKER, None)
+    return sum(used.isolation.seconds for used in worker.applications) if worker else 0.0
+
+
 def _begins_above(test: pytest.Item) -> bool:
     run = test.config.stash[RUN]
     unfit = run.worker.identity_dependent if run.worker is not None else ()

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from . import _naming, _results, _settings
+from . import _naming, _page, _results, _settings, _summary
 from ._programs import run_program, run_psql
 from .errors import DBTestingError, ReportError, ServerError
 
@@ -81,7 +81,13 @@ def _main(arguments: Sequence[str]) -> int:
         ),
     )
     merge.add_argument("reports", nargs="+", type=Path, metavar="REPORT")
-    merge.add_argument("-o", "--output", required=True, type=Path, help="the file to write")
+    merge.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        help="the file to write: JSON, or a page for a browser if it ends in .html",
+    )
     for command in (run, psql):
         command.add_argument(
             "--server",
@@ -115,10 +121,10 @@ def merge_reports(paths: Sequence[Path], output: Path) -> int:
     """
     merged = _results.merge([(str(path), _results.read(path)) for path in paths])
     try:
-        merged.write(output)
+        _page.write(merged, output)
     except OSError as error:
         raise ReportError(f"{output} cannot be written: {error.strerror}") from error
-    print("\n".join(_results.summary(merged)))
+    print("\n".join(_summary.summary(merged)))
     return 0
 
 

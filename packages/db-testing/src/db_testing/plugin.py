@@ -11,6 +11,7 @@ from . import (
     _fixtures,
     _lifetime,
     _loops,
+    _measurement,
     _recorder,
     _schemas,
     _server,
@@ -31,7 +32,7 @@ from ._fixtures import (  # noqa: F401  # pytest finds fixtures among the plugin
 from .errors import SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
 WORKER_FIGURES = "db_testing_figures"
 WORKER_LEAKS = "db_testing_leaks"
@@ -62,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
         'db(isolation="rollback" | "commit" | "database" | "auto"): choose what undoes a test.',
     )
     _state.configure(config)
+    _measurement.register(config)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -246,7 +248,16 @@ def pytest_terminal_summary(
     for compared in _state.compared(config):
         terminalreporter.write_line(compared)
     line = _state.summary(config).line()
+    _tell(terminalreporter, _recorder.lines(config))
     if line is not None:
+        terminalreporter.write_line(line)
+
+
+def _tell(terminalreporter: pytest.TerminalReporter, report: Sequence[str]) -> None:
+    """Print what a report comes to."""
+    if report:
+        terminalreporter.section("db-testing report")
+    for line in report:
         terminalreporter.write_line(line)
 
 

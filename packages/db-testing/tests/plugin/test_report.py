@@ -232,3 +232,96 @@ def test_place_that_cannot_be_written(suite: Suite) -> None:
     result = pytester.runpytest("--db-report=models.py/report.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--db-report=*models.py/report.json cannot be written: *"])
+
+
+SENDS = """
+    import pytest
+    import sqlalchemy as sa
+    from models import Item
+
+    @pytest.fixture(scope="module")
+    async def wider(db_layer):
+        async with db_layer() as session:
+            session.add(Item(name="wider"))
+            yield
+
+    async def test_sends(db, wider):
+        db.add(Item(name="<b>bold</b>"))
+        await db.commit()
+        for number in range(5):
+            await db.execute(sa.select(Item).where(Item.id == number))
+
+    async def test_sends_nothing(db):
+        pass
+"""
+
+
+@pytest.mark.parametrize("isolation", ["rollback", "commit", "database"])
+def test_statements(suite: Suite, isolation: str) -> None:
+    """What a test has sent is there by line, with its tables; what wider fixtures have is not."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(test_it=SENDS)
+    options = ("--db-report=report.json", f"--db-isolation={isolation}")
+    pytester.runpytest(*options).assert_outcomes(passed=2)
+    report = written(pytester)
+    sends, nothing = sorted(report["tests"], key=lambda each: each["test"])
+    sent = [
+        (each["times"], each["line"], report["queries"][each["query"]])
+        for each in sends["statements"]
+    ]
+    (once, insert, inserted), (often, select, selected) = sent
+    assert (once, often) == (1, 5)
+    assert inserted["sql"].startswith("INSERT INTO item")
+    assert selected["sql"].startswith("SELECT item.id")
+    assert inserted["tables"] == selected["tables"] == ["item"]
+    assert [insert, select] == ["test_it.py:13", "test_it.py:15"]
+    assert nothing["statements"] == []
+    assert 0 < sends["isolation_seconds"] < sends["seconds"]
+
+
+def test_page(suite: Suite) -> None:
+    """A run writes a page, which loads nothing, and tells what it comes to in ten lines."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(test_it=SENDS)
+    result = pytester.runpytest("--db-report=report.html")
+    page = (pytester.path / "report.html").read_text()
+    for told in ("test_it.py:15", "SELECT item.id", "test_sends_nothing", "Idle between"):
+        assert told in page
+    assert "http" not in page.replace("http-equiv", "")
+    result.stdout.fnmatch_lines(
+        [
+            "*db-testing report*",
+            "1 run, 2 tests: 2 passed",
+            "database: 6 statements, *",
+            "statements repeated by one line: in 1 test; 5 times at test_it.py:15 in *test_sends",
+        ]
+    )
+
+
+def test_report_without_what_it_needs(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run does not begin, and the one error has the command that installs it."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(test_it="def test_one(): pass")
+    monkeypatch.setattr("db_testing._page.NEEDED", ("jinja2", "not_there"))
+    result = pytester.runpytest("--db-report=report.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["*report.html: reports need not_there, *: pip install 'db-testing?report?'"]
+    )
+
+
+def test_no_report_calls_nothing(suite: Suite) -> None:
+    """Without a report no hook is registered, and the drivers' methods are their own."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        test_it="""
+        from db_testing import _listening
+
+        async def test_one(db, request):
+            assert not _listening._replaced
+            assert not request.config.pluginmanager.has_plugin("db_testing_measurement")
+
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=1)
+    pytester.runpytest("--db-report=report.json").assert_outcomes(failed=1)

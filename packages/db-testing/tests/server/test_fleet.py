@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _results, cli
+from db_testing import _results, _summary, cli
 
 from .conftest import PASSWORD, External, encrypted_url
 from .test_loss import INI, SUITES
@@ -161,7 +161,7 @@ def test_shards_are_the_suite(
     assert cli.main(["report", "merge", *reports, "-o", str(merged)]) == 0
     report = _results.read(merged)
     counts = ["4 runs, 24 tests: 24 passed", ".: all 24 ran"]
-    assert _results.summary(report)[:2] == counts
+    assert _summary.summary(report)[:2] == counts
     assert sorted(result.test for result in report.tests) == sorted(NAMES)
     assert [run.shard for run in report.runs] == ["1/4", "2/4", "3/4", "4/4"]
     if apart("x"):
