@@ -36,7 +36,7 @@ class Measurement:
         self._listening.enter_context(listening(self._note))
 
     def _note(self, sent: Sent) -> None:
-        if self._wider or self._config.stash.get(_state.TEST, None) is None:
+        if self._wider or self._config.stash[_state.RUN].attempt is None:
             return
         line = sent.line.removeprefix(self._root)
         key = _tables.shortened(sent.sql), line

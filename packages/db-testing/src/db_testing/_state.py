@@ -161,7 +161,7 @@ def close(config: pytest.Config) -> None:
 
 def isolation_seconds(config: pytest.Config) -> float:
     """Return how long isolating tests has taken in this process so far."""
-    worker = config.stash.get(WORKER, None)
+    worker = config.stash[RUN].worker
     return sum(used.isolation.seconds for used in worker.applications) if worker else 0.0
 
 
