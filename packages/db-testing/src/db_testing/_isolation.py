@@ -110,6 +110,10 @@ class Isolation:
         self._writing: tuple[AsyncSession, asyncio.AbstractEventLoop] | None = None
         """The session in which a data layer is being written, and its event loop."""
         self._closing: list[Close] = []
+        self._waits = True
+        """Whether a sweep must have ended when the end of its test has."""
+        self._swept: str | None = None
+        """The test whose sweep is under way."""
         self._patience = RETURN
         self._leaks: list[str] = []
         self._unclosed: SandboxError | None = None
@@ -304,13 +308,19 @@ class Isolation:
         return leaks
 
     def end(
-        self, *, connects: bool = False, keepsake: Keepsake | None = None
+        self,
+        *,
+        connects: bool = False,
+        keepsake: Keepsake | None = None,
+        waits: bool = True,
     ) -> SandboxError | None:
         """Undo the test, and return what its isolation could not do for it.
 
         `connects` says whether the test has what it needs to connect by itself. If it has failed,
-        `keepsake` is what its database is to be kept as.
+        `keepsake` is what its database is to be kept as. If nobody `waits` for it, a sweep may
+        still be under way when this returns: see :meth:`finish`.
         """
+        self._waits = waits
         test = self._test[0] if self._test is not None else "no test"
         self._test = self._unclosed = None
         self._keepsake = keepsake
@@ -337,7 +347,28 @@ class Isolation:
         self._keepsake = None
         for sandbox in self._sandboxes():
             sandbox.keep, sandbox.kept = False, None  # fixtures of wider scope may be next
+        self._waits = True
         return failure
+
+    def finish(self) -> list[tuple[str, str]]:
+        """Wait for a sweep that is under way; return what its test has left behind, and the test.
+
+        The server sweeps while pytest is busy between two tests of one class or module.
+        """
+        test, self._swept = self._swept, None
+        if test is None:
+            return []
+        started = time.perf_counter()
+        left = self._finish(test)
+        self.seconds += time.perf_counter() - started
+        return [(test, what) for what in left]
+
+    def _finish(self, test: str) -> list[str]:
+        swept = self._sweep.finish()
+        if swept.reason is not None:
+            self.replaced[swept.reason] += 1
+            self._replace(test)
+        return swept.left
 
     def _sandboxes(self) -> list[Sandbox]:
         synchronous = [self._synchronous.sandbox] if self._synchronous is not None else []
@@ -362,11 +393,11 @@ class Isolation:
             ours += sandbox.processes
         if self._synchronous is not None:
             ours += self._synchronous.processes
-        swept = self._sweep.run(ours)
-        self._leaks += swept.left
-        if swept.reason is not None:
-            self.replaced[swept.reason] += 1
-            self._replace(test)
+        self._sweep.start(ours)
+        if self._waits:
+            self._leaks += self._finish(test)
+        else:
+            self._swept = test
 
     def _end_synchronous(self) -> tuple[bool, bool, SandboxError | None]:
         """Undo what synchronous code did: whether it did anything, spoilt the database, failed."""

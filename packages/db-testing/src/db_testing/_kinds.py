@@ -225,17 +225,13 @@ class Commit:
         wires, _ = self._wires[asyncio.get_running_loop()]
         pooled = self._pooled()
         self._used = False
+        room = max(0, self._budget.spare - len(self._renewed))
+        ready = await _renewed([wire for wire in wires if wire in pooled.idle][:room])
+        self._renewed += ready
         for wire in list(wires):
-            if wire in pooled.held:
-                continue  # a wider fixture's
+            if wire in pooled.held or wire in ready:
+                continue  # a wider fixture's, or the next test's
             record = pooled.idle.get(wire)
-            if (
-                record is not None
-                and len(self._renewed) < self._budget.spare
-                and await cast("RealConnection", wire).renewed()
-            ):
-                self._renewed.append(wire)
-                continue
             wires.remove(wire)
             await disconnect(wire)
             if record is not None:
@@ -259,6 +255,13 @@ class Commit:
                 if not loop.is_closed():
                     wire.terminate()
         self._wires.clear()
+
+
+async def _renewed(wires: list[Wire]) -> list[Wire]:
+    """Make connections as new, at once; return those with which it could be done."""
+    made = [cast("RealConnection", wire).renewed() for wire in wires]
+    done = await asyncio.gather(*made) if len(made) > 1 else [await each for each in made]
+    return [wire for wire, renewed in zip(wires, done, strict=True) if renewed]
 
 
 async def _close_with_loop(wires: list[Wire]) -> AsyncGenerator[None]:

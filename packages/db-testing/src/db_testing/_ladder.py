@@ -109,20 +109,35 @@ class Ladder:
         return True
 
     def run(self, test: pytest.Item, following: pytest.Item | None) -> None:
-        """Run a test, and once more if the first attempt was not fit for rollback isolation."""
+        """Run a test and report it, or let pytest-rerunfailures do so if it is to rerun it."""
+        rerunning = test.config.pluginmanager.getplugin("rerunfailures")
+        if rerunning is not None:
+            # It reruns what its `runtestprotocol` returns a failure of.
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(rerunning, "runtestprotocol", self._attempt)
+                if rerunning.pytest_runtest_protocol(test, nextitem=following):
+                    return
         hooks = test.ihook
         hooks.pytest_runtest_logstart(nodeid=test.nodeid, location=test.location)
-        reports = runtestprotocol(test, log=False, nextitem=following)
-        reason = test.stash.get(REASON, None)
-        if reason is None:
-            self.stayed.add(test.nodeid)
-        else:
-            del test.stash[REASON]
-            self.moved[test.nodeid] = reason, _digest(test)
-            reports = runtestprotocol(test, log=False, nextitem=following)
-        for report in reports:
+        for report in self._attempt(test, nextitem=following):
             hooks.pytest_runtest_logreport(report=report)
         hooks.pytest_runtest_logfinish(nodeid=test.nodeid, location=test.location)
+
+    def _attempt(
+        self, test: pytest.Item, *, nextitem: pytest.Item | None, log: bool = False
+    ) -> list[pytest.TestReport]:
+        """Run a test, and once more if the first time was not fit for rollback isolation."""
+        del log  # nothing is reported yet
+        reports = runtestprotocol(test, log=False, nextitem=nextitem)
+        reason = test.stash.get(REASON, None)
+        if reason is None:
+            if test.nodeid not in self.moved:
+                self.stayed.add(test.nodeid)
+            return reports
+        del test.stash[REASON]
+        self.moved[test.nodeid] = reason, _digest(test)
+        self.stayed.discard(test.nodeid)
+        return runtestprotocol(test, log=False, nextitem=nextitem)
 
     def lines(self, *, explain: bool) -> list[str]:
         """Say which tests were moved."""

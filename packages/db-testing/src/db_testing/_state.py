@@ -228,9 +228,28 @@ def _choice(test: pytest.Item) -> _settings.Choice:
 
 def settle(config: pytest.Config) -> None:
     """Undo what fixtures of wider scope did as they ended, before those of the next test begin."""
-    worker = config.stash[RUN].worker
-    if worker is not None:
-        worker.settle()
+    run = config.stash[RUN]
+    if run.worker is not None:
+        left = run.worker.finish()
+        run.summary.leaks += [(test, _shown(config, leak)) for test, leak in left]
+        run.worker.settle()
+
+
+def _shown(config: pytest.Config, leak: str) -> str:
+    """Show lines of the project as pytest shows its tests."""
+    return leak.replace(f"{config.rootpath}{os.sep}", "")
+
+
+def _waits(test: pytest.Item, *, failed: bool) -> bool:
+    """Tell whether something of this test's, or of wider fixtures, comes before the next test."""
+    run, session = test.config.stash[RUN], test.session
+    return (
+        failed
+        or run.following is None
+        or run.following.parent is not test.parent
+        or bool(session.shouldfail or session.shouldstop)
+        or run.settings.leaks == "error"
+    )
 
 
 def loops(config: pytest.Config) -> list[asyncio.AbstractEventLoop]:
@@ -320,16 +339,14 @@ def end(test: pytest.Item) -> None:
     names, failed = _names(test), attempt.failed
     leaks = _end_tasks(run, worker, asked="db_engine" in names)
     remarks = worker.remarks()
-    failures = worker.end(connects="test_database_url" in names, failed=failed)
+    failures = worker.end(
+        connects="test_database_url" in names, failed=failed, waits=_waits(test, failed=failed)
+    )
     kept = worker.take_kept()
     run.summary.kept += kept
     attempt.kept = [text for _, text in kept]
-    leaks += worker.take_leaks()
-    if leaks:
-        # Lines of the project are shown as pytest shows its tests.
-        root = f"{test.config.rootpath}{os.sep}"
-        leaks = [leak.replace(root, "") for leak in leaks]
-        run.summary.leaks += [(test.nodeid, leak) for leak in leaks]
+    leaks = [_shown(test.config, leak) for leak in leaks + worker.take_leaks()]
+    run.summary.leaks += [(test.nodeid, leak) for leak in leaks]
     if attempt.may_move and attempt.isolation == "rollback":
         reason = _ladder.unfit([*failures, *worker.refusals], remarks, failed=failed)
         if reason is not None:

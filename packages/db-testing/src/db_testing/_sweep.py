@@ -86,6 +86,8 @@ class Sweep:
     """The connection's own, which runs in the thread that asks: to wake another takes longer."""
     _moment: Sequence[Any] = ()
     """The database's oid, the sweep's own last transaction, and its time, for the next one."""
+    _task: asyncio.Task[Swept] | None = None
+    """The sweep that is under way."""
     _why_not: str | None = None
     """Why nothing can be learnt of the database."""
 
@@ -104,13 +106,28 @@ class Sweep:
 
         `ours` are server processes whose counters are known, and which do nothing.
         """
+        self.start(ours)
+        return self.finish()
+
+    def start(self, ours: Collection[int]) -> None:
+        """Let the server begin to do so; :meth:`finish` waits for it."""
         if self._connection is None or self._connection.is_closed():
+            return
+        assert self._loop is not None  # noqa: S101  # it is the connection's
+        self._task = self._loop.create_task(self._run(self._connection, list(ours)))
+        self._wait_for(asyncio.sleep, 0)  # in which the task asks the server
+
+    def finish(self) -> Swept:
+        """Wait for what :meth:`start` began."""
+        task, self._task = self._task, None
+        if task is None:
             return Swept(self._why_not or "nothing is known of its state", [])
-        return self._wait_for(self._run, self._connection, list(ours))
+        return self._wait_for(_outcome, task)
 
     def close(self) -> None:
         """Disconnect, and forget the state."""
         connection, self._connection = self._connection, None
+        self._task = None
         if self._loop is None:
             return
         for interrupted in asyncio.all_tasks(self._loop):
@@ -146,9 +163,11 @@ class Sweep:
             if await connection.fetchval(_MAY_REPLICATE):
                 await connection.execute("SET session_replication_role = replica")
             await connection.execute(_statements())
-            self._moment = await connection.fetchrow(
+            learnt = await connection.fetchrow(
                 "SELECT * FROM pg_temp.db_testing_learn($1, $2)", LARGEST, MOST
             )
+            assert learnt is not None  # noqa: S101  # a function without a set returns one row
+            self._moment = tuple(learnt)
         except asyncpg.PostgresError as error:
             # No plpgsql, no right to temporary tables, counters that are off.
             connection.terminate()
@@ -181,7 +200,7 @@ class Sweep:
         return Swept(answer["reason"], left)
 
     async def _sweep(self, connection: Connection, ours: list[int], *, thorough: bool) -> Any:
-        answer = await connection.fetchrow(
+        answer: Any = await connection.fetchrow(
             "SELECT * FROM pg_temp.db_testing_sweep($1, $2, $3, $4, $5)",
             ours,
             thorough,
@@ -206,6 +225,10 @@ class Sweep:
                 f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; its process was ended"
             )
         return said
+
+
+async def _outcome(sweep: asyncio.Task[Swept]) -> Swept:
+    return await sweep
 
 
 def _statements() -> str:

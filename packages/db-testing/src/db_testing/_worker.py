@@ -134,11 +134,19 @@ class Worker:
         for application in self._applications.values():
             application.isolation.settle()
 
-    def end(self, *, connects: bool = False, failed: bool = False) -> list[SandboxError]:
+    def finish(self) -> list[tuple[str, str]]:
+        """Wait for sweeps that are under way; return what their test has left behind, and it."""
+        used = [application.isolation for application in self._applications.values()]
+        return [left for isolation in used for left in isolation.finish()]
+
+    def end(
+        self, *, connects: bool = False, failed: bool = False, waits: bool = True
+    ) -> list[SandboxError]:
         """Undo the test, and return what rollback isolation could not do for it.
 
         `connects` says whether the test has what it needs to connect by itself, `failed` whether
-        it has failed, so that its databases may have to be kept.
+        it has failed, so that its databases may have to be kept. Unless somebody `waits`, sweeps
+        may still be under way afterwards.
         """
         test, self._test = self._test, None
         failures = []
@@ -148,7 +156,9 @@ class Worker:
                 keepsake = Keepsake(
                     test[0], self._settings.project, self._settings.run, fingerprint
                 )
-            failures.append(application.isolation.end(connects=connects, keepsake=keepsake))
+            failures.append(
+                application.isolation.end(connects=connects, keepsake=keepsake, waits=waits)
+            )
         if any(application.isolation.lost for application in self._applications.values()):
             self._connect()
         return [failure for failure in failures if failure is not None]

@@ -292,6 +292,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         4,
+        "fixtures of a class end while the sweep goes on",
+        "_state.py",
+        "        or run.following.parent is not test.parent\n",
+        "",
+        "plugin/test_commit_isolation.py",
+    ),
+    Mutation(
+        4,
         "storage that TRUNCATE has swapped is not looked at",
         "sweep.sql",
         "        WHERE relation = ANY (swapped)\n",

@@ -130,6 +130,53 @@ def test_sweep_undoes_whatever_the_test_does(
     assert databases_of() == []
 
 
+def test_wider_fixtures_end_in_a_clean_database(suite: Suite) -> None:
+    """A sweep, which may go on between two tests, has ended before fixtures of a class do."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import asyncio
+        import asyncpg
+        import pytest
+        from sqlalchemy import make_url, text
+
+        KEPT = []
+
+        async def connect(url):
+            url = make_url(url).set(drivername="postgresql")
+            return await asyncpg.connect(url.render_as_string(hide_password=False))
+
+        @pytest.fixture(scope="class")
+        def looks(test_database_url):
+            yield
+
+            async def count():
+                connection = await connect(test_database_url)
+                try:
+                    return await connection.fetchval("SELECT count(*) FROM item")
+                finally:
+                    await connection.close()
+
+            with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+                assert runner.run(count()) == 0
+
+        @pytest.mark.usefixtures("looks")
+        class TestCommits:
+            async def test_commits(self, db, test_database_url):
+                await db.execute(text("INSERT INTO item (name) VALUES ('a')"))
+                await db.commit()
+                stranger = await connect(test_database_url)
+                await stranger.execute("BEGIN; SELECT 1")  # half a second of waiting
+                KEPT.append(stranger)
+
+        async def test_of_another_class(db):
+            await db.execute(text("SELECT 1"))
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:randomly", "--db-isolation=commit")
+    result.assert_outcomes(passed=2)
+
+
 def test_sweep_in_random_order_and_in_parallel(suite: Suite) -> None:
     """Tests of both isolations alternate; the order and the worker do not matter."""
     pytester = suite("commits", "every_fixture", mode="strict")

@@ -148,3 +148,41 @@ def test_reruns_of_another_plugin(suite: Suite) -> None:
     result = pytester.runpytest_subprocess("--reruns", "2", timeout=120)
     result.assert_outcomes(passed=1)
     result.stdout.no_re_match_line(r".*\d rerun")
+
+
+def test_reruns_of_failures_of_its_own(suite: Suite) -> None:
+    """pytest-rerunfailures runs again what fails by itself, as often as asked, wherever it runs."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        from collections import Counter
+        from sqlalchemy import text
+
+        RUNS = Counter()
+
+        async def test_fails_once(db):
+            RUNS["rollback"] += 1
+            await db.execute(text("INSERT INTO item (name) VALUES ('a')"))
+            await db.commit()
+            assert RUNS["rollback"] == 2
+
+        async def test_fails_once_where_it_is_moved(db):
+            RUNS["commit"] += 1
+            await db.execute(text("LISTEN news"))
+            assert (await db.execute(text("SELECT count(*) FROM item"))).scalar_one() == 0
+            assert RUNS["commit"] == 3
+
+        async def test_fails_always(db):
+            with open("attempts", "a") as file:
+                file.write("x")
+            await db.execute(text("SELECT 1"))
+            raise ValueError
+
+        async def test_is_not_to_be_run_again(db):
+            await db.execute(text("SELECT 1"))
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:randomly", "--reruns", "2", timeout=120)
+    assert result.parseoutcomes() == {"passed": 3, "failed": 1, "rerun": 4}
+    assert (pytester.path / "attempts").read_text() == "xxx"
+    result.stdout.fnmatch_lines(["*: 1 test (1 found out in this run)*"])
