@@ -97,8 +97,13 @@ DRAWN: Final[Mapping[str, Callable[[results.Result, Axes], None]]] = {
 
 
 def measured() -> list[str]:
-    """Return what there are results of."""
-    return [name for name in DRAWN if (results.FOLDER / f"{name}.json").exists()]
+    """Return what there are times of."""
+    return [
+        name
+        for name in DRAWN
+        if (results.FOLDER / f"{name}.json").exists()
+        and any("seconds" in row or "over_floor_ms" in row for row in results.read(name).rows)
+    ]
 
 
 def outdated() -> list[str]:

@@ -256,6 +256,8 @@ def everything(result: results.Result) -> str:
     tables = []
     for over, title in HEADS.items():
         found = [row for row in result.rows if row["over"] == over]
+        if not found:
+            continue
         if over == "memory":
             lines = ["| isolation | test process | server |", "|---|---:|---:|"]
             lines += [
@@ -272,7 +274,7 @@ def everything(result: results.Result) -> str:
                 cells = {row["value"]: cell(row) for row in found if row["isolation"] == name}
                 shown = (cells.get(value, "") for value in values)
                 lines.append(f"| {name} | " + " | ".join(shown) + " |")
-        tables.append(f"{title.capitalize()}:\n\n" + "\n".join(lines))
+        tables.append(f"{title[0].upper()}{title[1:]}:\n\n" + "\n".join(lines))
     if not any(row["over"] == "tests" and row["value"] == 10**5 for row in result.rows):
         tables.append("A suite of 100,000 tests has not been run with these versions.")
     return "\n\n".join(tables)
