@@ -8,11 +8,21 @@ CREATE TABLE categories (
     UNIQUE NULLS NOT DISTINCT (parent_id, slug)
 );
 
+-- One move at a time: two that are harmless by themselves can close a cycle together. Not by a lock of
+-- the table, which both would hold a weaker one of already, and so wait for each other; and before the
+-- statement locks its rows, which the other's foreign key may be waiting for.
+CREATE FUNCTION categories_move_one_at_a_time() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock('categories'::regclass::oid::bigint);
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER categories_move_one_at_a_time BEFORE UPDATE OF parent_id ON categories
+FOR EACH STATEMENT EXECUTE FUNCTION categories_move_one_at_a_time();
+
 CREATE FUNCTION categories_stay_a_forest() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    -- One move at a time: two that are harmless by themselves can close a cycle together. Not by a lock
-    -- of the table, which both would hold a weaker one of already, and so wait for each other.
-    PERFORM pg_advisory_xact_lock('categories'::regclass::oid::bigint);
     IF EXISTS (
         WITH RECURSIVE above (id) AS (
             SELECT NEW.parent_id

@@ -112,6 +112,28 @@ async def test_two_moves_close_no_cycle_together(db_sessionmaker: Sessions) -> N
     assert sorted(type(result).__name__ for result in results) == ["CycleError", "NoneType"]
 
 
+@pytest.mark.db(isolation="commit")  # two connections, one of which waits for the other
+async def test_a_move_that_waits_for_another_has_locked_nothing(db_sessionmaker: Sessions) -> None:
+    """Else the other's foreign key, which locks its new parent, would wait for it in turn."""
+    waits = text("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+
+    async def move() -> None:
+        async with db_sessionmaker.begin() as session:
+            await service.move(session, FURNITURE, KITCHEN)
+
+    async with asyncio.TaskGroup() as tasks, db_sessionmaker.begin() as first:
+        await first.execute(
+            text("SELECT pg_advisory_xact_lock('categories'::regclass::oid::bigint)")
+        )
+        tasks.create_task(move())
+        async with asyncio.timeout(10):
+            while not (await first.execute(waits)).scalar_one():
+                pass
+        await first.execute(
+            text("SELECT FROM categories WHERE id = :id FOR KEY SHARE NOWAIT"), {"id": FURNITURE}
+        )
+
+
 def _cyclic(parents: dict[int, int | None]) -> bool:
     for start in parents:
         seen: set[int] = set()
