@@ -43,9 +43,7 @@ def test_what_an_old_conftest_leaves(project: Path, command: Command) -> None:
         conftest.write("\n\n@pytest.fixture\ndef db():\n    return None\n")
         conftest.write("\n\n@pytest.fixture\ndef event_loop():\n    return None\n")
     (project / "test_broken.py").write_text("import not_there\n")
-    ini = (
-        "[pytest]\nasyncio_mode = auto\nasyncio_default_test_loop_scope = module\npythonpath=.\n"
-    )
+    ini = "[pytest]\nasyncio_mode = auto\nasyncio_default_test_loop_scope = module\npythonpath=.\n"
     (project / "pytest.ini").write_text(ini)
     code, said = command("doctor", "--json")
     assert code == 1
