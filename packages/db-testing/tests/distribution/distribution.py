@@ -128,9 +128,12 @@ class Elsewhere:
         self.test("extras", ["everything.py"])
 
     def try_as_tool(self, wheel: Path) -> None:
-        """Have uv run the command line, as `uvx` does."""
-        uv = ["uv", "tool", "run", "--quiet", "--python", sys.executable, "--from", str(wheel)]
-        self.run([*uv, "python", "-m", "db_testing", "--help"])
+        """Have uv run the command, as `uvx` does; without its extra, it says how to get it."""
+        uv = ["uv", "tool", "run", "--quiet", "--python", sys.executable, "--from"]
+        self.run([*uv, f"db-testing[cli] @ {wheel.as_uri()}", "db-testing", "doctor", "--help"])
+        said = self.run([*uv, str(wheel), "db-testing", "--help"], fails=True)
+        if "pip install 'db-testing[cli]'" not in said:
+            raise DistributionError(f"db-testing does not name the extra cli:\n{said}")
 
     def copy(self, suite: str) -> None:
         """Bring a suite here, and the models that all suites share."""
