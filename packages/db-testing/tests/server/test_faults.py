@@ -146,6 +146,7 @@ def socket_folder(place: Place) -> list[str]:
         ("killed controller", ("-n", "1"), "the run was killed by signal 9"),
         ("killed postmaster", (), "1 failed, 2 passed"),
         ("killed watchdog", (), "1 failed, 2 passed"),
+        ("killed after its last statement", (), PASSED),
         ("fork", (), PASSED),
         ("stopped and resumed", (), PASSED),
     ],

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import resource
+import select
 import signal
 import subprocess
 from collections.abc import Callable
@@ -63,6 +64,14 @@ def stop_and_resume() -> None:
     subprocess.run(["/bin/sh", "-c", f"kill -STOP {pids}; sleep 2; kill -CONT {pids}"], check=True)
 
 
+def kill_server(process: int) -> None:
+    """Wait until the server has gone: a test must not find it still there."""
+    gone = os.pidfd_open(postmaster())
+    os.kill(process, signal.SIGKILL)
+    assert select.select([gone], [], [], 30)[0]
+    os.close(gone)
+
+
 @pytest.fixture
 def fault() -> Callable[[], None]:
     """Return what the environment asks for."""
@@ -72,8 +81,9 @@ def fault() -> Callable[[], None]:
         "killed test process": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "killed worker": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "killed controller": lambda: os.kill(os.getppid(), signal.SIGKILL),
-        "killed postmaster": lambda: os.kill(postmaster(), signal.SIGKILL),
-        "killed watchdog": lambda: os.kill(watchdog(), signal.SIGKILL),
+        "killed postmaster": lambda: kill_server(postmaster()),
+        "killed watchdog": lambda: kill_server(watchdog()),
+        "killed after its last statement": lambda: kill_server(postmaster()),
         "fork": fork,
         "stopped and resumed": stop_and_resume,
     }[os.environ["FAULT"]]
