@@ -49,9 +49,11 @@ def _tables(sql: str) -> tuple[str, ...]:
     named = set()
     for tree in filter(None, trees):
         within = {each.alias_or_name for each in tree.find_all(exp.CTE)}
-        named |= {
-            ".".join(filter(None, (table.db, table.name)))
-            for table in tree.find_all(exp.Table)
-            if table.name and (table.db or table.name not in within)
-        }
+        for table in tree.find_all(exp.Table):
+            # In what ends in the middle, anything may stand where a name should.
+            parts = [part for part in (table.args.get("db"), table.this) if part]
+            names = [part.name for part in parts if isinstance(part, exp.Identifier)]
+            if names and len(names) == len(parts) and names[-1:] != [""]:
+                named.add(".".join(names))
+        named -= within
     return tuple(sorted(named))
