@@ -25,8 +25,6 @@ from db_testing import _folders, _locks, _server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE: Final = 60.0
-"""Seconds for a server to stop that nobody uses any more."""
 TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -115,10 +113,6 @@ def own() -> Iterator[Server]:
 
 def stopped(home: Path) -> None:
     """Wait until the server in a folder, which nobody uses any more, has stopped."""
-    deadline = time.monotonic() + PATIENCE
     for lock in home.glob("*/running"):
-        while (free := _locks.take(lock, _locks.EXCLUSIVE)) is None:
-            if time.monotonic() > deadline:
-                sys.exit(f"the server of {lock.parent} does not stop within {PATIENCE:.0f} s")
-            time.sleep(0.01)
-        os.close(free)
+        with _locks.locked(lock, _locks.EXCLUSIVE):
+            pass

@@ -20,7 +20,7 @@ def wait_for_health(environment: Any, **_: object) -> None:  # noqa: ANN401 - as
         except requests.RequestException:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.2)
+            time.sleep(0.2)  # a server that does not listen yet has nothing to wait for
         else:
             return
 

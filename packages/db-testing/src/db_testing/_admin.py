@@ -103,6 +103,15 @@ async def disconnect(
         connection.terminate()
 
 
+async def is_lost(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+    """Tell whether a connection is of no use any more, which may not have been noticed yet."""
+    try:
+        await connection.execute("SELECT", timeout=PATIENCE)
+    except WIRE_ERRORS:
+        connection.terminate()
+    return connection.is_closed()
+
+
 def connect_options(url: URL) -> dict[str, Any]:
     """Translate a SQLAlchemy URL into the arguments of `asyncpg.connect`."""
     _, options = PGDialect_asyncpg().create_connect_args(url)
@@ -187,18 +196,11 @@ class Admin:
         Raises:
             ServerError: it has not come back.
         """
-        lost = self.run(self._is_lost)
+        lost = self.run(is_lost, self.connection)
         if lost:
             self._restart()
             self._connection = self.run(lambda: self._connect(patience, gone=True))
         return lost
-
-    async def _is_lost(self) -> bool:
-        try:
-            await self.connection.execute("SELECT", timeout=PATIENCE)
-        except WIRE_ERRORS:
-            self.connection.terminate()
-        return self.connection.is_closed()
 
     async def _connect(self, patience: float | None = None, *, gone: bool = False) -> Any:
         try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import asyncpg
 
 from ._admin import PATIENCE as RETURN
-from ._admin import WIRE_ERRORS, connect, disconnect
+from ._admin import connect, disconnect, is_lost
 from ._removal import end_session
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class Watch:
 
     def is_cut_off(self) -> bool:
         """Tell whether the server has gone, of which nothing can be learnt until it is back."""
-        return self.admin.run(self._is_cut_off)
+        return self._connection is not None and self.admin.run(is_lost, self._connection)
 
     def differs(self) -> bool:
         """Tell whether anything was committed in this database since the beginning."""
@@ -257,15 +257,6 @@ class Watch:
             self.admin.run(disconnect, connection)
 
     # ----------------------------------------------------------------- on the admin's thread
-
-    async def _is_cut_off(self) -> bool:
-        if self._connection is None:
-            return False
-        try:
-            await self._connection.execute("SELECT")
-        except WIRE_ERRORS:
-            self._connection.terminate()
-        return self._connection.is_closed()
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():

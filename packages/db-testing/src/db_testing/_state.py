@@ -240,9 +240,9 @@ def _shown(config: pytest.Config, leak: str) -> str:
     return leak.replace(f"{config.rootpath}{os.sep}", "")
 
 
-def _waits(test: pytest.Item, *, failed: bool) -> bool:
+def _waits(run: Run, test: pytest.Item, *, failed: bool) -> bool:
     """Tell whether something of this test's, or of wider fixtures, comes before the next test."""
-    run, session = test.config.stash[RUN], test.session
+    session = test.session
     return (
         failed
         or run.following is None
@@ -340,7 +340,7 @@ def end(test: pytest.Item) -> None:
     leaks = _end_tasks(run, worker, asked="db_engine" in names)
     remarks = worker.remarks()
     failures = worker.end(
-        connects="test_database_url" in names, failed=failed, waits=_waits(test, failed=failed)
+        connects="test_database_url" in names, failed=failed, waits=_waits(run, test, failed=failed)
     )
     kept = worker.take_kept()
     run.summary.kept += kept

@@ -101,16 +101,11 @@ class Sweep:
         self._connection = self._wait_for(self._learn)
         return True
 
-    def run(self, ours: Collection[int]) -> Swept:
-        """Undo what has been committed since the last time.
+    def start(self, ours: Collection[int]) -> None:
+        """Let the server begin to undo what has been committed since the last time.
 
         `ours` are server processes whose counters are known, and which do nothing.
         """
-        self.start(ours)
-        return self.finish()
-
-    def start(self, ours: Collection[int]) -> None:
-        """Let the server begin to do so; :meth:`finish` waits for it."""
         if self._connection is None or self._connection.is_closed():
             return
         assert self._loop is not None  # noqa: S101  # it is the connection's

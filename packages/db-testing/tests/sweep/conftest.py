@@ -129,7 +129,8 @@ class Database:
         ours = [self.connection, self.other]
         for connection in ours:
             assert self.admin.run(cast("RealConnection", connection).renewed)
-        return self.sweep.run([connection.get_server_pid() for connection in ours])
+        self.sweep.start([connection.get_server_pid() for connection in ours])
+        return self.sweep.finish()
 
     def drop(self) -> None:
         """Leave nothing."""
