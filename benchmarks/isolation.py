@@ -188,17 +188,17 @@ def main() -> None:
     variants = [suite for suite in FLOORS if options.only in suite.name]
     variants = list(dict.fromkeys([FLOORS[suite] for suite in variants] + variants))
 
-    rows = []
     with servers.own() as server:
         for tables in options.tables:
             print(f"\n{tables} tables, {options.tests} tests, {options.rounds} rounds\n{HEAD}")
+            rows = []
             for row in measure(
                 server, variants, tests=options.tests, tables=tables, number=options.rounds
             ):
                 print(line(row), flush=True)
                 rows.append(row)
-    result = results.made("isolation", rows, key=("tables", "isolation"))
-    print(f"\nwritten to {result.write()}")
+            found = results.made("isolation", rows, key=("tables", "isolation"))
+            print(f"\nwritten to {found.write()}", flush=True)
 
 
 if __name__ == "__main__":
