@@ -51,6 +51,12 @@ LOCK_TIMEOUT: Final = "10s"
 FILE_COPY_SINCE: Final = (15,)
 """The version of PostgreSQL that has more than one way to copy a database."""
 
+_SERVER: Final = """
+    SELECT concat_ws(E'\\n', version(), datcollate, datctype, current_user)
+    FROM pg_database WHERE datname = 'template0'
+"""
+"""What of a server shapes a template; nor may a role copy the databases of another."""
+
 ATTEMPTS: Final = 5
 """How often a template may vanish, under the hands of somebody who tidies up, before it is odd."""
 
@@ -67,9 +73,7 @@ def fingerprint(admin: Admin, schema: SchemaLike) -> str:
 
 
 def _mixer(admin: Admin) -> Callable[[str], str]:
-    # A role may not copy the databases of another.
-    owner = admin.run(admin.connection.fetchval, "SELECT current_user")
-    begin = f"{FORMAT}\n{admin.server_version}\n{owner}\n"
+    begin = f"{FORMAT}\n{admin.run(admin.connection.fetchval, _SERVER)}\n"
     return lambda identity: hashlib.sha256((begin + identity).encode()).hexdigest()
 
 

@@ -462,15 +462,23 @@ def test_builders_with_other_maintenance_databases_do_not_meet(
 
 
 def test_fingerprint_knows_server_and_format(
-    admin: Admin, schema: Schema, monkeypatch: pytest.MonkeyPatch
+    admin: Admin, schema: Schema, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another major version of PostgreSQL, or of our own format, has templates of its own."""
+    """Another release of PostgreSQL, another locale or format of ours has templates of its own."""
     prints = {_template.fingerprint(admin, schema)}
     monkeypatch.setattr(_template, "FORMAT", 0)
     prints.add(_template.fingerprint(admin, schema))
-    monkeypatch.setattr(Admin, "server_version", 99)
+    asked = _template._SERVER
+    monkeypatch.setattr(_template, "_SERVER", asked.replace("version()", "'PostgreSQL 99.1'"))
     prints.add(_template.fingerprint(admin, schema))
-    assert len(prints) == 3
+    locale = "LOCALE 'POSIX' TEMPLATE template0"
+    admin.run(admin.connection.execute, f"CREATE DATABASE {unique} {locale}")
+    try:
+        monkeypatch.setattr(_template, "_SERVER", asked.replace("template0", unique))
+        prints.add(_template.fingerprint(admin, schema))
+    finally:
+        admin.run(admin.connection.execute, f"DROP DATABASE {unique}")
+    assert len(prints) == 4
 
 
 def test_database_that_cannot_be_created_is_one_error(admin: Admin, unique: str) -> None:
