@@ -2,8 +2,8 @@
 
 `db-testing doctor`, `template build` and `bench` ask a process of the project's own pytest, so that
 they see what its tests will see: its plugins, settings, fixtures and `db_schema`. What they want
-done with each schema is done there as well, in the place of a test. Each line that is written to
-the pipe is a JSON object.
+done with each schema is done there as well, where its tests would run. Each line that is written
+to the pipe is a JSON object.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pytest
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from ._settings import Settings
 
     Say: TypeAlias = Callable[[Mapping[str, object]], None]
-    Work: TypeAlias = Callable[[SchemaLike, Settings, Say], Mapping[str, object]]
+    Work: TypeAlias = Callable[["Subject", Say], Mapping[str, object]]
 
 PIPE: Final = "--db-probe"
 WORK: Final = "--db-probe-work"
+ARGUMENT: Final = "--db-probe-argument"
 PLUGIN: Final = "db_testing"
 SHOWN: Final = 5
 """How many errors of collection are passed on."""
@@ -62,6 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Register where to write, and what to do with each schema."""
     parser.addoption(PIPE, type=int, required=True)
     parser.addoption(WORK)
+    parser.addoption(ARGUMENT, default="")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -98,6 +101,22 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
             for item, where in _schemas(session):
                 _do(function, item, where, say)
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A schema, and where its tests are."""
+
+    schema: SchemaLike
+    item: pytest.Item
+    """A test that gets it."""
+    argument: str
+    """What the command hands on."""
+
+    @property
+    def settings(self) -> Settings:
+        """The run's settings."""
+        return _state.settings(self.item.config)
 
 
 def facts(session: pytest.Session) -> dict[str, object]:
@@ -214,17 +233,46 @@ def _schema_of(item: pytest.Item) -> str:
 
 
 def _do(function: Work, item: pytest.Item, where: str, say: Say) -> None:
-    """Do something with the schema that a test would get, as a test of its module."""
+    """Do something with the schema that a test would get, while fixtures of its module live."""
+    schemas: list[SchemaLike] = []
 
-    def work(db_schema: object) -> None:
+    def get(db_schema: object) -> None:
         assert isinstance(db_schema, SchemaLike)  # noqa: S101  # pytest shows it
-        say({"result": function(db_schema, _state.settings(item.config), say), "schema": where})
+        schemas.append(db_schema)
 
+    last = test_beside(item, lambda: None)
+    failure = run_test(test_beside(item, get, "db_schema"), last)
+    if failure is None:
+        subject = Subject(schemas[0], item, item.config.getoption(ARGUMENT))
+        done = pytest.CallInfo.from_call(
+            lambda: say({"result": function(subject, say), "schema": where}),
+            when="call",
+            reraise=(KeyboardInterrupt, BrokenPipeError),
+        )
+        failure = done.excinfo.exconly() if done.excinfo is not None else None
+    run_test(last, None)
+    if failure is not None:
+        say({"failure": failure, "schema": where})
+
+
+def test_beside(
+    item: pytest.Item, function: Callable[..., None], *fixtures: str
+) -> pytest.Function:
+    """Return a test of the same module that has only some fixtures.
+
+    The application's automatic ones may need what is not there.
+    """
     module = item.getparent(pytest.Module)
-    test = pytest.Function.from_parent(module, name="db_testing", callobj=work)
-    # Without the application's automatic fixtures, which may need what is not there.
-    test.fixturenames[:] = ["db_schema"]
-    for report in runtestprotocol(test, log=False):
+    test = pytest.Function.from_parent(module, name="db_testing", callobj=function)
+    test.fixturenames[:] = fixtures
+    return test
+
+
+def run_test(test: pytest.Item, following: pytest.Item | None) -> str | None:
+    """Run a test as pytest does, and return why it failed, if it has."""
+    _state.follow(test.config, following)
+    for report in runtestprotocol(test, log=False, nextitem=following):
         if report.failed:
             crash = getattr(report.longrepr, "reprcrash", None)
-            say({"failure": getattr(crash, "message", report.longreprtext), "schema": where})
+            return str(getattr(crash, "message", report.longreprtext))
+    return None

@@ -107,8 +107,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--db-report",
         metavar="PATH",
         help="write what each test did, and how long it took: a page for a browser (report.html), "
-        "or JSON, of which python -m db_testing report merge makes one report of several "
-        "machines (pip install 'db-testing[report]')",
+        "or JSON, of which db-testing report merge makes one report of several machines "
+        "(pip install 'db-testing[report]')",
     )
     group.addoption(
         "--db-rebuild",

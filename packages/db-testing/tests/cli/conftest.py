@@ -84,6 +84,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
     """Return what runs a command with --json, and returns its exit code and what it has said."""
 
     def run(*arguments: str) -> tuple[int, dict[str, Any]]:
+        capsys.readouterr()
         code = cli.main(arguments)
         said = capsys.readouterr()
         return code, json.loads(said.out) if said.out else {"error": said.err}

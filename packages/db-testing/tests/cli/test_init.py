@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
@@ -149,11 +147,10 @@ SRC = {
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shop(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder in which a project is written."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DB_TESTING_SERVER", raising=False)
-    return tmp_path
+    return pytester.path
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
@@ -163,17 +160,16 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
         (folder / name).write_text(dedent(text).lstrip("\n"))
 
 
-def run_tests(folder: Path) -> str:
-    """Run the project's tests as its owner does."""
-    # pytest-alembic's plugin, which nothing here uses, breaks on folders named tests.
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:pytest-alembic"]
-    ran = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
-    )
-    return ran.stdout
+def passed(pytester: pytest.Pytester) -> int:
+    """Run the project's tests as its owner does, and return how many there are: all pass."""
+    # pytest-asyncio warns of a loop scope that is unset.
+    result = pytester.runpytest_inprocess("-W", "ignore::pytest.PytestDeprecationWarning")
+    outcomes = result.parseoutcomes()
+    assert set(outcomes) == {"passed"}
+    return outcomes["passed"]
 
 
-def test_project_with_a_src_layout(shop: Path, command: Command) -> None:
+def test_project_with_a_src_layout(shop: Path, command: Command, pytester: pytest.Pytester) -> None:
     """Its tests run at once, on the application's own engine too; a second time adds nothing."""
     write(shop, SRC)
     code, said = command("init", "--yes", "--json")
@@ -183,12 +179,12 @@ def test_project_with_a_src_layout(shop: Path, command: Command) -> None:
         (f"{shop}/pyproject.toml", False),
     ]
     assert (shop / "pyproject.toml").read_text().startswith(PYPROJECT.partition("\n[tool.ruff]")[0])
-    assert "2 passed" in run_tests(shop)
+    assert passed(pytester) == 2
     _, again = command("init", "--yes", "--json")
     assert again["files"] == []
 
 
-def test_project_with_migrations(shop: Path, command: Command) -> None:
+def test_project_with_migrations(shop: Path, command: Command, pytester: pytest.Pytester) -> None:
     """They build the schema, and are led to the test database past the application's settings."""
     write(
         shop,
@@ -205,10 +201,12 @@ def test_project_with_migrations(shop: Path, command: Command) -> None:
         'Schema.from_alembic("alembic.ini", url_setting="shop.settings:settings.database_url")'
         in (shop / "tests/conftest.py").read_text()
     )
-    assert "2 passed" in run_tests(shop)
+    assert passed(pytester) == 2
 
 
-def test_project_with_a_slow_conftest(shop: Path, command: Command) -> None:
+def test_project_with_a_slow_conftest(
+    shop: Path, command: Command, pytester: pytest.Pytester
+) -> None:
     """What is there stays; what is to go is named, with what takes its place, and then it works."""
     write(shop, SRC | {"tests/conftest.py": SLOW, "pytest.ini": "[pytest]\naddopts =\n    -ra\n"})
     before = (shop / "tests/conftest.py").read_text()
@@ -236,7 +234,7 @@ def test_project_with_a_slow_conftest(shop: Path, command: Command) -> None:
         "async def test_alias(session, db, engine, db_engine):\n"
         "    assert session is db\n    assert engine is db_engine\n"
     )
-    assert "3 passed" in run_tests(shop)
+    assert passed(pytester) == 3
 
 
 def test_question(shop: Path) -> None:
@@ -304,6 +302,18 @@ def test_ways_to_have_tables(shop: Path, models: str, expected: str) -> None:
     assert conftest.path == shop / "tests/conftest.py"
     assert f"Schema.from_metadata({expected})" in conftest.after
     assert ("import models" in conftest.after) == ("class" in models)
+
+
+def test_what_a_conftest_imports_already(shop: Path) -> None:
+    """Nothing is imported a second time, unless under another name."""
+    imports = "from shop.database import Base as B\nfrom shop.orders.models import Order\n"
+    write(shop, SRC | {"tests/conftest.py": imports})
+    diff = plan.make(shop).changes[0].diff(shop).splitlines()
+    assert [line for line in diff if line.startswith("+") and "import" in line] == [
+        "+import pytest",
+        "+from db_testing import Schema",
+        "+from shop.database import Base",
+    ]
 
 
 def test_two_bases(shop: Path) -> None:

@@ -12,9 +12,8 @@ from .._admin import Admin
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from .._probe import Say
+    from .._probe import Say, Subject
     from .._settings import Settings
-    from ..schema import SchemaLike
 
 BUILD: Final = f"{__name__}:build"
 REBUILD: Final = f"{__name__}:rebuild"
@@ -35,25 +34,26 @@ def connected(settings: Settings, say: Say) -> Iterator[Admin]:
         server.release()
 
 
-def build(schema: SchemaLike, settings: Settings, say: Say) -> Mapping[str, object]:
+def build(subject: Subject, say: Say) -> Mapping[str, object]:
     """Build the template, unless it is there."""
-    return _build(schema, settings, say, anew=False)
+    return _build(subject, say, anew=False)
 
 
-def rebuild(schema: SchemaLike, settings: Settings, say: Say) -> Mapping[str, object]:
+def rebuild(subject: Subject, say: Say) -> Mapping[str, object]:
     """Build the template, although it may be there."""
-    return _build(schema, settings, say, anew=True)
+    return _build(subject, say, anew=True)
 
 
-def _build(schema: SchemaLike, settings: Settings, say: Say, *, anew: bool) -> Mapping[str, object]:
-    with connected(settings, say) as admin:
+def _build(subject: Subject, say: Say, *, anew: bool) -> Mapping[str, object]:
+    schema = subject.schema
+    with connected(subject.settings, say) as admin:
         started = time.perf_counter()
         say({"progress": f"building the template of {schema!r}"})
         print_of = _template.fingerprint(admin, schema)
         name = _naming.template_database(print_of)
         there = admin.run(_uses.found, admin.connection, name)
         if anew:
-            _template.rebuild(admin, schema, print_of, settings.run)
+            _template.rebuild(admin, schema, print_of, subject.settings.run)
         else:
             _template.ensure(admin, schema, print_of)
         return {

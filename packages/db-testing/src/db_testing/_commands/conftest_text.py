@@ -9,6 +9,8 @@ import libcst as cst
 from .. import _pytest_names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .project import Project
 
 FIXTURE: Final = "db_schema"
@@ -32,14 +34,15 @@ def written(project: Project, before: str | None) -> str:
         libcst.ParserSyntaxError: it is no Python.
     """
     module = cst.parse_module(NEW if before is None else before)
-    if _pytest_names.bound(module.body).origins.get("pytest") != "pytest":
+    names = _pytest_names.bound(module.body).origins
+    if names.get("pytest") != "pytest":
         module = _pytest_names.with_import(module)
-    lines = [line for line in _imports(project) if line not in module.code]
+    lines = _imports(project, names)
     body = list(module.body)
     after = next(
         (place + 1 for place in range(len(body) - 1, -1, -1) if _is_import(body[place])), 0
     )
-    new = cst.parse_module("\n".join(lines) + "\n", module.config_for_parsing).body
+    new = cst.parse_module("".join(f"{line}\n" for line in lines), module.config_for_parsing).body
     body[after:after] = new
     text = module.with_changes(body=body).code.rstrip("\n") + "\n"
     fixture = BODY.format(schema=_schema(project)).replace("\n", module.default_newline)
@@ -54,21 +57,39 @@ def _is_import(statement: cst.CSTNode) -> bool:
             return False
 
 
-def _imports(project: Project) -> list[str]:
-    lines = ["from db_testing import Schema"]
+def _imports(project: Project, names: Mapping[str, str]) -> list[str]:
+    """Return the imports that are needed besides those by which a module has its names."""
+    needed = {"Schema": "db_testing.Schema"}
+    models: list[str] = []
     if project.migrations is None:
-        names = [each.name for each in project.bases]
-        for number, base in enumerate(project.bases):
-            unique = names.count(base.name) == 1
-            alias = "" if unique else f" as {base.name}{number + 1}"
-            lines.append(f"from {base.module} import {base.name}{alias}")
-        there = {base.module for base in project.bases}
-        lines += [
-            f"import {model.name}  # noqa: F401  # its import fills the metadata"
+        needed |= {
+            name: f"{base.module}.{base.name}"
+            for name, base in zip(_names(project), project.bases, strict=True)
+        }
+        imported = {*(base.module for base in project.bases), *names.values()}
+        models = [
+            model.name
             for model in project.models
-            if model.name not in there
+            if not any(f"{origin}.".startswith(f"{model.name}.") for origin in imported)
         ]
-    return lines
+    lines = []
+    for name, origin in needed.items():
+        module, _, original = origin.rpartition(".")
+        alias = "" if name == original else f" as {name}"
+        if names.get(name) != origin:
+            lines.append(f"from {module} import {original}{alias}")
+    return lines + [
+        f"import {model}  # noqa: F401  # its import fills the metadata" for model in models
+    ]
+
+
+def _names(project: Project) -> list[str]:
+    """Return what the bases are called here."""
+    names = [base.name for base in project.bases]
+    return [
+        name if names.count(name) == 1 else f"{name}{number}"
+        for number, name in enumerate(names, 1)
+    ]
 
 
 def _schema(project: Project) -> str:
@@ -77,9 +98,8 @@ def _schema(project: Project) -> str:
         setting = project.migrations.url_setting
         more = f', url_setting="{setting}"' if setting else ""
         return f'Schema.from_alembic("{file}"{more})'
-    names = [each.name for each in project.bases]
-    given = []
-    for number, base in enumerate(project.bases):
-        name = base.name if names.count(base.name) == 1 else f"{base.name}{number + 1}"
-        given.append(name if base.is_metadata else f"{name}.metadata")
+    given = [
+        name if base.is_metadata else f"{name}.metadata"
+        for name, base in zip(_names(project), project.bases, strict=True)
+    ]
     return f"Schema.from_metadata({', '.join(given)})"

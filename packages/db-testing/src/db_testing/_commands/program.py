@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from . import doctor, init, server, template
+from .. import _plain_commands
+from . import bench, doctor, init, server, template
 from .console import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+
+def _plain(context: typer.Context) -> None:
+    """Run a command that needs nothing of this."""
+    raise typer.Exit(_plain_commands.main([str(context.info_name), *context.args]))
+
+
 app: Final = typer.Typer(
     help="Test databases for pytest: look at them, and set them up.",
-    epilog=f"`run`, `psql` and `report merge` are for tasks: see `db-testing run --help`. {CODES}",
+    epilog=CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -22,8 +29,16 @@ app: Final = typer.Typer(
 )
 app.command(epilog=CODES)(doctor.doctor)
 app.command(epilog=CODES)(init.init)
+app.command(epilog=CODES)(bench.bench)
 app.add_typer(server.app, name="server")
 app.add_typer(template.app, name="template")
+for name, what in _plain_commands.PLAIN.items():
+    app.command(
+        name,
+        help=what,
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(_plain)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 TIMEOUT: Final = 600.0
 """Seconds for pytest to collect the tests, and to do what is asked for."""
+
+PATIENCE: Final = 15.0
+"""Seconds for an interrupted pytest to drop its databases."""
 
 SHOWN: Final = 25
 """How many lines of pytest's output are shown when it has failed."""
@@ -55,17 +59,20 @@ def ask(
     arguments: Sequence[str] = (),
     *,
     work: str | None = None,
+    argument: object = "",
     server: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Answer:
     """Run pytest without its tests, with arguments of its own; `work` is done with each schema.
+
+    `argument` is handed to the work.
 
     Raises:
         SuiteError: pytest does not get as far.
     """
     read, write = os.pipe()
     command = [sys.executable, "-m", "pytest", "-p", _probe.__name__, f"{_probe.PIPE}={write}"]
-    command += [f"{_probe.WORK}={work}"] if work else []
+    command += [f"{_probe.WORK}={work}", f"{_probe.ARGUMENT}={argument}"] if work else []
     # As an option it would be wrong usage where the plugin is turned off.
     chosen = {_settings.ENVIRONMENT_SERVER: server} if server else {}
     with tempfile.TemporaryFile("w+") as output, os.fdopen(read) as pipe:
@@ -76,31 +83,57 @@ def ask(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=[write],
+                process_group=0,  # a terminal's Ctrl-C is passed on once, below
                 env=os.environ | {"NO_COLOR": "1"} | chosen,
             )
         finally:
             os.close(write)
-        timer = threading.Timer(TIMEOUT, process.kill)
+        ended = _Ended(process)
+        timer = threading.Timer(TIMEOUT, ended.kill)
         timer.start()
         try:
             answer = _listen(pipe, progress)
             process.wait()
         finally:
             timer.cancel()
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
-        if not answer.facts:
+            ended.interrupt()
+        if ended.late:
+            raise SuiteError(
+                f"pytest had not done what it was asked for after {TIMEOUT:g} s, and was killed. "
+                f"Ask for less of it: name a folder of tests after --."
+            )
+        if not answer.facts or process.returncode < 0:
             output.seek(0)
             lines = output.read().strip().splitlines()[-SHOWN:]
             said = "\n".join("    " + line for line in lines)
             raise SuiteError(
-                f"pytest ended with exit code {process.returncode} before it had collected the "
-                f"tests:\n{said}\n"
+                f"pytest ended with exit code {process.returncode} before it was done:\n{said}\n"
                 f"It was asked by {sys.executable}, in {os.getcwd()}. Mend what it says; `pytest "  # noqa: PTH109  # as the user sees it
                 f"--collect-only` shows the same."
             )
     return answer
+
+
+class _Ended:
+    """A process that must end."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.late = False
+
+    def kill(self) -> None:
+        """End it, since it has taken too long."""
+        self.late = True
+        self._process.kill()
+
+    def interrupt(self) -> None:
+        """Let it tidy up, unless it has ended."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(PATIENCE)
+            self._process.kill()
+            self._process.wait()
 
 
 def _listen(pipe: IO[str], progress: Callable[[str], None]) -> Answer:
