@@ -97,6 +97,25 @@ async def test_a_headline_marks_what_was_found(shop: AsyncClient) -> None:
     assert "<b>Digs</b>" in hit["headline"]
 
 
+@pytest.mark.parametrize(
+    "description",
+    [
+        "<img src=x onerror=alert(1) ",
+        "</b><script>alert(1)</script>",
+        "\x02<b>\x03 \x02bold",
+        'with "quotes" & <more',
+    ],
+)
+async def test_a_headline_is_html_and_its_text_is_not(ada: AsyncClient, description: str) -> None:
+    """Whoever shows it shows what the tenant wrote, and runs none of it."""
+    body = {"sku": "X", "name": "Armchair", "description": description, "category_id": 7}
+    assert (await ada.post("/products", json=body)).status_code == 201
+    (hit,) = (await ada.get("/search", params={"q": "armchair", "mode": "words"})).json()
+    marked, _, rest = hit["headline"].partition("</b>")
+    assert marked == "<b>Armchair"
+    assert not set('<>"') & set(rest)
+
+
 async def test_scores_fall(shop: AsyncClient) -> None:
     """The order of an answer is that of its scores."""
     for mode in ("words", "likeness", "meaning", "hybrid"):

@@ -27,4 +27,4 @@ class Hit(msgspec.Struct):
     score: float
     """The higher, the better; comparable within one answer only."""
     headline: str
-    """Where the words stand, marked by `<b>`, in text that is not HTML."""
+    """Where the words stand: HTML, in which `<b>` marks them and the text is escaped."""
