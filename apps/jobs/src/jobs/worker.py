@@ -3,8 +3,8 @@
     python -m jobs.worker
 
 PgQueuer takes jobs (`FOR UPDATE SKIP LOCKED`), is woken by NOTIFY, keeps leases by heartbeats,
-takes over the jobs of workers that have died, and runs a schedule once, however many workers
-there are. A job may run more than once, so each of them can be repeated: see
+takes over the jobs of workers that have died, and runs a schedule once for each tick, however many
+workers there are. What a dead worker had begun is begun again, so all of it can be repeated: see
 `deliveries.service`.
 """
 
@@ -33,6 +33,15 @@ from jobs.settings import DeliverySettings, Settings
 _logger = logging.getLogger(__name__)
 
 NIGHTLY = "0 3 * * *"
+
+LOOK = "* * * * * */10"
+"""How often a worker looks for schedules that are due, or that a dead worker had begun.
+
+PgQueuer's scheduler sleeps until the next tick of all schedules that it knows. If the nightly one
+were alone, what a worker had begun when it was killed would wait for the next night, although
+others run. A worker whose clock is behind by more than nine seconds would look too early at what is
+due by the others' clocks, and serve that tick twice.
+"""
 
 UNFORESEEN = 20
 """How often a job is tried again after an error that nobody has foreseen."""
@@ -101,6 +110,10 @@ def create_worker(pool: asyncpg.Pool, work: Work) -> PgQueuer:
     @worker.entrypoint(JobName.DELIVER, executor_factory=executor, on_failure="hold")
     async def deliver(job: Job) -> None:
         await work.deliver(_id(job))
+
+    @worker.schedule("look", LOOK)
+    async def look(_: Schedule) -> None:
+        """Do nothing: that the scheduler is awake is the point."""
 
     @worker.schedule("prune", NIGHTLY)
     async def prune(_: Schedule) -> None:

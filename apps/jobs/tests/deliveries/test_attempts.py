@@ -12,15 +12,17 @@ from pgqueuer.errors import RetryRequested
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from jobs.deliveries import service
+from jobs.deliveries.answers import Answer
 from jobs.deliveries.models import DeliveryState
 from jobs.deliveries.schemas import DeliveryQuery
-from jobs.deliveries.sending import Answer
 from jobs.endpoints import service as endpoints
 from jobs.endpoints.schemas import EndpointChange
 from jobs.settings import DeliverySettings
 from jobs.worker import Work
 
-from .conftest import AT_ONCE, PATIENCE, REFUSED, Receiver, Shop
+from .receiver import PATIENCE, REFUSED, Receiver
+from .shop import Shop
+from .workers import AT_ONCE
 
 SHORT = timedelta(seconds=0.2)
 

@@ -1,13 +1,13 @@
 """Dead letters: what an operator does with them, over HTTP."""
 
-from collections.abc import Awaitable, Callable
-
 import pytest
 from httpx import AsyncClient
 
 from jobs.worker import Work
 
-from .conftest import AT_ONCE, REFUSED, Receiver, Shop
+from .receiver import REFUSED, Receiver
+from .shop import Shop
+from .workers import AT_ONCE, Workers
 
 
 @pytest.fixture
@@ -82,15 +82,15 @@ async def test_what_does_not_exist_cannot_be_dealt_with(client: AsyncClient, act
 
 @pytest.mark.db(isolation="commit")  # workers have connections of their own
 async def test_a_retried_letter_is_taken_up_by_a_worker(
-    client: AsyncClient, shop: Shop, drain: Callable[[], Awaitable[None]], receiver: Receiver
+    client: AsyncClient, shop: Shop, workers: Workers, receiver: Receiver
 ) -> None:
     """Without anybody else's doing."""
     receiver.answers = AT_ONCE.attempts * [REFUSED]
     await shop.subscribe(receiver.url)
     await shop.publish()
-    await drain()
+    await workers.drain()
     (dead,) = await shop.deliveries()
     await client.post(f"/deliveries/{dead.id}/retry")
-    await drain()
+    await workers.drain()
     assert len(receiver.received()) == AT_ONCE.attempts + 1
     assert receiver.effects == {f"delivery_{dead.id}"}

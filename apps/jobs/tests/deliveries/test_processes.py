@@ -11,10 +11,17 @@ from datetime import timedelta
 
 import pytest
 from httpx import AsyncClient
+from pgqueuer.models import CronExpressionEntrypoint, Schedule
+from pgqueuer.queries import Queries
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from jobs.deliveries.models import DeliveryState
+from jobs.worker import Work
 
-from .conftest import PATIENCE, Receiver, Shop, Working
+from .receiver import PATIENCE, Receiver
+from .shop import Shop
+from .workers import Workers
 
 pytestmark = [
     pytest.mark.e2e,
@@ -23,6 +30,11 @@ pytestmark = [
 
 KEY = "a key for tests"
 LEASE = timedelta(seconds=0.5)
+
+BLOCKED = text(
+    "SELECT count(*) FROM pg_locks"
+    " WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+)
 
 
 @pytest.fixture
@@ -108,7 +120,7 @@ async def test_an_order_reaches_another_system(receiver: Receiver, shop: Shop) -
 
 @pytest.mark.usefixtures("environment")
 async def test_a_dead_workers_job_is_taken_over(
-    receiver: Receiver, shop: Shop, working: Working
+    receiver: Receiver, shop: Shop, workers: Workers
 ) -> None:
     """It is killed after the receiver's work and before it could record that.
 
@@ -122,7 +134,7 @@ async def test_a_dead_workers_job_is_taken_over(
         worker.send_signal(signal.SIGKILL)
         await worker.wait()
     receiver.may_answer.set()
-    async with working(lease=LEASE):
+    async with workers.running(lease=LEASE):
         second = await receiver.next_request()
     assert first.id == second.id
     assert receiver.effects == {first.id}
@@ -163,3 +175,55 @@ async def test_workers_die_and_nothing_is_lost(receiver: Receiver, shop: Shop) -
         workers[2].terminate()
         assert await asyncio.wait_for(workers[2].wait(), PATIENCE) == 0
     assert len(receiver.effects) == len(orders)
+
+
+@pytest.mark.usefixtures("environment")
+async def test_what_is_scheduled_is_begun_again_by_a_worker_that_was_there(
+    work: Work, workers: Workers, db: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that has begun it is killed in the middle, and nobody starts another.
+
+    PgQueuer takes it for dead after half a minute without a heartbeat, for which the test does not
+    wait; nor does it for ten seconds between two looks.
+    """
+    looked, pruned = asyncio.Event(), asyncio.Event()
+
+    class Telling(Work):
+        async def prune(self) -> None:
+            await super().prune()
+            pruned.set()
+
+    fetch = Queries.fetch_schedule
+
+    async def fetch_schedule(
+        queries: Queries, schedules: dict[CronExpressionEntrypoint, timedelta]
+    ) -> list[Schedule]:
+        found = await fetch(queries, schedules)
+        looked.set()
+        return found
+
+    monkeypatch.setattr("jobs.worker.LOOK", "* * * * * *")
+    async with workers.running():
+        pass  # makes the schedule known
+    await db.execute(text("UPDATE pgqueuer_schedules SET next_run = now() - interval '1 minute'"))
+    await db.commit()
+    await db.execute(text("LOCK TABLE events IN SHARE MODE"))
+    async with _worker() as killed:
+        async with asyncio.timeout(PATIENCE):
+            while not await db.scalar(BLOCKED):
+                pass  # the query has waited
+        monkeypatch.setattr(Queries, "fetch_schedule", fetch_schedule)
+        async with (
+            asyncio.timeout(PATIENCE),
+            workers.running(Telling(work.sessionmaker, work.client, work.settings)),
+        ):
+            await looked.wait()
+            killed.kill()
+            await killed.wait()
+            await db.rollback()
+            assert not pruned.is_set()
+            await db.execute(
+                text("UPDATE pgqueuer_schedules SET heartbeat = now() - interval '1 minute'")
+            )
+            await db.commit()
+            await pruned.wait()

@@ -1,7 +1,8 @@
 """What is scheduled: it runs once, however many workers there are, and although they die."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import itertools
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
@@ -12,14 +13,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from jobs.worker import Work
 
-from .conftest import AT_ONCE, PATIENCE, REFUSED, Receiver, Shop, Working
+from .receiver import PATIENCE, REFUSED, Receiver
+from .shop import Shop
+from .workers import AT_ONCE, Workers
 
 # Workers have connections of their own: what they do must really be committed.
 pytestmark = pytest.mark.db(isolation="commit")
 
-DUE = text("UPDATE pgqueuer_schedules SET next_run = now() - interval '1 minute'")
+DUE = text(
+    "UPDATE pgqueuer_schedules SET next_run = now() - interval '1 minute'"
+    " WHERE entrypoint = 'prune'"
+)
 BEGUN = text(
     "UPDATE pgqueuer_schedules SET status = 'picked', heartbeat = now() - interval '1 minute'"
+    " WHERE entrypoint = 'prune'"
+)
+DONE = text(
+    "SELECT status = 'queued' AND next_run > now() FROM pgqueuer_schedules"
+    " WHERE entrypoint = 'prune'"
 )
 
 Pruned = asyncio.Queue[None]
@@ -42,42 +53,48 @@ def counting(work: Work, pruned: Pruned) -> Work:
     return Counting(work.sessionmaker, work.client, work.settings)
 
 
-async def test_of_two_schedulers_one_runs_what_is_due(
+async def test_of_several_schedulers_one_runs_what_is_due(
     counting: Work,
     pruned: Pruned,
-    working: Working,
+    workers: Workers,
     db: AsyncSession,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Though both look for it at the same time."""
-    async with working(counting):
+    """Though all of them look for it at the same time; and it is not due again before its time."""
+    async with workers.running(counting):
         pass  # makes the schedule known
     await db.execute(DUE)
     await db.commit()
-    together = asyncio.Barrier(2)
+    together = asyncio.Barrier(4)
+    looks = itertools.count()
     fetch = Queries.fetch_schedule
 
     async def fetch_schedule(
         queries: Queries, schedules: dict[CronExpressionEntrypoint, timedelta]
     ) -> list[Schedule]:
-        await together.wait()
+        if next(looks) < together.parties:  # each one's first
+            await together.wait()
         return await fetch(queries, schedules)
 
     monkeypatch.setattr(Queries, "fetch_schedule", fetch_schedule)
-    async with working(counting), working(counting), asyncio.timeout(PATIENCE):
-        await pruned.get()
+    async with AsyncExitStack() as stack:
+        for _ in range(together.parties):
+            await stack.enter_async_context(workers.running(counting))
+        async with asyncio.timeout(PATIENCE):
+            await pruned.get()
     assert pruned.empty()
+    assert await db.scalar(DONE)
 
 
 async def test_what_a_dead_worker_had_begun_is_begun_again(
-    counting: Work, pruned: Pruned, working: Working, db: AsyncSession
+    counting: Work, pruned: Pruned, workers: Workers, db: AsyncSession
 ) -> None:
-    """By the next worker that looks, long before the next night."""
-    async with working(counting):
+    """By a worker that starts, long before the next night."""
+    async with workers.running(counting):
         pass
     await db.execute(BEGUN)
     await db.commit()
-    async with working(counting), asyncio.timeout(PATIENCE):
+    async with workers.running(counting), asyncio.timeout(PATIENCE):
         await pruned.get()
 
 
@@ -85,21 +102,21 @@ async def test_pruning_keeps_what_is_not_over(
     shop: Shop,
     work: Work,
     receiver: Receiver,
-    drain: Callable[[], Awaitable[None]],
+    workers: Workers,
     db: AsyncSession,
 ) -> None:
     """Young events, dead letters, and what has not been fanned out, stay."""
     receiver.answers = AT_ONCE.attempts * [REFUSED]
     await shop.subscribe(receiver.url)
     dead = await shop.publish(order=1)
-    await drain()
+    await workers.drain()
     delivered = await shop.publish(order=2)
-    await drain()
+    await workers.drain()
     aged = text("UPDATE events SET fanned_out_at = now() - interval '40 days'")
     await db.execute(aged)
     await db.commit()
     young = await shop.publish(order=3)
-    await drain()
+    await workers.drain()
     waiting = await shop.publish(order=4)
     await work.prune()
     left = set(await db.scalars(text("SELECT id FROM events")))

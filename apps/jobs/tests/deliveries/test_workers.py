@@ -1,7 +1,6 @@
 """Workers: jobs are done once, soon, in spite of failures, and by whoever lives."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -17,12 +16,12 @@ from jobs.events import service as events
 from jobs.settings import DeliverySettings
 from jobs.worker import UNFORESEEN, Work
 
-from .conftest import AT_ONCE, PATIENCE, REFUSED, Receiver, Shop, Working
+from .receiver import PATIENCE, REFUSED, Receiver
+from .shop import Shop
+from .workers import AT_ONCE, Workers
 
 # Workers have connections of their own: what they do must really be committed.
 pytestmark = pytest.mark.db(isolation="commit")
-
-Drain = Callable[[], Awaitable[None]]
 
 # Not of pg_stat_activity, which a transaction sees as it was when it first looked.
 CUT_OFF = text(
@@ -35,79 +34,83 @@ async def _states(shop: Shop) -> set[DeliveryState]:
     return {delivery.state for delivery in await shop.deliveries()}
 
 
-async def test_an_event_reaches_its_receiver(shop: Shop, receiver: Receiver, drain: Drain) -> None:
+async def test_an_event_reaches_its_receiver(
+    shop: Shop, receiver: Receiver, workers: Workers
+) -> None:
     """From the commit that published it to the receiver, by two jobs."""
     await shop.subscribe(receiver.url)
     await shop.publish(order=1)
-    await drain()
+    await workers.drain()
     assert [received.data for received in receiver.received()] == [{"order": 1}]
     assert await _states(shop) == {DeliveryState.DELIVERED}
 
 
 async def test_what_was_rolled_back_reaches_nobody(
-    shop: Shop, receiver: Receiver, drain: Drain, db: AsyncSession
+    shop: Shop, receiver: Receiver, workers: Workers, db: AsyncSession
 ) -> None:
     """There is no event, and no job."""
     await shop.subscribe(receiver.url)
     await events.publish(db, "order.placed", {})
     await db.rollback()
-    await drain()
+    await workers.drain()
     assert receiver.received() == []
 
 
-async def test_a_waiting_worker_is_woken(shop: Shop, receiver: Receiver, working: Working) -> None:
+async def test_a_waiting_worker_is_woken(shop: Shop, receiver: Receiver, workers: Workers) -> None:
     """By NOTIFY: by itself it would look in ten minutes, which is beyond patience."""
     await shop.subscribe(receiver.url)
-    async with working(poll=timedelta(minutes=10)):
+    async with workers.running(poll=timedelta(minutes=10)):
         for order in range(3):
             await shop.publish(order=order)
             assert (await receiver.next_request()).data == {"order": order}
 
 
 async def test_a_failed_delivery_is_sent_again(
-    shop: Shop, receiver: Receiver, drain: Drain
+    shop: Shop, receiver: Receiver, workers: Workers
 ) -> None:
     """Until it is accepted."""
     receiver.answers = 2 * [REFUSED]
     await shop.subscribe(receiver.url)
     await shop.publish()
-    await drain()
+    await workers.drain()
     assert len(receiver.received()) == 3
     assert await _states(shop) == {DeliveryState.DELIVERED}
 
 
-async def test_attempts_end_in_a_dead_letter(shop: Shop, receiver: Receiver, drain: Drain) -> None:
+async def test_attempts_end_in_a_dead_letter(
+    shop: Shop, receiver: Receiver, workers: Workers
+) -> None:
     """And the queue is empty."""
     receiver.answers = 10 * [REFUSED]
     await shop.subscribe(receiver.url)
     await shop.publish()
-    await drain()
+    await workers.drain()
     assert len(receiver.received()) == AT_ONCE.attempts
     assert await _states(shop) == {DeliveryState.DEAD}
 
 
 async def test_the_next_attempt_waits_for_its_time(
-    shop: Shop, receiver: Receiver, working: Working, work: Work, db: AsyncSession
+    shop: Shop, receiver: Receiver, workers: Workers, work: Work, db: AsyncSession
 ) -> None:
     """The queue keeps it until then; no worker does."""
     receiver.answers = [REFUSED]
     await shop.subscribe(receiver.url)
     await shop.publish()
     patient = DeliverySettings(first_delay=timedelta(minutes=5))
-    async with working(replace(work, settings=patient)):
+    async with workers.running(replace(work, settings=patient)):
         await receiver.next_request()
     waits = text("SELECT execute_after - updated FROM pgqueuer WHERE status = 'queued'")
     assert (await db.scalars(waits)).all() == [timedelta(minutes=5)]
 
 
 async def test_eight_workers_do_each_job_once(
-    shop: Shop, receiver: Receiver, working: Working
+    shop: Shop, receiver: Receiver, workers: Workers
 ) -> None:
     """Whoever takes it locks it; the others skip it."""
     await shop.subscribe(receiver.url)
-    async with AsyncExitStack() as workers:
+    async with AsyncExitStack() as stack:
         for _ in range(8):
-            await workers.enter_async_context(working())
+            await stack.enter_async_context(workers.running())
         orders = set(range(40))
         for first in range(0, 40, 8):  # each publisher has a connection
             some = range(first, first + 8)
@@ -119,13 +122,13 @@ async def test_eight_workers_do_each_job_once(
 
 
 async def test_a_worker_ends_what_it_has_begun(
-    shop: Shop, receiver: Receiver, working: Working
+    shop: Shop, receiver: Receiver, workers: Workers
 ) -> None:
     """It is told to stop while the receiver thinks."""
     receiver.may_answer.clear()
     await shop.subscribe(receiver.url)
     await shop.publish()
-    async with working() as worker:
+    async with workers.running() as worker:
         await receiver.next_request()
         worker.shutdown.set()
         receiver.may_answer.set()
@@ -133,7 +136,7 @@ async def test_a_worker_ends_what_it_has_begun(
 
 
 async def test_a_worker_listens_before_it_asks_whether_it_hears(
-    working: Working, monkeypatch: pytest.MonkeyPatch
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A question that came first would be heard by nobody, and end a worker that is well."""
     did: list[str] = []
@@ -151,18 +154,18 @@ async def test_a_worker_listens_before_it_asks_whether_it_hears(
 
     monkeypatch.setattr(AsyncpgPoolDriver, "add_listener", listens)
     monkeypatch.setattr(AsyncpgPoolDriver, "notify", asks)
-    async with working(), asyncio.timeout(PATIENCE):
+    async with workers.running(), asyncio.timeout(PATIENCE):
         await asked.wait()
     assert did[0] == "listens"
 
 
 async def test_a_delivery_whose_answer_cannot_be_recorded_is_sent_again(
-    shop: Shop, receiver: Receiver, working: Working, db: AsyncSession
+    shop: Shop, receiver: Receiver, workers: Workers, db: AsyncSession
 ) -> None:
     """The worker loses its connection after the receiver's work; it has the effect once."""
     await shop.subscribe(receiver.url)
     receiver.may_answer.clear()
-    async with working():
+    async with workers.running():
         await shop.publish()
         first = await receiver.next_request()
         # The worker waits for this lock, and is cut off.
@@ -179,13 +182,13 @@ async def test_a_delivery_whose_answer_cannot_be_recorded_is_sent_again(
 
 
 async def test_an_event_that_could_not_be_fanned_out_is_fanned_out_later(
-    shop: Shop, receiver: Receiver, working: Working, db: AsyncSession
+    shop: Shop, receiver: Receiver, workers: Workers, db: AsyncSession
 ) -> None:
     """A worker that loses its connection meanwhile tries again."""
     await shop.subscribe(receiver.url)
     event = await shop.publish()
     await db.execute(text("SELECT FROM events FOR UPDATE"))
-    async with working():
+    async with workers.running():
         async with asyncio.timeout(PATIENCE):
             while not await db.scalar(CUT_OFF):
                 pass  # the query has waited
@@ -196,7 +199,7 @@ async def test_an_event_that_could_not_be_fanned_out_is_fanned_out_later(
 
 
 async def test_a_job_that_fails_is_no_end_of_its_worker(
-    shop: Shop, receiver: Receiver, drain: Drain, db: AsyncSession
+    shop: Shop, receiver: Receiver, workers: Workers, db: AsyncSession
 ) -> None:
     """What a bug has broken is tried again, then held with its traceback; other jobs are done."""
     broken = text(
@@ -207,7 +210,7 @@ async def test_a_job_that_fails_is_no_end_of_its_worker(
     await db.commit()
     await shop.subscribe(receiver.url)
     await shop.publish()
-    await drain()
+    await workers.drain()
     assert len(receiver.received()) == 1
     held = text("SELECT attempts FROM pgqueuer WHERE status = 'failed'")
     assert (await db.scalars(held)).one() == AT_ONCE.attempts + UNFORESEEN

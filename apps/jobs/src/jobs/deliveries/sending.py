@@ -10,35 +10,13 @@ import base64
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 import httpx
 
+from jobs.deliveries.answers import Answer
 from jobs.deliveries.models import Delivery
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of a request."""
-
-    status: int | None
-    """Null if the receiver did not answer."""
-    error: str | None = None
-    """Why it did not."""
-    retry_after: timedelta | None = None
-    """How long the receiver asks to be left alone."""
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the receiver has it."""
-        return self.status is not None and httpx.codes.is_success(self.status)
-
-    @property
-    def gone(self) -> bool:
-        """Whether the receiver wants nothing any more."""
-        return self.status == httpx.codes.GONE
 
 
 def signature(secret: bytes, id_: str, timestamp: int, body: bytes) -> str:

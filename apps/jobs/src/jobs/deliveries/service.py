@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
 from jobs import queue
+from jobs.deliveries.answers import Answer
 from jobs.deliveries.errors import DeliveryNotFoundError, NotDeadError
 from jobs.deliveries.models import Attempt, Delivery, DeliveryState
 from jobs.deliveries.schemas import DeliveryQuery
-from jobs.deliveries.sending import Answer
 from jobs.endpoints import service as endpoints
 from jobs.events import service as events
 from jobs.events.models import Event
