@@ -6,7 +6,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from backend.database import create_sessionmaker
 from backend.main import app, create_app
-from backend.users.credentials import Credentials
+
+from .people import CREDENTIALS
 
 
 async def test_the_service_is_healthy_while_its_database_answers(client: AsyncClient) -> None:
@@ -16,12 +17,10 @@ async def test_the_service_is_healthy_while_its_database_answers(client: AsyncCl
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
-async def test_the_service_is_unavailable_without_its_database(
-    credentials: Credentials,
-) -> None:
+async def test_the_service_is_unavailable_without_its_database() -> None:
     """An unreachable database makes health 503, and the answer does not say where it is."""
     engine = create_async_engine("postgresql+asyncpg://ada@/books?host=/nonexistent")
-    transport = ASGITransport(app=create_app(create_sessionmaker(engine), credentials))
+    transport = ASGITransport(app=create_app(create_sessionmaker(engine), CREDENTIALS))
 
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         response = await client.get("/health")

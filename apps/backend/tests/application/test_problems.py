@@ -6,7 +6,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from backend.database import create_sessionmaker
 from backend.main import create_app
-from backend.users.credentials import Credentials
+
+from .people import CREDENTIALS
 
 
 def _assert_problem(response: Response, status: int) -> None:
@@ -85,12 +86,12 @@ async def test_text_that_is_no_unicode_is_refused(client: AsyncClient) -> None:
     _assert_problem(response, 422)
 
 
-async def test_a_failure_of_the_server_reveals_nothing(credentials: Credentials) -> None:
+async def test_a_failure_of_the_server_reveals_nothing() -> None:
     """An unexpected error is a problem without a trace of its cause."""
     engine = create_async_engine("postgresql+asyncpg://ada:s3cret@/books?host=/nonexistent")
-    token = credentials.issue(1, 1)
+    token = CREDENTIALS.issue(1, 1)
     transport = ASGITransport(
-        app=create_app(create_sessionmaker(engine), credentials), raise_app_exceptions=False
+        app=create_app(create_sessionmaker(engine), CREDENTIALS), raise_app_exceptions=False
     )
 
     async with AsyncClient(transport=transport, base_url="http://test") as client:

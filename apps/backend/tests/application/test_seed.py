@@ -10,14 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.seed import EMAIL, PASSWORD, run, seed
 from backend.settings import Settings
-from backend.users.credentials import Credentials
 from backend.users.errors import EmailTakenError
+
+from .people import CREDENTIALS
 
 
 @pytest.fixture
-async def demo(client: AsyncClient, db: AsyncSession, credentials: Credentials) -> AsyncClient:
+async def demo(client: AsyncClient, db: AsyncSession) -> AsyncClient:
     """Write the company, and sign in to it."""
-    await seed(db, credentials)
+    await seed(db, CREDENTIALS)
     await db.commit()
     sign_in = {"username": EMAIL, "password": PASSWORD}
     token = (await client.post("/users/token", data=sign_in)).json()["access_token"]
@@ -56,12 +57,10 @@ async def test_there_is_something_to_reconcile(demo: AsyncClient) -> None:
     assert summary["statement"]["open_count"] == len(matches["items"]) + 1 == 8
 
 
-async def test_a_second_time_it_is_there_already(
-    demo: AsyncClient, db: AsyncSession, credentials: Credentials
-) -> None:
+async def test_a_second_time_it_is_there_already(demo: AsyncClient, db: AsyncSession) -> None:
     """The caller rolls back, so a demo that somebody plays with is left alone."""
     with pytest.raises(EmailTakenError):
-        await seed(db, credentials)
+        await seed(db, CREDENTIALS)
 
 
 @pytest.mark.db(isolation="commit")  # it has an engine of its own, which really commits

@@ -6,24 +6,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.accounts import service as accounts_service
 from backend.accounts.service import AccountType
-from backend.journal import service as journal_service
-from backend.reports.columns import section, translated_column
-from backend.reports.schemas import BalanceSheet, BalanceSheetQuery
+from backend.reports.columns import columns_as_of, section
+from backend.reports.schemas import BalanceSheet, DaysQuery
 from backend.users.service import Book
 
 
-async def balance_sheet(
-    session: AsyncSession, book: Book, query: BalanceSheetQuery
-) -> BalanceSheet:
+async def balance_sheet(session: AsyncSession, book: Book, query: DaysQuery) -> BalanceSheet:
     """Report what is owned and owed; raises `RateNotFoundError` for a currency without rates."""
     days = query.as_of or [dt.datetime.now(dt.UTC).date()]
     currency = query.currency or book.base_currency
-    columns = []
-    for day in days:
-        balances = await journal_service.balances(session, book, day)
-        amounts = {id_: balance.base_amount for id_, balance in balances.items()}
-        columns.append(await translated_column(session, book, amounts, currency, day))
-    # After the balances: an account that was opened between the two is missing with its lines.
+    columns = await columns_as_of(session, book, days, currency)
+    # After the columns: an account that was opened between the two is missing with its lines.
     accounts = await accounts_service.in_book(session, book)
     assets, liabilities, equity, income, expenses = (
         section(accounts, type_, columns, currency)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.accounts.service import Account, AccountType
+from backend.journal import service as journal_service
 from backend.money import convert
 from backend.rates import service as rates_service
 from backend.reports.schemas import ReportRow, Section
@@ -27,6 +28,18 @@ async def translated_column(
         return {account_id: convert(a, Decimal(1), currency) for account_id, a in amounts.items()}
     rate = await rates_service.find(session, book, book.base_currency, currency, on)
     return {account_id: rate.convert(amount) for account_id, amount in amounts.items()}
+
+
+async def columns_as_of(
+    session: AsyncSession, book: Book, days: Sequence[dt.date], currency: str
+) -> Sequence[Column]:
+    """Give a column of balances for the end of each day; raises `RateNotFoundError`."""
+    columns = []
+    for day in days:
+        balances = await journal_service.balances(session, book, day)
+        amounts = {id_: balance.base_amount for id_, balance in balances.items()}
+        columns.append(await translated_column(session, book, amounts, currency, day))
+    return columns
 
 
 def section(

@@ -8,8 +8,8 @@ from backend.database import RequestSession
 from backend.reports import balance_sheet, cash_flow, income_statement, service
 from backend.reports.schemas import (
     BalanceSheet,
-    BalanceSheetQuery,
     CashFlow,
+    DaysQuery,
     IncomeStatement,
     PeriodsQuery,
     TrialBalance,
@@ -24,13 +24,13 @@ router = APIRouter(prefix="/reports", tags=["reports"])
 async def show_trial_balance(
     query: Annotated[TrialBalanceQuery, Query()], book: CurrentBook, session: RequestSession
 ) -> TrialBalance:
-    """Report the balances of all accounts as of a date."""
+    """Report the balances of all accounts, in a column for each day."""
     return await service.trial_balance(session, book, query)
 
 
 @router.get("/balance-sheet")
 async def show_balance_sheet(
-    query: Annotated[BalanceSheetQuery, Query()], book: CurrentBook, session: RequestSession
+    query: Annotated[DaysQuery, Query()], book: CurrentBook, session: RequestSession
 ) -> BalanceSheet:
     """Report what is owned and owed, in a column for each day."""
     return await balance_sheet.balance_sheet(session, book, query)

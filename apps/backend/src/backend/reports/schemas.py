@@ -18,13 +18,18 @@ from backend.money import Currency, Figure
 _MAX_COLUMNS = 12
 
 
-class TrialBalanceQuery(BaseModel):
-    """Ask for a trial balance at the end of a day: today (UTC) unless given."""
+class DaysQuery(BaseModel):
+    """Ask for a column for the end of each day given: today (UTC) unless given."""
 
     model_config = STRICT_INPUT
 
-    as_of: dt.date | None = None
+    as_of: Annotated[list[dt.date], Field(max_length=_MAX_COLUMNS)] = []
     currency: Currency | None = None
+
+
+class TrialBalanceQuery(DaysQuery):
+    """Ask for accounts without a balance too, or not."""
+
     include_zero: bool = False
 
 
@@ -38,7 +43,10 @@ class Balance(BaseModel):
 
 
 class TrialBalanceRow(BaseModel):
-    """Show an account: `own` lines alone, `rolled_up` with those of all its descendants."""
+    """Show an account, with a balance for each column.
+
+    `own` is that of its lines alone, `rolled_up` has those of all its descendants.
+    """
 
     account_id: int
     code: str
@@ -46,8 +54,8 @@ class TrialBalanceRow(BaseModel):
     type: AccountType
     parent_id: int | None
     depth: int
-    own: Balance
-    rolled_up: Balance
+    own: list[Balance]
+    rolled_up: list[Balance]
 
 
 class TrialBalance(BaseModel):
@@ -56,11 +64,11 @@ class TrialBalance(BaseModel):
     `totals` adds up the `own` balances. Its two sides are equal, which is the point of the report.
     """
 
-    as_of: dt.date
+    as_of: list[dt.date]
     currency: str
     rows: list[TrialBalanceRow]
-    totals: Balance
-    translation_difference: Figure
+    totals: list[Balance]
+    translation_difference: list[Figure]
     """Debits less credits."""
 
 
@@ -92,15 +100,6 @@ Interval = Annotated[
     BeforeValidator(_split, json_schema_input_type=str),
     Field(examples=["2026-01-01/2026-03-31"]),
 ]
-
-
-class BalanceSheetQuery(BaseModel):
-    """Ask for a column for the end of each day given: today (UTC) unless given."""
-
-    model_config = STRICT_INPUT
-
-    as_of: Annotated[list[dt.date], Field(max_length=_MAX_COLUMNS)] = []
-    currency: Currency | None = None
 
 
 class PeriodsQuery(BaseModel):

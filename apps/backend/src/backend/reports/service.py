@@ -1,4 +1,4 @@
-"""The trial balance: every account's net balance as of a date, and proof that the books balance."""
+"""The trial balance: every account's net balance as of days, and proof that the books balance."""
 
 import datetime as dt
 from decimal import Decimal
@@ -6,8 +6,7 @@ from decimal import Decimal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.accounts import service as accounts_service
-from backend.journal import service as journal_service
-from backend.reports.columns import translated_column, zero
+from backend.reports.columns import columns_as_of, zero
 from backend.reports.schemas import Balance, TrialBalance, TrialBalanceQuery, TrialBalanceRow
 from backend.reports.tree import depth_first, roll_up
 from backend.users.service import Book
@@ -20,15 +19,13 @@ async def trial_balance(
 
     Raises `RateNotFoundError` for a currency without rates.
     """
-    as_of = query.as_of or dt.datetime.now(dt.UTC).date()
+    days = query.as_of or [dt.datetime.now(dt.UTC).date()]
     currency = query.currency or book.base_currency
-    # In this order, because each query sees what is committed by then: an account that is opened
-    # and posted to between the two is missing from the report with its lines, not without them.
-    balances = await journal_service.balances(session, book, as_of)
+    columns = await columns_as_of(session, book, days, currency)
+    # After the columns: an account that is opened and posted to between the two is missing from the
+    # report with its lines, not without them.
     accounts = await accounts_service.in_book(session, book)
-    amounts = {id_: balance.base_amount for id_, balance in balances.items()}
-    own = await translated_column(session, book, amounts, currency, as_of)
-    rolled_up = roll_up(accounts, own)
+    rolled_up = [roll_up(accounts, column) for column in columns]
     nothing = zero(currency)
     rows = [
         TrialBalanceRow(
@@ -38,22 +35,25 @@ async def trial_balance(
             type=account.type,
             parent_id=account.parent_id,
             depth=depth,
-            own=_on_its_side(own.get(account.id, nothing), nothing),
-            rolled_up=_on_its_side(rolled_up[account.id] + nothing, nothing),
+            own=[_on_its_side(column.get(account.id, nothing), nothing) for column in columns],
+            rolled_up=[_on_its_side(column[account.id] + nothing, nothing) for column in rolled_up],
         )
         for account, depth in depth_first(accounts)
-        if query.include_zero or own.get(account.id) or rolled_up[account.id]
+        if query.include_zero or any(column.get(account.id) for column in (*columns, *rolled_up))
     ]
-    totals = Balance(
-        debit=sum((row.own.debit for row in rows), nothing),
-        credit=sum((row.own.credit for row in rows), nothing),
-    )
+    totals = [
+        Balance(
+            debit=sum((row.own[i].debit for row in rows), nothing),
+            credit=sum((row.own[i].credit for row in rows), nothing),
+        )
+        for i in range(len(days))
+    ]
     return TrialBalance(
-        as_of=as_of,
+        as_of=days,
         currency=currency,
         rows=rows,
         totals=totals,
-        translation_difference=totals.debit - totals.credit,
+        translation_difference=[total.debit - total.credit for total in totals],
     )
 
 

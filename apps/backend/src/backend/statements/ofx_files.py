@@ -1,7 +1,8 @@
 """Statements in OFX (1 and 2), read by ofxtools.
 
 ofxtools builds a tree of the whole file, so a file is limited to some megabytes: ten thousands of
-movements. Its own limits on texts are those of the specification.
+movements. Its own limits on texts are those of the specification. It is imported with the first
+file: it brings an HTTP client along, and would be a sixth of what a process takes to start.
 """
 
 import datetime as dt
@@ -11,10 +12,6 @@ from contextlib import suppress
 from decimal import DecimalException
 from typing import BinaryIO
 from xml.etree.ElementTree import Element
-
-from ofxtools.models.bank.stmt import STMTTRN
-from ofxtools.models.base import Aggregate
-from ofxtools.Parser import OFXTree
 
 from backend.statements.lines import ParsedLine, checked_line
 from backend.tables import BadRow, FileFormatError, RowError
@@ -57,6 +54,8 @@ def read_ofx(
 
 
 def _tree(file: BinaryIO) -> Element:
+    from ofxtools.Parser import OFXTree  # noqa: PLC0415 - with the first file: see above
+
     root: Element | None = None
     # What ofxtools raises depends on where a file is broken: SyntaxError and ValueError for
     # headers and tags, IndexError and AssertionError for tags that do not match.
@@ -84,6 +83,9 @@ def _statement(root: Element, account_number: str | None) -> Element:
 
 
 def _parse(line: int, element: Element, currency: str) -> ParsedLine | BadRow:
+    from ofxtools.models.bank.stmt import STMTTRN  # noqa: PLC0415 - as in _tree
+    from ofxtools.models.base import Aggregate  # noqa: PLC0415 - as in _tree
+
     try:
         movement = Aggregate.from_etree(element)
     except (ValueError, TypeError, SyntaxError, DecimalException) as error:

@@ -1,11 +1,10 @@
 """Archiving: accounts are closed, never deleted."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from httpx import AsyncClient, Response
 
-OpenAccount = Callable[..., Awaitable[dict[str, Any]]]
+from ..ledger import Ledger
 
 
 async def _archive(client: AsyncClient, account: dict[str, Any]) -> Response:
@@ -16,18 +15,16 @@ async def _restore(client: AsyncClient, account: dict[str, Any]) -> Response:
     return await client.post(f"/accounts/{account['id']}/restore", headers={"If-Match": "*"})
 
 
-async def test_an_account_is_not_deleted(ada: AsyncClient, open_account: OpenAccount) -> None:
+async def test_an_account_is_not_deleted(ada: AsyncClient, ledger: Ledger) -> None:
     """There is no DELETE: the history of an account must stay readable."""
-    await open_account("1000")
+    await ledger.open("1000")
 
     assert (await ada.delete("/accounts/1")).status_code == 405
 
 
-async def test_an_archived_account_can_be_restored(
-    ada: AsyncClient, open_account: OpenAccount
-) -> None:
+async def test_an_archived_account_can_be_restored(ada: AsyncClient, ledger: Ledger) -> None:
     """Archiving is undone without a trace but the version."""
-    account = await open_account("1000")
+    account = await ledger.open("1000")
 
     assert (await _archive(ada, account)).json()["archived_at"] is not None
     restored = (await _restore(ada, account)).json()
@@ -35,33 +32,29 @@ async def test_an_archived_account_can_be_restored(
     assert restored == {**account, "version": 3}
 
 
-async def test_archiving_again_changes_nothing(ada: AsyncClient, open_account: OpenAccount) -> None:
+async def test_archiving_again_changes_nothing(ada: AsyncClient, ledger: Ledger) -> None:
     """A repeated request, after a lost answer perhaps, keeps the time and the version."""
-    account = await open_account("1000")
+    account = await ledger.open("1000")
 
     first, second = await _archive(ada, account), await _archive(ada, account)
 
     assert second.json() == first.json()
 
 
-async def test_a_parent_is_archived_after_its_children(
-    ada: AsyncClient, open_account: OpenAccount
-) -> None:
+async def test_a_parent_is_archived_after_its_children(ada: AsyncClient, ledger: Ledger) -> None:
     """An open child below an archived parent would be lost from view."""
-    parent = await open_account("1000")
-    child = await open_account("1100", parent_id=parent["id"])
+    parent = await ledger.open("1000")
+    child = await ledger.open("1100", parent_id=parent["id"])
 
     assert (await _archive(ada, parent)).status_code == 409
     await _archive(ada, child)
     assert (await _archive(ada, parent)).status_code == 200
 
 
-async def test_a_child_is_restored_after_its_parent(
-    ada: AsyncClient, open_account: OpenAccount
-) -> None:
+async def test_a_child_is_restored_after_its_parent(ada: AsyncClient, ledger: Ledger) -> None:
     """Restoring keeps the same order as archiving, the other way round."""
-    parent = await open_account("1000")
-    child = await open_account("1100", parent_id=parent["id"])
+    parent = await ledger.open("1000")
+    child = await ledger.open("1100", parent_id=parent["id"])
     await _archive(ada, child)
     await _archive(ada, parent)
 
@@ -70,11 +63,9 @@ async def test_a_child_is_restored_after_its_parent(
     assert (await _restore(ada, child)).status_code == 200
 
 
-async def test_an_archived_account_takes_no_children(
-    ada: AsyncClient, open_account: OpenAccount
-) -> None:
+async def test_an_archived_account_takes_no_children(ada: AsyncClient, ledger: Ledger) -> None:
     """A new account must have an open parent."""
-    parent = await open_account("1000")
+    parent = await ledger.open("1000")
     await _archive(ada, parent)
     body = {"code": "1100", "name": "Till", "type": "asset", "currency": "EUR"}
 
@@ -84,12 +75,10 @@ async def test_an_archived_account_takes_no_children(
     assert "archived" in response.json()["detail"]
 
 
-async def test_an_archived_account_can_be_renamed(
-    ada: AsyncClient, open_account: OpenAccount
-) -> None:
+async def test_an_archived_account_can_be_renamed(ada: AsyncClient, ledger: Ledger) -> None:
     """Archiving closes an account to lines, not to corrections of its name."""
-    parent = await open_account("1000")
-    child = await open_account("1100", parent_id=parent["id"])
+    parent = await ledger.open("1000")
+    child = await ledger.open("1100", parent_id=parent["id"])
     await _archive(ada, child)
     await _archive(ada, parent)
     body = {key: child[key] for key in ("code", "type", "currency", "parent_id")}

@@ -1,12 +1,13 @@
 """Opening and changing accounts."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 
-OpenAccount = Callable[..., Awaitable[dict[str, Any]]]
+from ..ledger import Ledger
+from ..people import sign_up
 
 CASH = {"code": "1000", "name": "Cash", "type": "asset", "currency": "EUR"}
 
@@ -32,11 +33,9 @@ async def test_a_code_is_unique_in_a_book(ada: AsyncClient) -> None:
     assert response.json()["type"] == "/problems/account-code-taken"
 
 
-async def test_two_books_can_use_the_same_code(
-    ada: AsyncClient, sign_up: Callable[..., Awaitable[AsyncClient]]
-) -> None:
+async def test_two_books_can_use_the_same_code(ada: AsyncClient, app: FastAPI) -> None:
     """Uniqueness of codes is a matter of one book."""
-    bob = await sign_up("bob")
+    bob = await sign_up(app, "bob")
     await ada.post("/accounts", json=CASH)
 
     assert (await bob.post("/accounts", json=CASH)).status_code == 201
@@ -83,12 +82,10 @@ async def test_a_change_replaces_the_fields_and_makes_a_new_version(ada: AsyncCl
     assert (account["code"], account["type"], account["currency"]) == ("1001", "expense", "USD")
 
 
-async def test_a_code_cannot_be_changed_to_one_in_use(
-    ada: AsyncClient, open_account: OpenAccount
-) -> None:
+async def test_a_code_cannot_be_changed_to_one_in_use(ada: AsyncClient, ledger: Ledger) -> None:
     """Renaming keeps codes unique too."""
-    await open_account("1000")
-    await open_account("2000")
+    await ledger.open("1000")
+    await ledger.open("2000")
 
     response = await ada.put(
         "/accounts/2", json={**CASH, "code": "1000"}, headers={"If-Match": "*"}
@@ -101,10 +98,10 @@ async def test_a_code_cannot_be_changed_to_one_in_use(
     ("if_match", "status"), [(None, 428), ('"7"', 412), ('W/"1"', 412), ("1", 400)]
 )
 async def test_a_change_must_name_the_version_it_was_made_from(
-    ada: AsyncClient, open_account: OpenAccount, if_match: str | None, status: int
+    ada: AsyncClient, ledger: Ledger, if_match: str | None, status: int
 ) -> None:
     """Without the current ETag nothing changes, and the status tells why."""
-    await open_account("1000")
+    await ledger.open("1000")
     headers = {} if if_match is None else {"If-Match": if_match}
 
     response = await ada.put("/accounts/1", json={**CASH, "name": "Till"}, headers=headers)
@@ -123,14 +120,11 @@ async def test_a_change_must_name_the_version_it_was_made_from(
     ],
 )
 async def test_another_users_account_does_not_exist(
-    open_account: OpenAccount,
-    sign_up: Callable[..., Awaitable[AsyncClient]],
-    method: str,
-    path: str,
+    ledger: Ledger, app: FastAPI, method: str, path: str
 ) -> None:
     """Foreign ids are 404 like unknown ones, so that nobody can find out which ids are in use."""
-    await open_account("1000")
-    bob = await sign_up("bob")
+    await ledger.open("1000")
+    bob = await sign_up(app, "bob")
     body = CASH if method == "PUT" else None
 
     foreign = await bob.request(method, path, json=body, headers={"If-Match": "*"})
@@ -146,3 +140,26 @@ async def test_another_users_account_does_not_exist(
 async def test_an_impossible_id_is_refused(ada: AsyncClient, account_id: str) -> None:
     """An id that no bigint column can hold never reaches the database."""
     assert (await ada.get(f"/accounts/{account_id}")).status_code == 422
+
+
+async def test_cash_is_an_asset_or_a_liability(ada: AsyncClient) -> None:
+    """An overdraft may be cash, sales may not."""
+    body = {"code": "x", "name": "x", "currency": "EUR", "activity": "cash"}
+
+    refused = await ada.post("/accounts", json={**body, "type": "income"})
+    overdraft = await ada.post("/accounts", json={**body, "type": "liability"})
+
+    assert (refused.status_code, overdraft.status_code) == (422, 201)
+
+
+@pytest.mark.parametrize(
+    ("type_", "activity"),
+    [("asset", "operating"), ("equity", "financing"), ("expense", "operating")],
+)
+async def test_an_account_has_the_usual_activity_unless_given(
+    ada: AsyncClient, type_: str, activity: str
+) -> None:
+    """What owners put in is financing, the rest is operating until somebody says otherwise."""
+    body = {"code": "x", "name": "x", "currency": "EUR", "type": type_}
+
+    assert (await ada.post("/accounts", json=body)).json()["activity"] == activity

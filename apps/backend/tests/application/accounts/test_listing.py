@@ -1,13 +1,13 @@
 """Listing accounts: filters and pages."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 
-OpenAccount = Callable[..., Awaitable[dict[str, Any]]]
-SignUp = Callable[..., Awaitable[AsyncClient]]
+from ..ledger import Ledger
+from ..people import sign_up
 
 
 async def _codes(client: AsyncClient, **params: str | int) -> list[str]:
@@ -22,11 +22,11 @@ async def test_a_new_book_has_no_accounts(ada: AsyncClient) -> None:
 
 
 async def test_a_listing_holds_only_ones_own_accounts(
-    ada: AsyncClient, open_account: OpenAccount, sign_up: SignUp
+    ada: AsyncClient, ledger: Ledger, app: FastAPI
 ) -> None:
     """Nothing of another book shows."""
-    await open_account("1000")
-    bob = await sign_up("bob")
+    await ledger.open("1000")
+    bob = await sign_up(app, "bob")
 
     assert await _codes(bob) == []
     assert await _codes(ada) == ["1000"]
@@ -45,13 +45,13 @@ async def test_a_listing_holds_only_ones_own_accounts(
     ids=str,
 )
 async def test_filters_narrow_the_listing(
-    ada: AsyncClient, open_account: OpenAccount, params: dict[str, Any], codes: list[str]
+    ada: AsyncClient, ledger: Ledger, params: dict[str, Any], codes: list[str]
 ) -> None:
     """Filters combine, and the order is that of the codes."""
-    await open_account("1000")
-    await open_account("4000", type="income")
-    await open_account("1100", parent_id=1)
-    await open_account("1110", parent_id=3)
+    await ledger.open("1000")
+    await ledger.open("4000", type="income")
+    await ledger.open("1100", parent_id=1)
+    await ledger.open("1110", parent_id=3)
     await ada.post("/accounts/4/archive", headers={"If-Match": "*"})
 
     assert await _codes(ada, **params) == codes
@@ -88,11 +88,11 @@ async def test_an_invalid_query_is_refused(ada: AsyncClient, params: dict[str, A
     ],
 )
 async def test_following_cursors_shows_every_account_once(
-    ada: AsyncClient, open_account: OpenAccount, limit: int, pages: list[list[str]]
+    ada: AsyncClient, ledger: Ledger, limit: int, pages: list[list[str]]
 ) -> None:
     """A page that is exactly full is the last one when nothing follows it."""
     for code in ("3", "1", "4", "2"):
-        await open_account(code)
+        await ledger.open(code)
 
     seen: list[list[str]] = []
     cursor = None
@@ -106,15 +106,15 @@ async def test_following_cursors_shows_every_account_once(
 
 
 async def test_a_page_does_not_shift_when_accounts_are_opened_before_it(
-    ada: AsyncClient, open_account: OpenAccount
+    ada: AsyncClient, ledger: Ledger
 ) -> None:
     """Rows that appear between two requests neither repeat nor hide others."""
     for code in ("10", "20", "30", "40"):
-        await open_account(code)
+        await ledger.open(code)
     cursor = (await ada.get("/accounts", params={"limit": 2})).json()["next_cursor"]
 
-    await open_account("15")
-    await open_account("35")
+    await ledger.open("15")
+    await ledger.open("35")
 
     assert await _codes(ada, cursor=cursor) == ["30", "35", "40"]
 
@@ -128,12 +128,10 @@ async def test_a_tampered_cursor_is_refused(ada: AsyncClient, cursor: str) -> No
     assert response.json()["type"] == "/problems/malformed-request"
 
 
-async def test_a_cursor_of_another_listing_is_refused(
-    ada: AsyncClient, open_account: OpenAccount
-) -> None:
+async def test_a_cursor_of_another_listing_is_refused(ada: AsyncClient, ledger: Ledger) -> None:
     """A position among accounts means nothing among entries."""
-    await open_account("1")
-    await open_account("2")
+    await ledger.open("1")
+    await ledger.open("2")
     cursor = (await ada.get("/accounts", params={"limit": 1})).json()["next_cursor"]
 
     response = await ada.get("/journal/entries", params={"cursor": cursor})
@@ -141,13 +139,11 @@ async def test_a_cursor_of_another_listing_is_refused(
     assert response.status_code == 400
 
 
-async def test_a_cursor_opens_no_other_book(
-    ada: AsyncClient, open_account: OpenAccount, sign_up: SignUp
-) -> None:
+async def test_a_cursor_opens_no_other_book(ada: AsyncClient, ledger: Ledger, app: FastAPI) -> None:
     """Another user's cursor is only a position; what can be read stays one's own."""
     for code in ("1", "2", "3"):
-        await open_account(code)
+        await ledger.open(code)
     cursor = (await ada.get("/accounts", params={"limit": 1})).json()["next_cursor"]
-    bob = await sign_up("bob")
+    bob = await sign_up(app, "bob")
 
     assert await _codes(bob, cursor=cursor) == []

@@ -1,14 +1,15 @@
 """The audit trail tells who did what, and when."""
 
 import datetime as dt
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 
-Entry = dict[str, Any]
-Write = Callable[..., Awaitable[Entry]]
+from ..ledger import Ledger
+from ..people import sign_up
+
 ANY = {"If-Match": "*"}
 
 
@@ -18,13 +19,11 @@ async def _events(client: AsyncClient, **params: str | int) -> list[dict[str, An
     return events
 
 
-async def test_every_step_of_an_entrys_life_is_recorded(
-    ada: AsyncClient, draft: Write, entry_body: Callable[..., Entry]
-) -> None:
+async def test_every_step_of_an_entrys_life_is_recorded(ada: AsyncClient, ledger: Ledger) -> None:
     """From the draft to the reversal, steps are listed in the order they were taken."""
     before = dt.datetime.now(dt.UTC)
-    await draft()
-    body = entry_body(("cash", "debit", "7.00"), ("sales", "credit", "7.00"))
+    await ledger.draft()
+    body = ledger.entry(("cash", "debit", "7.00"), ("sales", "credit", "7.00"))
     await ada.put("/journal/entries/1", json=body, headers=ANY)
     await ada.post("/journal/entries/1/post", headers=ANY)
     await ada.post("/journal/entries/1/void", json={"reason": "Mistake"}, headers=ANY)
@@ -45,9 +44,9 @@ async def test_every_step_of_an_entrys_life_is_recorded(
     assert events[-1]["details"] == {"reason": "Mistake", "reversed_by_id": 2}
 
 
-async def test_an_event_holds_what_the_entry_said(ada: AsyncClient, draft: Write) -> None:
+async def test_an_event_holds_what_the_entry_said(ada: AsyncClient, ledger: Ledger) -> None:
     """The details are a snapshot with exact amounts, so that later changes do not rewrite it."""
-    await draft(("dollars", "debit", "100.00", "0.925"), description="Invoice 7")
+    await ledger.draft(("dollars", "debit", "100.00", "0.925"), description="Invoice 7")
 
     (event,) = await _events(ada)
 
@@ -65,9 +64,9 @@ async def test_an_event_holds_what_the_entry_said(ada: AsyncClient, draft: Write
     ]
 
 
-async def test_the_trail_outlives_a_deleted_draft(ada: AsyncClient, draft: Write) -> None:
+async def test_the_trail_outlives_a_deleted_draft(ada: AsyncClient, ledger: Ledger) -> None:
     """What a draft said can still be read after it is gone."""
-    await draft(description="Oops")
+    await ledger.draft(description="Oops")
     await ada.delete("/journal/entries/1", headers=ANY)
 
     events = await _events(ada, entry_id=1)
@@ -77,30 +76,28 @@ async def test_the_trail_outlives_a_deleted_draft(ada: AsyncClient, draft: Write
 
 
 @pytest.mark.parametrize("if_match", ["*", '"9"'], ids=["unbalanced", "stale"])
-async def test_what_failed_is_not_recorded(ada: AsyncClient, draft: Write, if_match: str) -> None:
+async def test_what_failed_is_not_recorded(ada: AsyncClient, ledger: Ledger, if_match: str) -> None:
     """An event commits together with what it records, or not at all."""
-    await draft(("cash", "debit", "1.00"))
+    await ledger.draft(("cash", "debit", "1.00"))
 
     await ada.post("/journal/entries/1/post", headers={"If-Match": if_match})
 
     assert [event["action"] for event in await _events(ada)] == ["created"]
 
 
-async def test_the_trail_of_another_book_is_not_shown(
-    draft: Write, sign_up: Callable[..., Awaitable[AsyncClient]]
-) -> None:
+async def test_the_trail_of_another_book_is_not_shown(ledger: Ledger, app: FastAPI) -> None:
     """Not even by the id of an entry."""
-    await draft()
-    bob = await sign_up("bob")
+    await ledger.draft()
+    bob = await sign_up(app, "bob")
 
     assert await _events(bob) == []
     assert await _events(bob, entry_id=1) == []
 
 
-async def test_the_trail_is_paged(ada: AsyncClient, draft: Write) -> None:
+async def test_the_trail_is_paged(ada: AsyncClient, ledger: Ledger) -> None:
     """A page's cursor leads to the events after it."""
     for _ in range(3):
-        await draft()
+        await ledger.draft()
 
     first = (await ada.get("/journal/audit-events", params={"limit": 2})).json()
     rest = await _events(ada, cursor=first["next_cursor"])

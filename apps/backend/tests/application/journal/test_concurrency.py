@@ -1,8 +1,6 @@
 """Two who change one entry at the same time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 import pytest
 from httpx import AsyncClient
@@ -14,25 +12,24 @@ from backend.accounts.errors import AccountArchivedError
 from backend.journal import service
 from backend.journal.schemas import EntryIn
 from backend.problems import StaleVersionError
-from backend.users.service import Book
 from backend.versions import Precondition
 
-Entry = dict[str, Any]
-Write = Callable[..., Awaitable[Entry]]
+from ..ledger import Ledger
+from ..people import book_of
 
 
 async def test_of_two_updates_with_one_etag_exactly_one_wins(
-    ada: AsyncClient, draft: Write, entry_body: Callable[..., Entry]
+    ada: AsyncClient, ledger: Ledger
 ) -> None:
     """The loser is told that its version is stale, and the winner's text stays."""
-    await draft()
+    await ledger.draft()
     texts = ["First", "Second"]
 
     responses = await asyncio.gather(
         *(
             ada.put(
                 "/journal/entries/1",
-                json=entry_body(description=description),
+                json=ledger.entry(description=description),
                 headers={"If-Match": '"1"'},
             )
             for description in texts
@@ -48,10 +45,10 @@ async def test_of_two_updates_with_one_etag_exactly_one_wins(
 
 
 async def test_an_entry_is_posted_once_however_often_it_is_asked_for(
-    ada: AsyncClient, draft: Write
+    ada: AsyncClient, ledger: Ledger
 ) -> None:
     """Of five clicks on the button one posts, and the trail holds one event."""
-    await draft()
+    await ledger.draft()
 
     responses = await asyncio.gather(
         *(ada.post("/journal/entries/1/post", headers={"If-Match": '"1"'}) for _ in range(5))
@@ -63,10 +60,10 @@ async def test_an_entry_is_posted_once_however_often_it_is_asked_for(
 
 
 async def test_an_entry_voided_twice_at_once_is_reversed_once(
-    ada: AsyncClient, posted: Write
+    ada: AsyncClient, ledger: Ledger
 ) -> None:
     """Even without a version asked for, there is one reversal."""
-    await posted()
+    await ledger.post()
 
     responses = await asyncio.gather(
         *(
@@ -80,10 +77,11 @@ async def test_an_entry_voided_twice_at_once_is_reversed_once(
 
 
 async def test_a_session_with_a_stale_entry_cannot_write_it(
-    db_sessionmaker: async_sessionmaker[AsyncSession], book: Book, draft: Write
+    db_sessionmaker: async_sessionmaker[AsyncSession], ledger: Ledger
 ) -> None:
     """The version column finds what slipped between the check of the ETag and the write."""
-    await draft()
+    book = await book_of(ledger.client)
+    await ledger.draft()
     async with db_sessionmaker() as first, db_sessionmaker() as second:
         stale = await service.get(first, book, 1)
         await first.commit()
@@ -96,10 +94,11 @@ async def test_a_session_with_a_stale_entry_cannot_write_it(
 
 
 async def test_a_service_refuses_a_stale_version_before_it_writes(
-    db: AsyncSession, book: Book, draft: Write
+    db: AsyncSession, ledger: Ledger
 ) -> None:
     """The usual conflict, with time between reading and writing, is found without a write."""
-    await draft()
+    book = await book_of(ledger.client)
+    await ledger.draft()
     data = EntryIn.model_validate({"date": "2026-03-02", "description": "Second"})
     await service.update_draft(db, book, 1, data, Precondition.parse('"1"'))
     await db.commit()
@@ -109,25 +108,22 @@ async def test_a_service_refuses_a_stale_version_before_it_writes(
 
 
 async def test_an_account_archived_elsewhere_takes_no_lines(
-    ada: AsyncClient,
-    db: AsyncSession,
-    book: Book,
-    chart: Mapping[str, int],
-    entry_body: Callable[..., Entry],
+    ada: AsyncClient, db: AsyncSession, ledger: Ledger
 ) -> None:
     """A session that has loaded the account while it was open looks again before it writes."""
-    seen_open = await accounts_service.get(db, book, chart["cash"])
+    book = await book_of(ada)
+    seen_open = await accounts_service.get(db, book, ledger.ids["cash"])
     await db.commit()
     await ada.post(f"/accounts/{seen_open.id}/archive", headers={"If-Match": "*"})
-    data = EntryIn.model_validate(entry_body(("cash", "debit", "1.00")))
+    data = EntryIn.model_validate(ledger.entry(("cash", "debit", "1.00")))
 
     with pytest.raises(AccountArchivedError, match="cash"):
         await service.create_draft(db, book, data)
 
 
-async def test_drafts_written_at_once_do_not_mix(ada: AsyncClient, draft: Write) -> None:
+async def test_drafts_written_at_once_do_not_mix(ada: AsyncClient, ledger: Ledger) -> None:
     """Ten drafts written at once get ten ids, each with its own text."""
-    answers = await asyncio.gather(*(draft(description=f"Draft {i}") for i in range(10)))
+    answers = await asyncio.gather(*(ledger.draft(description=f"Draft {i}") for i in range(10)))
 
     assert len({answer["id"] for answer in answers}) == 10
     for answer in answers:

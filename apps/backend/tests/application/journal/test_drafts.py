@@ -1,25 +1,22 @@
 """Drafts: written, changed and thrown away."""
 
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.journal.models import JournalLine
 
-Entry = dict[str, Any]
-Write = Callable[..., Awaitable[Entry]]
-SignUp = Callable[..., Awaitable[AsyncClient]]
+from ..ledger import Ledger
+from ..people import sign_up
 
 
-async def test_a_draft_can_be_fetched_from_its_location(
-    ada: AsyncClient, entry_body: Callable[..., Entry]
-) -> None:
+async def test_a_draft_can_be_fetched_from_its_location(ada: AsyncClient, ledger: Ledger) -> None:
     """Creation answers with the draft, where it is and which version it has."""
-    body = entry_body(("dollars", "debit", "100", "0.925"), ("sales", "credit", "92.5"))
+    body = ledger.entry(("dollars", "debit", "100", "0.925"), ("sales", "credit", "92.5"))
 
     created = await ada.post("/journal/entries", json=body)
 
@@ -33,9 +30,9 @@ async def test_a_draft_can_be_fetched_from_its_location(
     assert amounts == [("100.00", "USD", "92.50"), ("92.50", "EUR", "92.50")]
 
 
-async def test_a_draft_need_not_balance(draft: Write) -> None:
+async def test_a_draft_need_not_balance(ledger: Ledger) -> None:
     """Work in progress can be saved."""
-    entry = await draft(("cash", "debit", "10.00"))
+    entry = await ledger.draft(("cash", "debit", "10.00"))
 
     assert entry["state"] == "draft"
 
@@ -53,10 +50,10 @@ async def test_a_draft_need_not_balance(draft: Write) -> None:
     ids=["no such day", "empty", "NUL", "too many lines", "null", "state"],
 )
 async def test_an_invalid_entry_is_refused(
-    ada: AsyncClient, entry_body: Callable[..., Entry], change: dict[str, Any]
+    ada: AsyncClient, ledger: Ledger, change: dict[str, Any]
 ) -> None:
     """Each rule of a field is checked before anything reaches the database."""
-    response = await ada.post("/journal/entries", json={**entry_body(), **change})
+    response = await ada.post("/journal/entries", json={**ledger.entry(), **change})
 
     assert response.status_code == 422
 
@@ -74,10 +71,10 @@ async def test_an_invalid_entry_is_refused(
     ids=str,
 )
 async def test_an_invalid_line_is_pointed_at(
-    ada: AsyncClient, entry_body: Callable[..., Entry], change: dict[str, Any], pointer: str
+    ada: AsyncClient, ledger: Ledger, change: dict[str, Any], pointer: str
 ) -> None:
     """The pointer leads to the field within the line, and a binary float is invalid."""
-    body = entry_body(("cash", "debit", "10.00"))
+    body = ledger.entry(("cash", "debit", "10.00"))
     body["lines"][0] |= change
 
     response = await ada.post("/journal/entries", json=body)
@@ -86,21 +83,19 @@ async def test_an_invalid_line_is_pointed_at(
 
 
 async def test_a_line_that_does_not_fit_its_account_is_unprocessable(
-    ada: AsyncClient, entry_body: Callable[..., Entry]
+    ada: AsyncClient, ledger: Ledger
 ) -> None:
     """A missing rate is found only with the account, and is invalid input all the same."""
-    response = await ada.post("/journal/entries", json=entry_body(("dollars", "debit", "1.00")))
+    response = await ada.post("/journal/entries", json=ledger.entry(("dollars", "debit", "1.00")))
 
     assert response.status_code == 422
     assert response.json()["pointer"] == "/lines/0/rate"
 
 
-async def test_a_line_on_another_users_account_is_refused(
-    chart: Mapping[str, int], sign_up: SignUp
-) -> None:
+async def test_a_line_on_another_users_account_is_refused(ledger: Ledger, app: FastAPI) -> None:
     """Foreign accounts cannot be written to, and look as if they did not exist."""
-    bob = await sign_up("bob")
-    line = {"account_id": chart["cash"], "side": "debit", "amount": "1.00"}
+    bob = await sign_up(app, "bob")
+    line = {"account_id": ledger.ids["cash"], "side": "debit", "amount": "1.00"}
     body = {"date": "2026-03-01", "description": "Theft", "lines": [line]}
 
     response = await bob.post("/journal/entries", json=body)
@@ -109,24 +104,22 @@ async def test_a_line_on_another_users_account_is_refused(
     assert response.json()["type"] == "/problems/account-not-found"
 
 
-async def test_a_line_on_an_archived_account_is_refused(
-    ada: AsyncClient, chart: Mapping[str, int], entry_body: Callable[..., Entry]
-) -> None:
+async def test_a_line_on_an_archived_account_is_refused(ada: AsyncClient, ledger: Ledger) -> None:
     """The error names the accounts that are closed."""
-    await ada.post(f"/accounts/{chart['cash']}/archive", headers={"If-Match": "*"})
+    await ada.post(f"/accounts/{ledger.ids['cash']}/archive", headers={"If-Match": "*"})
 
-    response = await ada.post("/journal/entries", json=entry_body(("cash", "debit", "1.00")))
+    response = await ada.post("/journal/entries", json=ledger.entry(("cash", "debit", "1.00")))
 
     assert response.status_code == 409
     assert response.json()["codes"] == ["cash"]
 
 
 async def test_a_draft_is_replaced_with_its_lines(
-    ada: AsyncClient, draft: Write, entry_body: Callable[..., Entry], db: AsyncSession
+    ada: AsyncClient, ledger: Ledger, db: AsyncSession
 ) -> None:
     """The old lines are gone, and the version moves although only lines differ."""
-    entry = await draft()
-    body = entry_body(("rent", "debit", "7.00"), ("cash", "credit", "7.00"))
+    entry = await ledger.draft()
+    body = ledger.entry(("rent", "debit", "7.00"), ("cash", "credit", "7.00"))
 
     response = await ada.put(
         f"/journal/entries/{entry['id']}", json=body, headers={"If-Match": '"1"'}
@@ -137,9 +130,9 @@ async def test_a_draft_is_replaced_with_its_lines(
     assert await db.scalar(select(func.count()).select_from(JournalLine)) == 2
 
 
-async def test_a_draft_can_be_deleted(ada: AsyncClient, draft: Write, db: AsyncSession) -> None:
+async def test_a_draft_can_be_deleted(ada: AsyncClient, ledger: Ledger, db: AsyncSession) -> None:
     """Nothing of it stays in the journal."""
-    await draft()
+    await ledger.draft()
 
     response = await ada.delete("/journal/entries/1", headers={"If-Match": '"1"'})
 
@@ -159,10 +152,10 @@ async def test_a_draft_can_be_deleted(ada: AsyncClient, draft: Write, db: AsyncS
 )
 @pytest.mark.parametrize(("if_match", "status"), [(None, 428), ('"2"', 412)])
 async def test_every_change_needs_the_current_version(  # noqa: PLR0917
-    ada: AsyncClient, draft: Write, method: str, path: str, if_match: str | None, status: int
+    ada: AsyncClient, ledger: Ledger, method: str, path: str, if_match: str | None, status: int
 ) -> None:
     """An entry is changed by nobody who has not seen its latest version."""
-    await draft()
+    await ledger.draft()
     body = {
         "PUT": {"date": "2026-03-01", "description": "Other"},
         "POST": {"reason": "Mistake"} if path.endswith("void") else None,
@@ -186,11 +179,11 @@ async def test_every_change_needs_the_current_version(  # noqa: PLR0917
     ],
 )
 async def test_another_users_entry_does_not_exist(
-    draft: Write, sign_up: SignUp, method: str, path: str, body: dict[str, str] | None
+    ledger: Ledger, app: FastAPI, method: str, path: str, body: dict[str, str] | None
 ) -> None:
     """Foreign ids are 404 for reading and for every change."""
-    await draft()
-    bob = await sign_up("bob")
+    await ledger.draft()
+    bob = await sign_up(app, "bob")
 
     response = await bob.request(method, path, json=body, headers={"If-Match": "*"})
 
@@ -199,10 +192,10 @@ async def test_another_users_entry_does_not_exist(
 
 
 async def test_round_amounts_are_shown_with_all_their_digits(
-    ada: AsyncClient, draft: Write
+    ada: AsyncClient, ledger: Ledger
 ) -> None:
     """The driver reads 100000 as 1.0E+5, and a client is not to see that."""
-    entry = await draft(("yen", "debit", "100000", "0.006"))
+    entry = await ledger.draft(("yen", "debit", "100000", "0.006"))
 
     (line,) = (await ada.get(f"/journal/entries/{entry['id']}")).json()["lines"]
 

@@ -1,11 +1,11 @@
 """The database keeps the rules of the books, whatever writes to it."""
 
-from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
 import asyncpg
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -15,8 +15,9 @@ from backend.database import constraint_name
 from backend.journal import service
 from backend.journal.models import EntryState
 
-Entry = dict[str, Any]
-Write = Callable[..., Awaitable[Entry]]
+from ..ledger import Ledger
+from ..people import sign_up
+
 POST = "UPDATE journal_entries SET state = 'posted' WHERE id = 1"
 
 
@@ -30,10 +31,10 @@ POST = "UPDATE journal_entries SET state = 'posted' WHERE id = 1"
     ids=["unequal", "one line", "no lines"],
 )
 async def test_an_unbalanced_entry_is_refused_at_commit(
-    db: AsyncSession, draft: Write, lines: list[Any]
+    db: AsyncSession, ledger: Ledger, lines: list[Any]
 ) -> None:
     """The deferred trigger lets the statement pass and stops the transaction."""
-    await draft(("cash", "debit", "1.00"))
+    await ledger.draft(("cash", "debit", "1.00"))
     await db.execute(text("DELETE FROM journal_lines"))
     for name, side, amount in lines:
         await db.execute(
@@ -52,9 +53,11 @@ async def test_an_unbalanced_entry_is_refused_at_commit(
     assert constraint_name(error.value) == "journal_entries_balance"
 
 
-async def test_an_entry_may_be_unbalanced_until_the_commit(db: AsyncSession, draft: Write) -> None:
+async def test_an_entry_may_be_unbalanced_until_the_commit(
+    db: AsyncSession, ledger: Ledger
+) -> None:
     """Only the end of the transaction counts: posted first, undone before the commit."""
-    await draft(("cash", "debit", "1.00"), ("sales", "credit", "2.00"))
+    await ledger.draft(("cash", "debit", "1.00"), ("sales", "credit", "2.00"))
     savepoint = await db.begin_nested()
     await db.execute(text(POST))
     await savepoint.rollback()
@@ -65,10 +68,10 @@ async def test_an_entry_may_be_unbalanced_until_the_commit(db: AsyncSession, dra
 
 
 async def test_a_commit_that_fails_is_no_success_to_the_client(
-    ada: AsyncClient, draft: Write, monkeypatch: pytest.MonkeyPatch
+    ada: AsyncClient, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the service forgot its check, the trigger would stop it, and the client would know."""
-    await draft(("cash", "debit", "10.00"), ("sales", "credit", "9.99"))
+    await ledger.draft(("cash", "debit", "10.00"), ("sales", "credit", "9.99"))
     monkeypatch.setattr(service, "check_balance", lambda _: None)
 
     response = await ada.post("/journal/entries/1/post", headers={"If-Match": "*"})
@@ -93,10 +96,10 @@ async def test_a_commit_that_fails_is_no_success_to_the_client(
     ],
 )
 async def test_a_posted_entry_is_immutable(
-    db_asyncpg: asyncpg.Connection, posted: Write, statement: str
+    db_asyncpg: asyncpg.Connection, ledger: Ledger, statement: str
 ) -> None:
     """Nothing but voiding changes a posted entry, and nothing begins as one."""
-    await posted()
+    await ledger.post()
 
     with pytest.raises(asyncpg.RestrictViolationError):
         await db_asyncpg.execute(statement)
@@ -115,29 +118,29 @@ async def test_a_posted_entry_is_immutable(
     ],
 )
 async def test_the_lines_of_a_posted_entry_are_immutable(
-    db_asyncpg: asyncpg.Connection, posted: Write, statement: str
+    db_asyncpg: asyncpg.Connection, ledger: Ledger, statement: str
 ) -> None:
     """Lines can be neither changed, removed nor added any more."""
-    await posted()
+    await ledger.post()
 
     with pytest.raises(asyncpg.RestrictViolationError):
         await db_asyncpg.execute(statement)
 
 
 async def test_a_line_cannot_move_to_another_entry(
-    db_asyncpg: asyncpg.Connection, draft: Write, posted: Write
+    db_asyncpg: asyncpg.Connection, ledger: Ledger
 ) -> None:
     """A line of a draft does not slip into a posted entry."""
-    await posted()
-    await draft()
+    await ledger.post()
+    await ledger.draft()
 
     with pytest.raises(asyncpg.RestrictViolationError):
         await db_asyncpg.execute("UPDATE journal_lines SET entry_id = 1 WHERE entry_id = 2")
 
 
-async def test_an_entry_is_not_voided_without_a_reversal(db: AsyncSession, posted: Write) -> None:
+async def test_an_entry_is_not_voided_without_a_reversal(db: AsyncSession, ledger: Ledger) -> None:
     """Marking an entry as voided alone would leave its amounts in the books."""
-    await posted()
+    await ledger.post()
     await db.execute(text("UPDATE journal_entries SET state = 'voided' WHERE id = 1"))
 
     with pytest.raises(IntegrityError, match="no reversing entry"):
@@ -147,17 +150,12 @@ async def test_an_entry_is_not_voided_without_a_reversal(db: AsyncSession, poste
 @pytest.mark.parametrize(
     ("account", "currency"), [("foreign", "EUR"), ("cash", "USD")], ids=["owner", "currency"]
 )
-async def test_a_line_fits_its_account(  # noqa: PLR0917
-    db_asyncpg: asyncpg.Connection,
-    draft: Write,
-    chart: Mapping[str, int],
-    sign_up: Callable[..., Awaitable[AsyncClient]],
-    account: str,
-    currency: str,
+async def test_a_line_fits_its_account(
+    db_asyncpg: asyncpg.Connection, ledger: Ledger, app: FastAPI, account: str, currency: str
 ) -> None:
     """A line has the owner of its entry and the currency of its account."""
-    await draft()
-    bob = await sign_up("bob")
+    await ledger.draft()
+    bob = await sign_up(app, "bob")
     body = {"code": "1", "name": "Cash", "type": "asset", "currency": "EUR"}
     foreign = (await bob.post("/accounts", json=body)).json()["id"]
 
@@ -166,7 +164,7 @@ async def test_a_line_fits_its_account(  # noqa: PLR0917
             "INSERT INTO journal_lines"
             " (entry_id, position, account_id, side, amount, currency, rate, base_amount)"
             " VALUES (1, 9, $1, 'debit', 1, $2, 1, 1)",
-            {"foreign": foreign, **chart}[account],
+            {"foreign": foreign, **ledger.ids}[account],
             currency,
         )
 
@@ -180,10 +178,10 @@ async def test_a_line_fits_its_account(  # noqa: PLR0917
     ],
 )
 async def test_the_audit_trail_only_grows(
-    db_asyncpg: asyncpg.Connection, draft: Write, statement: str
+    db_asyncpg: asyncpg.Connection, ledger: Ledger, statement: str
 ) -> None:
     """Events are neither changed nor removed, not even all at once."""
-    await draft()
+    await ledger.draft()
 
     with pytest.raises(asyncpg.RestrictViolationError, match="audit_events is not allowed"):
         await db_asyncpg.execute(statement)

@@ -1,13 +1,13 @@
 """Listing entries: filters and pages."""
 
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 
-Entry = dict[str, Any]
-Write = Callable[..., Awaitable[Entry]]
+from ..ledger import Ledger
+from ..people import sign_up
 
 
 async def _ids(client: AsyncClient, **params: str | int) -> list[int]:
@@ -17,12 +17,12 @@ async def _ids(client: AsyncClient, **params: str | int) -> list[int]:
 
 
 @pytest.fixture
-async def entries(ada: AsyncClient, draft: Write, posted: Write) -> None:
+async def entries(ada: AsyncClient, ledger: Ledger) -> None:
     """Write four entries: two drafts, one voided and its reversal."""
     rent = (("rent", "debit", "500.00"), ("cash", "credit", "500.00"))
-    await draft(date="2026-01-31", description="Sale to 100% Ltd")
-    await draft(*rent, date="2026-02-01", description="Rent, February")
-    await posted(date="2026-02-28", description="Sale_of_stock")
+    await ledger.draft(date="2026-01-31", description="Sale to 100% Ltd")
+    await ledger.draft(*rent, date="2026-02-01", description="Rent, February")
+    await ledger.post(date="2026-02-28", description="Sale_of_stock")
     await ada.post(
         "/journal/entries/3/void",
         json={"reason": "refund", "date": "2026-03-01"},
@@ -73,10 +73,10 @@ async def test_an_invalid_query_is_refused(ada: AsyncClient, params: dict[str, s
     assert (await ada.get("/journal/entries", params=params)).status_code == 422
 
 
-async def test_entries_of_one_day_are_paged_newest_first(ada: AsyncClient, draft: Write) -> None:
+async def test_entries_of_one_day_are_paged_newest_first(ada: AsyncClient, ledger: Ledger) -> None:
     """Where dates are equal, ids decide, so that no entry is lost between two pages."""
     for _ in range(5):
-        await draft(date="2026-03-01")
+        await ledger.draft(date="2026-03-01")
 
     first = (await ada.get("/journal/entries", params={"limit": 2})).json()
     rest = await _ids(ada, cursor=first["next_cursor"])
@@ -85,9 +85,9 @@ async def test_entries_of_one_day_are_paged_newest_first(ada: AsyncClient, draft
     assert rest == [3, 2, 1]
 
 
-async def test_a_filter_holds_on_every_page(ada: AsyncClient, draft: Write, posted: Write) -> None:
+async def test_a_filter_holds_on_every_page(ada: AsyncClient, ledger: Ledger) -> None:
     """The cursor is used together with the filter it came from."""
-    for write in (draft, posted, draft, posted, draft):
+    for write in (ledger.draft, ledger.post, ledger.draft, ledger.post, ledger.draft):
         await write()
     params: dict[str, Any] = {"state": "draft", "limit": 2}
     cursor = (await ada.get("/journal/entries", params=params)).json()["next_cursor"]
@@ -95,12 +95,10 @@ async def test_a_filter_holds_on_every_page(ada: AsyncClient, draft: Write, post
     assert await _ids(ada, **params, cursor=cursor) == [1]
 
 
-async def test_a_listing_holds_only_ones_own_entries(
-    chart: Mapping[str, int], draft: Write, sign_up: Callable[..., Awaitable[AsyncClient]]
-) -> None:
+async def test_a_listing_holds_only_ones_own_entries(ledger: Ledger, app: FastAPI) -> None:
     """Not even filtering by a foreign account's id shows anything."""
-    await draft()
-    bob = await sign_up("bob")
+    await ledger.draft()
+    bob = await sign_up(app, "bob")
 
     assert await _ids(bob) == []
-    assert await _ids(bob, account_id=chart["cash"]) == []
+    assert await _ids(bob, account_id=ledger.ids["cash"]) == []

@@ -1,20 +1,18 @@
 """Posting and voiding: what is in the books stays there."""
 
 import datetime as dt
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 import pytest
 from httpx import AsyncClient
 
-Entry = dict[str, Any]
-Write = Callable[..., Awaitable[Entry]]
+from ..ledger import Ledger
+
 ANY = {"If-Match": "*"}
 
 
-async def test_a_balanced_draft_can_be_posted(ada: AsyncClient, draft: Write) -> None:
+async def test_a_balanced_draft_can_be_posted(ada: AsyncClient, ledger: Ledger) -> None:
     """Posting is a new version of the entry."""
-    await draft()
+    await ledger.draft()
 
     response = await ada.post("/journal/entries/1/post", headers={"If-Match": '"1"'})
 
@@ -22,9 +20,9 @@ async def test_a_balanced_draft_can_be_posted(ada: AsyncClient, draft: Write) ->
     assert response.headers["ETag"] == '"2"'
 
 
-async def test_an_entry_balances_in_the_base_currency(posted: Write) -> None:
+async def test_an_entry_balances_in_the_base_currency(ledger: Ledger) -> None:
     """Lines in three currencies balance by their base amounts: 92.50 + 61.00 = 153.50."""
-    entry = await posted(
+    entry = await ledger.post(
         ("dollars", "debit", "100.00", "0.925"),
         ("yen", "debit", "10000", "0.0061"),
         ("sales", "credit", "153.50"),
@@ -33,9 +31,9 @@ async def test_an_entry_balances_in_the_base_currency(posted: Write) -> None:
     assert [line["base_amount"] for line in entry["lines"]] == ["92.50", "61.00", "153.50"]
 
 
-async def test_an_unbalanced_draft_cannot_be_posted(ada: AsyncClient, draft: Write) -> None:
+async def test_an_unbalanced_draft_cannot_be_posted(ada: AsyncClient, ledger: Ledger) -> None:
     """The problem tells both totals, and the entry stays a draft."""
-    await draft(("cash", "debit", "10.00"), ("sales", "credit", "9.99"))
+    await ledger.draft(("cash", "debit", "10.00"), ("sales", "credit", "9.99"))
 
     response = await ada.post("/journal/entries/1/post", headers=ANY)
 
@@ -45,11 +43,11 @@ async def test_an_unbalanced_draft_cannot_be_posted(ada: AsyncClient, draft: Wri
 
 
 async def test_a_draft_on_an_account_archived_since_cannot_be_posted(
-    ada: AsyncClient, chart: Mapping[str, int], draft: Write
+    ada: AsyncClient, ledger: Ledger
 ) -> None:
     """An account that was closed in between takes no new lines."""
-    await draft()
-    await ada.post(f"/accounts/{chart['sales']}/archive", headers=ANY)
+    await ledger.draft()
+    await ada.post(f"/accounts/{ledger.ids['sales']}/archive", headers=ANY)
 
     response = await ada.post("/journal/entries/1/post", headers=ANY)
 
@@ -65,11 +63,11 @@ async def test_a_draft_on_an_account_archived_since_cannot_be_posted(
     ],
 )
 async def test_a_posted_entry_is_no_draft_any_more(
-    ada: AsyncClient, posted: Write, entry_body: Callable[..., Entry], method: str, path: str
+    ada: AsyncClient, ledger: Ledger, method: str, path: str
 ) -> None:
     """Once in the books, an entry is neither changed, removed nor posted again."""
-    entry = await posted()
-    body = entry_body() if method == "PUT" else None
+    entry = await ledger.post()
+    body = ledger.entry() if method == "PUT" else None
 
     response = await ada.request(method, path, json=body, headers=ANY)
 
@@ -78,9 +76,11 @@ async def test_a_posted_entry_is_no_draft_any_more(
     assert (await ada.get("/journal/entries/1")).json() == entry
 
 
-async def test_voiding_posts_a_reversing_entry(ada: AsyncClient, posted: Write) -> None:
+async def test_voiding_posts_a_reversing_entry(ada: AsyncClient, ledger: Ledger) -> None:
     """The reversal has the same lines with sides swapped, and the two refer to each other."""
-    original = await posted(("dollars", "debit", "100.00", "0.925"), ("sales", "credit", "92.50"))
+    original = await ledger.post(
+        ("dollars", "debit", "100.00", "0.925"), ("sales", "credit", "92.50")
+    )
 
     voided = await ada.post(
         "/journal/entries/1/void",
@@ -101,9 +101,9 @@ async def test_voiding_posts_a_reversing_entry(ada: AsyncClient, posted: Write) 
     ]
 
 
-async def test_a_reversal_is_dated_today_unless_given(ada: AsyncClient, posted: Write) -> None:
+async def test_a_reversal_is_dated_today_unless_given(ada: AsyncClient, ledger: Ledger) -> None:
     """Periods that are over stay as they were reported."""
-    await posted(date="2026-03-01")
+    await ledger.post(date="2026-03-01")
     earliest = dt.datetime.now(dt.UTC).date()
 
     await ada.post("/journal/entries/1/void", json={"reason": "Mistake"}, headers=ANY)
@@ -113,18 +113,22 @@ async def test_a_reversal_is_dated_today_unless_given(ada: AsyncClient, posted: 
     assert earliest <= dt.date.fromisoformat(reversal["date"]) <= latest
 
 
-async def test_a_reversal_of_an_entry_to_come_has_its_date(ada: AsyncClient, posted: Write) -> None:
+async def test_a_reversal_of_an_entry_to_come_has_its_date(
+    ada: AsyncClient, ledger: Ledger
+) -> None:
     """Nothing is taken out of the books before it goes in."""
-    await posted(date="9999-12-31")
+    await ledger.post(date="9999-12-31")
 
     await ada.post("/journal/entries/1/void", json={"reason": "Mistake"}, headers=ANY)
 
     assert (await ada.get("/journal/entries/2")).json()["date"] == "9999-12-31"
 
 
-async def test_a_reversal_cannot_be_dated_before_its_entry(ada: AsyncClient, posted: Write) -> None:
+async def test_a_reversal_cannot_be_dated_before_its_entry(
+    ada: AsyncClient, ledger: Ledger
+) -> None:
     """A client that asks for the impossible date is told so."""
-    await posted(date="2026-03-01")
+    await ledger.post(date="2026-03-01")
 
     response = await ada.post(
         "/journal/entries/1/void",
@@ -136,9 +140,9 @@ async def test_a_reversal_cannot_be_dated_before_its_entry(ada: AsyncClient, pos
     assert response.json()["type"] == "/problems/void-date"
 
 
-async def test_a_draft_cannot_be_voided(ada: AsyncClient, draft: Write) -> None:
+async def test_a_draft_cannot_be_voided(ada: AsyncClient, ledger: Ledger) -> None:
     """What is not in the books needs no reversal."""
-    await draft()
+    await ledger.draft()
 
     response = await ada.post("/journal/entries/1/void", json={"reason": "x"}, headers=ANY)
 
@@ -146,9 +150,9 @@ async def test_a_draft_cannot_be_voided(ada: AsyncClient, draft: Write) -> None:
 
 
 @pytest.mark.parametrize("entry_id", [1, 2], ids=["the original", "its reversal"])
-async def test_a_voided_pair_is_final(ada: AsyncClient, posted: Write, entry_id: int) -> None:
+async def test_a_voided_pair_is_final(ada: AsyncClient, ledger: Ledger, entry_id: int) -> None:
     """Neither side of a reversal can be voided; what was right is posted anew."""
-    await posted()
+    await ledger.post()
     await ada.post("/journal/entries/1/void", json={"reason": "Mistake"}, headers=ANY)
 
     response = await ada.post(
@@ -160,11 +164,11 @@ async def test_a_voided_pair_is_final(ada: AsyncClient, posted: Write, entry_id:
 
 
 async def test_an_entry_on_an_archived_account_can_be_voided(
-    ada: AsyncClient, chart: Mapping[str, int], posted: Write
+    ada: AsyncClient, ledger: Ledger
 ) -> None:
     """A mistake can be put right even on an account that is closed."""
-    await posted()
-    await ada.post(f"/accounts/{chart['sales']}/archive", headers=ANY)
+    await ledger.post()
+    await ada.post(f"/accounts/{ledger.ids['sales']}/archive", headers=ANY)
 
     response = await ada.post("/journal/entries/1/void", json={"reason": "Mistake"}, headers=ANY)
 
@@ -173,26 +177,24 @@ async def test_an_entry_on_an_archived_account_can_be_voided(
 
 @pytest.mark.parametrize("change", [{"type": "expense"}, {"currency": "USD"}], ids=str)
 async def test_an_account_with_lines_keeps_its_type_and_currency(
-    ada: AsyncClient, chart: Mapping[str, int], draft: Write, change: dict[str, str]
+    ada: AsyncClient, ledger: Ledger, change: dict[str, str]
 ) -> None:
     """Lines, of drafts too, were written for what the account is."""
-    await draft()
-    account = (await ada.get(f"/accounts/{chart['cash']}")).json()
+    await ledger.draft()
+    account = (await ada.get(f"/accounts/{ledger.ids['cash']}")).json()
     body = {key: account[key] for key in ("code", "name", "type", "currency")}
 
-    response = await ada.put(f"/accounts/{chart['cash']}", json=body | change, headers=ANY)
+    response = await ada.put(f"/accounts/{ledger.ids['cash']}", json=body | change, headers=ANY)
 
     assert response.status_code == 409
     assert response.json()["type"] == "/problems/account-in-use"
 
 
-async def test_an_account_with_lines_can_be_renamed(
-    ada: AsyncClient, chart: Mapping[str, int], draft: Write
-) -> None:
+async def test_an_account_with_lines_can_be_renamed(ada: AsyncClient, ledger: Ledger) -> None:
     """Code and name mean nothing to a line."""
-    await draft()
+    await ledger.draft()
     body = {"code": "1000", "name": "Till", "type": "asset", "currency": "EUR"}
 
-    response = await ada.put(f"/accounts/{chart['cash']}", json=body, headers=ANY)
+    response = await ada.put(f"/accounts/{ledger.ids['cash']}", json=body, headers=ANY)
 
     assert response.json()["name"] == "Till"

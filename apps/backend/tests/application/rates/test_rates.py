@@ -1,12 +1,13 @@
 """Storing exchange rates and finding them."""
 
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient, Response
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,8 @@ from backend.rates import service
 from backend.rates.errors import RateNotFoundError
 from backend.rates.schemas import RateIn
 from backend.users.service import Book
+
+from ..people import book_of, sign_up
 
 Rate = tuple[str, str, str, str]
 
@@ -104,21 +107,17 @@ async def test_two_rates_are_led_through_the_books_currency(ada: AsyncClient) ->
     assert [leg["quote"] for leg in conversion["legs"]] == ["USD", "JPY"]
 
 
-async def test_the_euro_is_a_pivot_for_books_in_other_currencies(
-    sign_up: Callable[..., Awaitable[AsyncClient]],
-) -> None:
+async def test_the_euro_is_a_pivot_for_books_in_other_currencies(app: FastAPI) -> None:
     """Kim keeps her books in francs and has the central bank's rates, which are to the euro."""
-    kim = await sign_up("kim", "CHF")
+    kim = await sign_up(app, "kim", "CHF")
     await _store(kim, ("2026-01-05", "EUR", "USD", "1.25"), ("2026-01-05", "EUR", "CHF", "0.95"))
 
     assert (await _convert(kim, "CHF", "USD", "2026-01-05"))["rate"] == "1.31578947368"
 
 
-async def test_the_books_currency_comes_before_the_euro(
-    sign_up: Callable[..., Awaitable[AsyncClient]],
-) -> None:
+async def test_the_books_currency_comes_before_the_euro(app: FastAPI) -> None:
     """Who stores rates to their own currency wants these to be used."""
-    kim = await sign_up("kim", "CHF")
+    kim = await sign_up(app, "kim", "CHF")
     await _store(
         kim,
         ("2026-01-05", "EUR", "USD", "1.25"),
@@ -171,12 +170,10 @@ async def test_a_rate_can_be_corrected(ada: AsyncClient) -> None:
     assert [rate["rate"] for rate in rates] == ["1.11"]
 
 
-async def test_rates_are_of_one_book(
-    ada: AsyncClient, sign_up: Callable[..., Awaitable[AsyncClient]]
-) -> None:
+async def test_rates_are_of_one_book(ada: AsyncClient, app: FastAPI) -> None:
     """Bob does not convert at what Ada has typed in."""
     await _store(ada, ("2026-01-05", "EUR", "USD", "1.10"))
-    bob = await sign_up("bob")
+    bob = await sign_up(app, "bob")
 
     params = {"base": "EUR", "quote": "USD", "on": "2026-01-05"}
     assert (await bob.get("/rates/conversion", params=params)).status_code == 404
@@ -353,18 +350,19 @@ def _expected(rates: list[RateIn], base: str, quote: str, on: dt.date) -> Fracti
     return None if first is None or second is None else first * second
 
 
+@pytest.fixture
+async def book(ada: AsyncClient) -> Book:
+    """Identify Ada's books to the service."""
+    return await book_of(ada)
+
+
 # The fixtures hold nothing between examples: `db_layer` undoes what each writes.
 @settings(
     deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rates=RATES, base=CURRENCIES, quote=CURRENCIES, on=DAYS)
 async def test_a_rate_is_found_as_by_looking_at_all_of_them(  # noqa: PLR0917
-    book: Book,
-    db_layer: Callable[[], Any],
-    rates: list[RateIn],
-    base: str,
-    quote: str,
-    on: dt.date,
+    book: Book, db_layer: Callable[[], Any], rates: list[RateIn], base: str, quote: str, on: dt.date
 ) -> None:
     """Whatever is stored, the query and a search through all rates agree, exactly."""
     async with db_layer() as session:

@@ -1,28 +1,28 @@
 """The review of a match: proposed, confirmed, rejected, reopened."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ..bank import Bank
+from ..people import sign_up
+
 Match = dict[str, Any]
-MakeMatch = Callable[..., Awaitable[Match]]
-Statement = Callable[..., Awaitable[list[int]]]
-Post = Callable[..., Awaitable[int]]
 ANY = {"If-Match": "*"}
 INVOICE = ("2026-03-10", "100.00", "Invoice 7")
 
 
 @pytest.fixture
-async def proposed(statement: Statement, post: Post, match: MakeMatch) -> Match:
+async def proposed(bank: Bank) -> Match:
     """Propose that a line of 100 is an entry of 100."""
-    return await match(await statement(INVOICE), [await post(*INVOICE)])
+    return await bank.match(await bank.statement(INVOICE), [await bank.book(*INVOICE)])
 
 
 async def _do(client: AsyncClient, match: Match, what: str) -> int:
@@ -76,53 +76,45 @@ async def test_a_stale_review_is_refused(ada: AsyncClient, proposed: Match, step
     assert (await ada.post(f"/matches/{proposed['id']}/{step}", headers=headers)).status_code == 412
 
 
-async def test_unequal_amounts_cannot_be_confirmed(
-    ada: AsyncClient, statement: Statement, post: Post, match: MakeMatch
-) -> None:
+async def test_unequal_amounts_cannot_be_confirmed(ada: AsyncClient, bank: Bank) -> None:
     """The problem tells the difference: somebody has to book the bank's fee first."""
-    lines = await statement(("2026-03-10", "98.50", "Invoice 7"))
-    made = await match(lines, [await post(*INVOICE)])
+    lines = await bank.statement(("2026-03-10", "98.50", "Invoice 7"))
+    made = await bank.match(lines, [await bank.book(*INVOICE)])
 
     response = await ada.post(f"/matches/{made['id']}/confirm", headers=ANY)
 
     assert (response.status_code, response.json()["difference"]) == (409, "-1.50")
 
 
-async def test_one_line_can_be_several_entries(
-    ada: AsyncClient, statement: Statement, post: Post, match: MakeMatch
-) -> None:
+async def test_one_line_can_be_several_entries(ada: AsyncClient, bank: Bank) -> None:
     """A customer pays two invoices at once."""
-    lines = await statement(INVOICE)
-    entries = [await post("2026-03-09", amount, "Invoice") for amount in ("60.00", "40.00")]
+    lines = await bank.statement(INVOICE)
+    entries = [await bank.book("2026-03-09", amount, "Invoice") for amount in ("60.00", "40.00")]
 
-    assert await _do(ada, await match(lines, entries), "confirm") == 200
+    assert await _do(ada, await bank.match(lines, entries), "confirm") == 200
 
 
-async def test_several_lines_can_be_one_entry(
-    ada: AsyncClient, statement: Statement, post: Post, match: MakeMatch
-) -> None:
+async def test_several_lines_can_be_one_entry(ada: AsyncClient, bank: Bank) -> None:
     """A customer pays an invoice in two parts."""
-    lines = await statement(
+    lines = await bank.statement(
         ("2026-03-10", "60.00", "Part one"), ("2026-03-11", "40.00", "Part two")
     )
 
-    assert await _do(ada, await match(lines, [await post(*INVOICE)]), "confirm") == 200
+    assert await _do(ada, await bank.match(lines, [await bank.book(*INVOICE)]), "confirm") == 200
 
 
-async def test_many_to_many_is_refused(ada: AsyncClient, bank: str) -> None:
+async def test_many_to_many_is_refused(ada: AsyncClient, bank: Bank) -> None:
     """Which of them is which could not be told any more."""
     body = {"line_ids": [1, 2], "entry_ids": [1, 2]}
 
-    assert (await ada.post(f"{bank}/matches", json=body)).status_code == 422
+    assert (await ada.post(f"{bank.url}/matches", json=body)).status_code == 422
 
 
-async def test_a_line_is_confirmed_once(
-    ada: AsyncClient, statement: Statement, post: Post, match: MakeMatch
-) -> None:
+async def test_a_line_is_confirmed_once(ada: AsyncClient, bank: Bank) -> None:
     """Of two proposals for one line the second can no longer be confirmed."""
-    lines = await statement(INVOICE)
-    first = await match(lines, [await post(*INVOICE)])
-    second = await match(lines, [await post(*INVOICE)])
+    lines = await bank.statement(INVOICE)
+    first = await bank.match(lines, [await bank.book(*INVOICE)])
+    second = await bank.match(lines, [await bank.book(*INVOICE)])
     await _do(ada, first, "confirm")
 
     response = await ada.post(f"/matches/{second['id']}/confirm", headers=ANY)
@@ -131,57 +123,49 @@ async def test_a_line_is_confirmed_once(
     assert (await ada.get(f"/matches/{second['id']}")).json()["state"] == "proposed"
 
 
-async def test_an_entry_is_confirmed_once(
-    ada: AsyncClient, statement: Statement, post: Post, match: MakeMatch
-) -> None:
+async def test_an_entry_is_confirmed_once(ada: AsyncClient, bank: Bank) -> None:
     """Two payments of the same amount need two entries."""
-    lines = await statement(INVOICE, ("2026-03-11", "100.00", "Invoice 7"))
-    entry = await post(*INVOICE)
-    first, second = await match(lines[:1], [entry]), await match(lines[1:], [entry])
+    lines = await bank.statement(INVOICE, ("2026-03-11", "100.00", "Invoice 7"))
+    entry = await bank.book(*INVOICE)
+    first, second = await bank.match(lines[:1], [entry]), await bank.match(lines[1:], [entry])
     await _do(ada, first, "confirm")
 
     assert await _do(ada, second, "confirm") == 409
 
 
 async def test_what_is_reconciled_is_not_proposed_again(
-    ada: AsyncClient, bank: str, proposed: Match
+    ada: AsyncClient, bank: Bank, proposed: Match
 ) -> None:
     """A match by hand is refused while another one is confirmed, and says what is taken."""
     await _do(ada, proposed, "confirm")
     body = {"line_ids": proposed["line_ids"], "entry_ids": proposed["entry_ids"]}
 
-    response = await ada.post(f"{bank}/matches", json=body)
+    response = await ada.post(f"{bank.url}/matches", json=body)
 
     assert response.json()["type"] == "/problems/already-reconciled"
     assert response.json()["line_ids"] == proposed["line_ids"]
 
 
 async def test_reopening_frees_line_and_entry(
-    ada: AsyncClient, proposed: Match, match: MakeMatch
+    ada: AsyncClient, proposed: Match, bank: Bank
 ) -> None:
     """Another match may have them then."""
     await _do(ada, proposed, "confirm")
     await _do(ada, proposed, "reopen")
-    other = await match(proposed["line_ids"], proposed["entry_ids"])
+    other = await bank.match(proposed["line_ids"], proposed["entry_ids"])
 
     assert await _do(ada, other, "confirm") == 200
     assert await _do(ada, proposed, "confirm") == 409
 
 
-async def test_a_transfer_is_reconciled_on_both_accounts(
-    ada: AsyncClient, chart: dict[str, int], statement: Statement, post: Post, match: MakeMatch
-) -> None:
+async def test_a_transfer_is_reconciled_on_both_accounts(ada: AsyncClient, bank: Bank) -> None:
     """One entry moves two bank accounts, and each bank has a line of its own about it."""
-    transfer = await post(*INVOICE, against="cash")
-    first = await match(await statement(INVOICE), [transfer])
-    columns = {"date": "Date", "amount": "Amount", "description": ["Text"]}
-    body = {"account_id": chart["cash"], "name": "B", "csv_format": {"columns": columns}}
-    other = (await ada.post("/bank-accounts", json=body)).headers["Location"]
-    content = "Date,Amount,Text\n2026-03-10,-100.00,Transfer\n"
-    await ada.post(f"{other}/imports", content=content, headers={"Content-Type": "text/csv"})
-    (line,) = (await ada.get(f"{other}/lines")).json()["items"]
-    body = {"line_ids": [line["id"]], "entry_ids": [transfer]}
-    second = (await ada.post(f"{other}/matches", json=body)).json()
+    transfer = await bank.book(*INVOICE, against="cash")
+    first = await bank.match(await bank.statement(INVOICE), [transfer])
+    other = await Bank.open(bank.ledger, "cash")
+    second = await other.match(
+        await other.statement(("2026-03-10", "-100.00", "Transfer")), [transfer]
+    )
 
     assert [await _do(ada, each, "confirm") for each in (first, second)] == [200, 200]
 
@@ -210,41 +194,32 @@ async def test_a_voided_entry_cannot_be_confirmed(ada: AsyncClient, proposed: Ma
 
 
 async def test_only_posted_entries_of_the_account_can_be_matched(
-    ada: AsyncClient, bank: str, chart: dict[str, int], statement: Statement
+    ada: AsyncClient, bank: Bank
 ) -> None:
     """A draft is not in the books, and an entry elsewhere is no movement of this account."""
-    lines = await statement(INVOICE)
-    sides = {"debit": "bank", "credit": "sales"}
-    draft = {
-        "date": "2026-03-10",
-        "description": "Draft",
-        "lines": [
-            {"account_id": chart[name], "side": side, "amount": "100.00"}
-            for side, name in sides.items()
-        ],
-    }
-    entry_id = (await ada.post("/journal/entries", json=draft)).json()["id"]
+    lines = await bank.statement(INVOICE)
+    lines_of_entry = ("bank", "debit", "100.00"), ("sales", "credit", "100.00")
+    draft = await bank.ledger.draft(*lines_of_entry, date="2026-03-10")
+    body = {"line_ids": lines, "entry_ids": [draft["id"]]}
 
-    response = await ada.post(f"{bank}/matches", json={"line_ids": lines, "entry_ids": [entry_id]})
+    response = await ada.post(f"{bank.url}/matches", json=body)
 
     assert response.json()["type"] == "/problems/entry-not-found"
 
 
-async def test_an_unknown_line_cannot_be_matched(ada: AsyncClient, bank: str, post: Post) -> None:
+async def test_an_unknown_line_cannot_be_matched(ada: AsyncClient, bank: Bank) -> None:
     """The problem says which one."""
-    body = {"line_ids": [9], "entry_ids": [await post(*INVOICE)]}
+    body = {"line_ids": [9], "entry_ids": [await bank.book(*INVOICE)]}
 
-    response = await ada.post(f"{bank}/matches", json=body)
+    response = await ada.post(f"{bank.url}/matches", json=body)
 
     assert response.json()["type"] == "/problems/statement-line-not-found"
 
 
 @pytest.mark.parametrize("step", ["", "/confirm", "/reject", "/reopen"])
-async def test_another_users_match_does_not_exist(
-    proposed: Match, sign_up: Callable[..., Awaitable[AsyncClient]], step: str
-) -> None:
+async def test_another_users_match_does_not_exist(proposed: Match, app: FastAPI, step: str) -> None:
     """Foreign matches are 404 like unknown ones."""
-    bob = await sign_up("bob")
+    bob = await sign_up(app, "bob")
     method = "POST" if step else "GET"
 
     foreign = await bob.request(method, f"/matches/{proposed['id']}{step}", headers=ANY)
@@ -253,25 +228,23 @@ async def test_another_users_match_does_not_exist(
     assert foreign.status_code == unknown.status_code == 404
 
 
-async def test_matches_are_listed_by_state(
-    ada: AsyncClient, bank: str, proposed: Match, match: MakeMatch
-) -> None:
+async def test_matches_are_listed_by_state(ada: AsyncClient, bank: Bank, proposed: Match) -> None:
     """A reviewer asks for what is still proposed."""
-    other = await match(proposed["line_ids"], proposed["entry_ids"])
+    other = await bank.match(proposed["line_ids"], proposed["entry_ids"])
     await _do(ada, proposed, "reject")
 
-    listed = await ada.get(f"{bank}/matches", params={"state": "proposed"})
+    listed = await ada.get(f"{bank.url}/matches", params={"state": "proposed"})
 
     assert [item["id"] for item in listed.json()["items"]] == [other["id"]]
 
 
 async def test_an_import_with_confirmed_lines_cannot_be_undone(
-    ada: AsyncClient, bank: str, proposed: Match
+    ada: AsyncClient, bank: Bank, proposed: Match
 ) -> None:
     """The match would be about nothing."""
     await _do(ada, proposed, "confirm")
 
-    response = await ada.delete(f"{bank}/imports/1")
+    response = await ada.delete(f"{bank.url}/imports/1")
 
     assert (response.status_code, response.json()["type"]) == (
         409,
@@ -281,13 +254,13 @@ async def test_an_import_with_confirmed_lines_cannot_be_undone(
 
 @pytest.mark.parametrize("step", [None, "reject"])
 async def test_an_undone_import_takes_its_proposals_along(
-    ada: AsyncClient, proposed: Match, bank: str, step: str | None
+    ada: AsyncClient, proposed: Match, bank: Bank, step: str | None
 ) -> None:
     """What nobody has confirmed does not keep the wrong file in the books."""
     if step is not None:
         await _do(ada, proposed, step)
 
-    assert (await ada.delete(f"{bank}/imports/1")).status_code == 204
+    assert (await ada.delete(f"{bank.url}/imports/1")).status_code == 204
     assert (await ada.get(f"/matches/{proposed['id']}")).status_code == 404
 
 
@@ -326,10 +299,10 @@ async def test_a_match_confirmed_twice_at_once_is_confirmed_once(
 
 @pytest.mark.db(isolation="commit")
 async def test_two_matches_of_one_line_confirmed_at_once_leave_one(
-    ada: AsyncClient, proposed: Match, match: MakeMatch, post: Post
+    ada: AsyncClient, proposed: Match, bank: Bank
 ) -> None:
     """The primary key of what is reconciled decides, whichever comes first."""
-    others = [await match(proposed["line_ids"], [await post(*INVOICE)]) for _ in range(3)]
+    others = [await bank.match(proposed["line_ids"], [await bank.book(*INVOICE)]) for _ in range(3)]
 
     statuses = await asyncio.gather(*(_do(ada, each, "confirm") for each in [proposed, *others]))
 

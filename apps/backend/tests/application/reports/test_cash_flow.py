@@ -1,10 +1,13 @@
 """The cash flow statement, against figures worked by hand."""
 
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
+
+from ..ledger import Ledger
+from ..people import sign_up
 
 pytestmark = pytest.mark.usefixtures("quarter")
 JANUARY, FEBRUARY, MARCH = (
@@ -70,15 +73,13 @@ async def test_a_period_opens_where_the_one_before_has_closed(ada: AsyncClient) 
     assert report["translation_difference"] == ["0.00"] * 3
 
 
-async def test_an_entry_may_have_several_reasons(
-    ada: AsyncClient, post: Callable[..., Awaitable[int]]
-) -> None:
+async def test_an_entry_may_have_several_reasons(ada: AsyncClient, company: Ledger) -> None:
     """A payment of 1100 of which 100 is rent and 1000 the loan is split by its lines."""
-    await post(
-        "2026-04-01",
+    await company.post(
         ("loan", "debit", "1000.00"),
         ("rent", "debit", "100.00"),
         ("bank", "credit", "1100.00"),
+        date="2026-04-01",
     )
 
     rows = _rows(await _flows(ada, "2026-04-01/2026-04-30"))
@@ -88,16 +89,16 @@ async def test_an_entry_may_have_several_reasons(
 
 
 async def test_revalued_cash_is_an_effect_of_exchange_rates(
-    ada: AsyncClient, company: Mapping[str, int]
+    ada: AsyncClient, company: Ledger
 ) -> None:
     """1500 dollars at 0.95 are 1425, 65 more than booked: no activity has earned them."""
     rate = {"date": "2026-02-28", "base": "USD", "quote": "EUR", "rate": "0.95"}
     await ada.put("/rates", json=[rate])
     body = {
         "date": "2026-02-28",
-        "adjustment_account_id": company["valuation"],
-        "gain_account_id": company["fx-gains"],
-        "loss_account_id": company["fx-losses"],
+        "adjustment_account_id": company.ids["valuation"],
+        "gain_account_id": company.ids["fx-gains"],
+        "loss_account_id": company.ids["fx-losses"],
     }
     await ada.post("/revaluations", json=body)
 
@@ -131,33 +132,8 @@ async def test_books_begin_with_the_first_day_of_the_calendar(ada: AsyncClient) 
     assert (report["opening"], report["closing"]) == (["0.00"], ["11360.00"])
 
 
-async def test_without_cash_accounts_there_are_no_flows(
-    ada: AsyncClient, sign_up: Callable[..., Awaitable[AsyncClient]]
-) -> None:
+async def test_without_cash_accounts_there_are_no_flows(ada: AsyncClient, app: FastAPI) -> None:
     """Bob has books of his own, in which nothing is cash yet."""
-    report = await _flows(await sign_up("bob"), JANUARY)
+    report = await _flows(await sign_up(app, "bob"), JANUARY)
 
     assert (report["change"], report["closing"]) == (["0.00"], ["0.00"])
-
-
-async def test_cash_is_an_asset_or_a_liability(ada: AsyncClient) -> None:
-    """An overdraft may be cash, sales may not."""
-    body = {"code": "x", "name": "x", "currency": "EUR", "activity": "cash"}
-
-    refused = await ada.post("/accounts", json={**body, "type": "income"})
-    overdraft = await ada.post("/accounts", json={**body, "type": "liability"})
-
-    assert (refused.status_code, overdraft.status_code) == (422, 201)
-
-
-@pytest.mark.parametrize(
-    ("type_", "activity"),
-    [("asset", "operating"), ("equity", "financing"), ("expense", "operating")],
-)
-async def test_an_account_has_the_usual_activity_unless_given(
-    ada: AsyncClient, type_: str, activity: str
-) -> None:
-    """What owners put in is financing, the rest is operating until somebody says otherwise."""
-    body = {"code": "x", "name": "x", "currency": "EUR", "type": type_}
-
-    assert (await ada.post("/accounts", json=body)).json()["activity"] == activity

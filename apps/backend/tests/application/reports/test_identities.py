@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,15 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from backend.accounts import service as accounts_service
 from backend.journal import service as journal_service
 from backend.journal.service import EntryIn, LineIn, Side
-from backend.money import convert
+from backend.money import convert, is_payable, minor_unit
 from backend.rates import service as rates_service
 from backend.rates.schemas import RateIn
 from backend.reports.balance_sheet import balance_sheet
 from backend.reports.cash_flow import cash_flow
 from backend.reports.income_statement import income_statement
 from backend.reports.schemas import (
-    BalanceSheetQuery,
     CashFlow,
+    DaysQuery,
     IncomeStatement,
     Period,
     PeriodsQuery,
@@ -33,17 +34,21 @@ from backend.revaluation.schemas import RevaluationIn
 from backend.users.service import Book
 from backend.versions import ANY_VERSION
 
-Entry = tuple[dt.date, list[tuple[str, Side, Decimal]], str]
+from ..ledger import Ledger
+from ..people import book_of, sign_up
+from .quarter import open_company
+
+Entry = tuple[dt.date, list[tuple[str, Side, int]], str]
 Layer = Callable[[], Any]
 
 FIRST, LAST = dt.date(2026, 1, 1), dt.date(2026, 3, 31)
-DOLLAR = Decimal("0.92")
+# What a dollar costs in each base currency.
+DOLLAR = {"EUR": Decimal("0.92"), "JPY": Decimal("148.5"), "KWD": Decimal("0.307")}
 
-AMOUNTS = st.decimals("0.01", "9999.99", places=2)
 LEGS = st.tuples(
     st.sampled_from(["bank", "dollars", "receivables", "loan", "capital", "sales", "rent"]),
     st.sampled_from(Side),
-    AMOUNTS,
+    st.integers(1, 999_999),  # minor units
 )
 # The last account takes what is missing to balance.
 ENTRIES = st.tuples(
@@ -73,10 +78,10 @@ async def _post(
             LineIn(
                 account_id=ids[code],
                 side=side,
-                amount=amount,
-                rate=DOLLAR if code == "dollars" else None,
+                amount=units * minor_unit("USD" if code == "dollars" else book.base_currency),
+                rate=DOLLAR[book.base_currency] if code == "dollars" else None,
             )
-            for code, side, amount in legs
+            for code, side, units in legs
         ]
         missing = -sum(_net(line, book.base_currency) for line in lines)
         if missing:
@@ -88,34 +93,33 @@ async def _post(
             await journal_service.post(session, book, entry.id, ANY_VERSION)
 
 
-@pytest.mark.usefixtures("company")
 @ledgers
-@given(entries=LEDGERS, day=DAYS)
+@given(entries=LEDGERS, days=st.lists(DAYS, min_size=1, max_size=3))
 async def test_debits_equal_credits(
-    book: Book, company: Mapping[str, int], db_layer: Layer, entries: list[Entry], day: dt.date
+    book: Book, company: Ledger, db_layer: Layer, entries: list[Entry], days: list[dt.date]
 ) -> None:
-    """The trial balance sums to zero on every day."""
+    """Each column of the trial balance sums to zero, and is what a report of its day alone says."""
     async with db_layer() as session:
-        await _post(session, book, company, entries)
-        report = await trial_balance(session, book, TrialBalanceQuery(as_of=day))
+        await _post(session, book, company.ids, entries)
+        report = await trial_balance(session, book, TrialBalanceQuery(as_of=days))
+        alone = await trial_balance(session, book, TrialBalanceQuery(as_of=days[-1:]))
 
-    assert report.totals.debit == report.totals.credit
-    assert report.translation_difference == 0
+    assert all(total.debit == total.credit for total in report.totals)
+    assert not any(report.translation_difference)
+    shown = {row.code: row.own[-1] for row in report.rows}
+    assert {row.code: row.own[0] for row in alone.rows}.items() <= shown.items()
+    assert report.totals[-1:] == alone.totals
 
 
 @ledgers
 @given(entries=LEDGERS, days=st.lists(DAYS, min_size=1, max_size=3))
 async def test_assets_equal_liabilities_equity_and_earnings(
-    book: Book,
-    company: Mapping[str, int],
-    db_layer: Layer,
-    entries: list[Entry],
-    days: list[dt.date],
+    book: Book, company: Ledger, db_layer: Layer, entries: list[Entry], days: list[dt.date]
 ) -> None:
     """The balance sheet balances in each column, without a difference to make it so."""
     async with db_layer() as session:
-        await _post(session, book, company, entries)
-        sheet = await balance_sheet(session, book, BalanceSheetQuery(as_of=days))
+        await _post(session, book, company.ids, entries)
+        sheet = await balance_sheet(session, book, DaysQuery(as_of=days))
 
     for assets, liabilities, equity, earnings in zip(
         sheet.assets.total, sheet.liabilities.total, sheet.equity.total, sheet.earnings, strict=True
@@ -136,14 +140,14 @@ def _periods(day: dt.date) -> PeriodsQuery:
 @ledgers
 @given(entries=LEDGERS, day=DAYS)
 async def test_net_income_is_the_change_of_earnings(
-    book: Book, company: Mapping[str, int], db_layer: Layer, entries: list[Entry], day: dt.date
+    book: Book, company: Ledger, db_layer: Layer, entries: list[Entry], day: dt.date
 ) -> None:
     """Two adjoining periods add up to the whole, and to what the balance sheet has gained."""
     query = _periods(day)
     async with db_layer() as session:
-        await _post(session, book, company, entries)
+        await _post(session, book, company.ids, entries)
         statement: IncomeStatement = await income_statement(session, book, query)
-        ends = BalanceSheetQuery(as_of=[period.last for period in query.period])
+        ends = DaysQuery(as_of=[period.last for period in query.period])
         sheet = await balance_sheet(session, book, ends)
 
     before, after, whole = statement.net_income
@@ -154,65 +158,60 @@ async def test_net_income_is_the_change_of_earnings(
 @ledgers
 @given(entries=LEDGERS, day=DAYS)
 async def test_cash_flow_is_the_change_of_cash(
-    book: Book, company: Mapping[str, int], db_layer: Layer, entries: list[Entry], day: dt.date
+    book: Book, company: Ledger, db_layer: Layer, entries: list[Entry], day: dt.date
 ) -> None:
     """Activities explain all of it, and cash is what the trial balance has on cash accounts."""
     query = _periods(day)
     async with db_layer() as session:
-        await _post(session, book, company, entries)
+        await _post(session, book, company.ids, entries)
         report: CashFlow = await cash_flow(session, book, query)
-        proof = await trial_balance(session, book, TrialBalanceQuery(as_of=LAST))
+        proof = await trial_balance(session, book, TrialBalanceQuery(as_of=[LAST]))
 
     for opening, change, closing in zip(report.opening, report.change, report.closing, strict=True):
         assert opening + change == closing
     assert report.opening[1] == report.closing[0]
-    cash = [row.own for row in proof.rows if row.code in {"bank", "dollars", "valuation"}]
+    cash = [row.own[0] for row in proof.rows if row.code in {"bank", "dollars", "valuation"}]
     assert report.closing[2] == sum(own.debit - own.credit for own in cash)
 
 
 @ledgers
 @given(entries=LEDGERS, rate=st.decimals("0.01", "200", places=4))
 async def test_a_translation_is_off_by_no_more_than_its_rounding(
-    book: Book, company: Mapping[str, int], db_layer: Layer, entries: list[Entry], rate: Decimal
+    book: Book, company: Ledger, db_layer: Layer, entries: list[Entry], rate: Decimal
 ) -> None:
     """Half a minor unit for each account is the bound, and the sheet balances with what is off."""
     async with db_layer() as session:
-        await _post(session, book, company, entries)
+        await _post(session, book, company.ids, entries)
         stored = RateIn(date=FIRST, base="CHF", quote="EUR", rate=rate)
         await rates_service.store(session, book, [stored])
-        query = BalanceSheetQuery(as_of=[LAST], currency="CHF")
+        query = DaysQuery(as_of=[LAST], currency="CHF")
         sheet = await balance_sheet(session, book, query)
 
     (difference,) = sheet.translation_difference
-    assert abs(difference) <= Decimal("0.005") * len(company)
+    assert abs(difference) <= Decimal("0.005") * len(company.ids)
     assert sheet.liabilities_and_equity == sheet.assets.total
 
 
 @ledgers
 @given(entries=LEDGERS, rate=st.decimals("0.01", "200", places=4), day=DAYS)
 async def test_revaluing_twice_is_revaluing_once(  # noqa: PLR0917
-    book: Book,
-    company: Mapping[str, int],
-    db_layer: Layer,
-    entries: list[Entry],
-    rate: Decimal,
-    day: dt.date,
+    book: Book, company: Ledger, db_layer: Layer, entries: list[Entry], rate: Decimal, day: dt.date
 ) -> None:
     """The second finds no difference, and the balance in dollars is worth what the rate says."""
     data = RevaluationIn(
         date=day,
-        adjustment_account_id=company["valuation"],
-        gain_account_id=company["fx-gains"],
-        loss_account_id=company["fx-losses"],
+        adjustment_account_id=company.ids["valuation"],
+        gain_account_id=company.ids["fx-gains"],
+        loss_account_id=company.ids["fx-losses"],
     )
     async with db_layer() as session:
-        await _post(session, book, company, entries)
+        await _post(session, book, company.ids, entries)
         stored = RateIn(date=FIRST, base="USD", quote="EUR", rate=rate)
         await rates_service.store(session, book, [stored])
         await revaluation_service.revalue(session, book, data)
         again = await revaluation_service.revalue(session, book, data)
         balances = await journal_service.balances(session, book, day)
-        sheet = await balance_sheet(session, book, BalanceSheetQuery(as_of=[day]))
+        sheet = await balance_sheet(session, book, DaysQuery(as_of=[day]))
         accounts = await accounts_service.in_book(session, book)
 
     assert again.entry_id is None
@@ -222,3 +221,37 @@ async def test_revaluing_twice_is_revaluing_once(  # noqa: PLR0917
         worth = dollars.base_amount + (adjustment.base_amount if adjustment else 0)
         assert worth == convert(dollars.amount, rate, "EUR")
     assert sheet.translation_difference == [0]
+
+
+@pytest.fixture(params=["JPY", "KWD"])
+async def elsewhere(request: pytest.FixtureRequest, app: FastAPI) -> Ledger:
+    """Open the company where money has no minor unit, and where it has a thousand of them."""
+    return await open_company(Ledger(await sign_up(app, "kim", request.param)), request.param)
+
+
+@settings(ledgers, max_examples=8)  # for each currency
+@given(entries=LEDGERS, day=DAYS)
+async def test_the_identities_hold_in_any_base_currency(
+    elsewhere: Ledger, db_layer: Layer, entries: list[Entry], day: dt.date
+) -> None:
+    """All reports balance, in amounts that can be paid."""
+    book = await book_of(elsewhere.client)
+    async with db_layer() as session:
+        await _post(session, book, elsewhere.ids, entries)
+        trial = await trial_balance(session, book, TrialBalanceQuery(as_of=[day, LAST]))
+        sheet = await balance_sheet(session, book, DaysQuery(as_of=[day, LAST]))
+        statement = await income_statement(session, book, _periods(day))
+        flows = await cash_flow(session, book, _periods(day))
+
+    assert trial.currency == sheet.currency == book.base_currency
+    assert all(total.debit == total.credit for total in trial.totals)
+    assert sheet.assets.total == sheet.liabilities_and_equity
+    assert statement.net_income[2] == sheet.earnings[1]
+    for opening, change, closing in zip(flows.opening, flows.change, flows.closing, strict=True):
+        assert opening + change == closing
+    differences = trial.translation_difference + sheet.translation_difference
+    assert not any(differences + flows.translation_difference)
+    figures = [
+        figure for row in trial.rows for own in row.own for figure in (own.debit, own.credit)
+    ]
+    assert all(is_payable(figure, book.base_currency) for figure in figures)

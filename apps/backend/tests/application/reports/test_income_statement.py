@@ -82,24 +82,3 @@ async def test_a_reversal_is_a_loss_of_the_period_it_is_dated_in(ada: AsyncClien
     statement = await _statement(ada, JANUARY, "2026-03-01/2026-03-31")
 
     assert statement["income"]["total"] == ["2000.00", "-2000.00"]
-
-
-@pytest.mark.parametrize("report", ["income-statement", "cash-flow"])
-@pytest.mark.parametrize(
-    "params",
-    [
-        {},
-        {"period": "2026-01-01"},
-        {"period": "2026-01-31/2026-01-01"},
-        {"period": "January"},
-        {"period": [JANUARY] * 13},
-        {"period": JANUARY, "currency": "EUX"},
-        {"period": JANUARY, "as_of": "2026-01-01"},
-    ],
-    ids=str,
-)
-async def test_an_invalid_period_is_refused(
-    ada: AsyncClient, report: str, params: dict[str, Any]
-) -> None:
-    """A period is two days in order, with a slash between; there is one at least."""
-    assert (await ada.get(f"/reports/{report}", params=params)).status_code == 422

@@ -1,64 +1,49 @@
 """Revaluing balances in foreign currencies, against figures worked by hand."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient, Response
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-Post = Callable[..., Awaitable[None]]
+from ..ledger import Ledger
+from ..people import sign_up
+
 Json = dict[str, Any]
 ANY = {"If-Match": "*"}
 ACCOUNTS = {
-    "dollars": ("asset", "USD"),
-    "yen-loan": ("liability", "JPY"),
-    "bank": ("asset", "EUR"),
-    "valuation": ("asset", "EUR"),
-    "gains": ("income", "EUR"),
-    "losses": ("expense", "EUR"),
-    "dollar-sales": ("income", "USD"),
+    "dollars": {"currency": "USD"},
+    "yen-loan": {"type": "liability", "currency": "JPY"},
+    "bank": {},
+    "valuation": {},
+    "gains": {"type": "income"},
+    "losses": {"type": "expense"},
+    "dollar-sales": {"type": "income", "currency": "USD"},
 }
 
 
 @pytest.fixture
-async def chart(ada: AsyncClient) -> Mapping[str, int]:
-    """Open accounts in three currencies."""
-    ids = {}
-    for code, (type_, currency) in ACCOUNTS.items():
-        body = {"code": code, "name": code, "type": type_, "currency": currency}
-        ids[code] = (await ada.post("/accounts", json=body)).json()["id"]
-    return ids
+async def ledger(ledger: Ledger) -> Ledger:
+    """Keep Ada's books, with accounts in three currencies."""
+    for code, fields in ACCOUNTS.items():
+        await ledger.open(code, **fields)
+    return ledger
 
 
 @pytest.fixture
-def post(ada: AsyncClient, chart: Mapping[str, int]) -> Post:
-    """Move an amount in a foreign currency at a rate, against so many euros at the bank."""
-
-    async def post(  # noqa: PLR0917
-        date: str, code: str, side: str, amount: str, rate: str, euros: str
-    ) -> None:
-        other = {"debit": "credit", "credit": "debit"}[side]
-        lines = [
-            {"account_id": chart[code], "side": side, "amount": amount, "rate": rate},
-            {"account_id": chart["bank"], "side": other, "amount": euros},
-        ]
-        body = {"date": date, "description": "Entry", "lines": lines}
-        entry_id = (await ada.post("/journal/entries", json=body)).json()["id"]
-        response = await ada.post(f"/journal/entries/{entry_id}/post", headers=ANY)
-        assert response.status_code == 200, response.text
-
-    return post
-
-
-@pytest.fixture
-async def dollars(ada: AsyncClient, post: Post) -> None:
+async def dollars(ada: AsyncClient, ledger: Ledger) -> None:
     """Hold 1500 dollars that have cost 1360 euros; what they are worth is known for three days."""
-    await post("2026-02-15", "dollars", "debit", "1000.00", "0.90", "900.00")
-    await post("2026-02-20", "dollars", "debit", "500.00", "0.92", "460.00")
+    await ledger.post(
+        ("dollars", "debit", "1000.00", "0.90"), ("bank", "credit", "900.00"), date="2026-02-15"
+    )
+    await ledger.post(
+        ("dollars", "debit", "500.00", "0.92"), ("bank", "credit", "460.00"), date="2026-02-20"
+    )
     rates = {"2026-02-28": "0.95", "2026-03-31": "0.88", "2026-04-30": "0.90"}
     body = [
         {"date": date, "base": "USD", "quote": "EUR", "rate": rate} for date, rate in rates.items()
@@ -67,12 +52,12 @@ async def dollars(ada: AsyncClient, post: Post) -> None:
 
 
 @pytest.fixture
-def revalue(ada: AsyncClient, chart: Mapping[str, int]) -> Callable[..., Awaitable[Response]]:
+def revalue(ada: AsyncClient, ledger: Ledger) -> Callable[..., Awaitable[Response]]:
     """Revalue at the end of a day."""
 
     async def revalue(date: str, **accounts: str) -> Response:
         used = {"adjustment": "valuation", "gain": "gains", "loss": "losses", **accounts}
-        body = {f"{name}_account_id": chart[code] for name, code in used.items()}
+        body = {f"{name}_account_id": ledger.ids[code] for name, code in used.items()}
         return await ada.post("/revaluations", json={"date": date, **body})
 
     return revalue
@@ -81,16 +66,14 @@ def revalue(ada: AsyncClient, chart: Mapping[str, int]) -> Callable[..., Awaitab
 Revalue = Callable[..., Awaitable[Response]]
 
 
-async def _lines(client: AsyncClient, chart: Mapping[str, int], entry_id: int) -> list[Any]:
-    codes = {id_: code for code, id_ in chart.items()}
-    entry = (await client.get(f"/journal/entries/{entry_id}")).json()
+async def _lines(ledger: Ledger, entry_id: int) -> list[Any]:
+    codes = {id_: code for code, id_ in ledger.ids.items()}
+    entry = (await ledger.client.get(f"/journal/entries/{entry_id}")).json()
     return [(codes[line["account_id"]], line["side"], line["amount"]) for line in entry["lines"]]
 
 
 @pytest.mark.usefixtures("dollars")
-async def test_a_gain_is_posted(
-    ada: AsyncClient, chart: Mapping[str, int], revalue: Revalue
-) -> None:
+async def test_a_gain_is_posted(ada: AsyncClient, ledger: Ledger, revalue: Revalue) -> None:
     """1500 at 0.95 are 1425, booked were 1360: 65 more."""
     response = await revalue("2026-02-28")
 
@@ -103,20 +86,18 @@ async def test_a_gain_is_posted(
         "1425.00",
         "65.00",
     )
-    assert await _lines(ada, chart, revaluation["entry_id"]) == [
+    assert await _lines(ledger, revaluation["entry_id"]) == [
         ("valuation", "debit", "65.00"),
         ("gains", "credit", "65.00"),
     ]
 
 
 @pytest.mark.usefixtures("dollars")
-async def test_a_loss_is_posted(
-    ada: AsyncClient, chart: Mapping[str, int], revalue: Revalue
-) -> None:
+async def test_a_loss_is_posted(ada: AsyncClient, ledger: Ledger, revalue: Revalue) -> None:
     """1500 at 0.88 are 1320: 40 less than booked."""
     revaluation = (await revalue("2026-03-31")).json()
 
-    assert await _lines(ada, chart, revaluation["entry_id"]) == [
+    assert await _lines(ledger, revaluation["entry_id"]) == [
         ("losses", "debit", "40.00"),
         ("valuation", "credit", "40.00"),
     ]
@@ -147,10 +128,12 @@ async def test_a_second_revaluation_of_a_day_posts_nothing(revalue: Revalue) -> 
 
 
 async def test_what_is_owed_gains_the_other_way(
-    ada: AsyncClient, chart: Mapping[str, int], post: Post, revalue: Revalue
+    ada: AsyncClient, ledger: Ledger, revalue: Revalue
 ) -> None:
     """A loan of 100000 yen, 600 euros when it was taken, is 650 now: a loss of 50."""
-    await post("2026-02-01", "yen-loan", "credit", "100000", "0.0060", "600.00")
+    await ledger.post(
+        ("yen-loan", "credit", "100000", "0.0060"), ("bank", "debit", "600.00"), date="2026-02-01"
+    )
     rate = {"date": "2026-02-28", "base": "JPY", "quote": "EUR", "rate": "0.0065"}
     await ada.put("/rates", json=[rate])
 
@@ -158,7 +141,7 @@ async def test_what_is_owed_gains_the_other_way(
 
     (item,) = revaluation["items"]
     assert (item["balance"], item["difference"]) == ("-100000", "-50.00")
-    assert await _lines(ada, chart, revaluation["entry_id"]) == [
+    assert await _lines(ledger, revaluation["entry_id"]) == [
         ("losses", "debit", "50.00"),
         ("valuation", "credit", "50.00"),
     ]
@@ -166,10 +149,12 @@ async def test_what_is_owed_gains_the_other_way(
 
 @pytest.mark.usefixtures("dollars")
 async def test_several_currencies_are_revalued_at_once(
-    ada: AsyncClient, post: Post, revalue: Revalue
+    ada: AsyncClient, ledger: Ledger, revalue: Revalue
 ) -> None:
     """Each account by its own rate, in one entry: 65 gained in dollars, 50 lost in yen."""
-    await post("2026-02-01", "yen-loan", "credit", "100000", "0.0060", "600.00")
+    await ledger.post(
+        ("yen-loan", "credit", "100000", "0.0060"), ("bank", "debit", "600.00"), date="2026-02-01"
+    )
     rate = {"date": "2026-02-28", "base": "JPY", "quote": "EUR", "rate": "0.0065"}
     await ada.put("/rates", json=[rate])
 
@@ -183,10 +168,12 @@ async def test_several_currencies_are_revalued_at_once(
 
 @pytest.mark.usefixtures("dollars")
 async def test_what_was_realised_is_cleared_when_the_balance_is_gone(
-    post: Post, revalue: Revalue
+    ledger: Ledger, revalue: Revalue
 ) -> None:
     """1500 dollars sold at 0.94 for 1410: 50 more than they had cost stay on an empty account."""
-    await post("2026-02-27", "dollars", "credit", "1500.00", "0.94", "1410.00")
+    await ledger.post(
+        ("dollars", "credit", "1500.00", "0.94"), ("bank", "debit", "1410.00"), date="2026-02-27"
+    )
 
     (item,) = (await revalue("2026-02-28")).json()["items"]
 
@@ -194,10 +181,12 @@ async def test_what_was_realised_is_cleared_when_the_balance_is_gone(
 
 
 async def test_income_in_foreign_currency_is_not_revalued(
-    ada: AsyncClient, post: Post, revalue: Revalue
+    ada: AsyncClient, ledger: Ledger, revalue: Revalue
 ) -> None:
     """A sale was worth what it was worth on its day."""
-    await post("2026-02-15", "dollar-sales", "credit", "100.00", "0.90", "90.00")
+    await ledger.post(
+        ("dollar-sales", "credit", "100.00", "0.90"), ("bank", "debit", "90.00"), date="2026-02-15"
+    )
 
     assert (await revalue("2026-02-28")).json()["items"] == []
 
@@ -212,7 +201,7 @@ async def test_what_comes_later_is_not_in_it(revalue: Revalue) -> None:
 
 @pytest.mark.usefixtures("dollars")
 async def test_a_revaluation_can_be_reversed(
-    ada: AsyncClient, chart: Mapping[str, int], revalue: Revalue
+    ada: AsyncClient, ledger: Ledger, revalue: Revalue
 ) -> None:
     """The reversing entry has the sides swapped, on the day asked for."""
     revaluation = (await revalue("2026-02-28")).json()
@@ -225,7 +214,7 @@ async def test_a_revaluation_can_be_reversed(
     entry = (await ada.get(f"/journal/entries/{revaluation['entry_id']}")).json()
     reversal = (await ada.get(f"/journal/entries/{entry['reversed_by_id']}")).json()
     assert (entry["state"], reversal["date"]) == ("voided", "2026-03-01")
-    assert await _lines(ada, chart, reversal["id"]) == [
+    assert await _lines(ledger, reversal["id"]) == [
         ("valuation", "credit", "65.00"),
         ("gains", "debit", "65.00"),
     ]
@@ -315,10 +304,10 @@ async def test_each_account_must_fit_its_purpose(
 
 @pytest.mark.usefixtures("dollars")
 async def test_an_archived_account_takes_no_difference(
-    ada: AsyncClient, chart: Mapping[str, int], revalue: Revalue
+    ada: AsyncClient, ledger: Ledger, revalue: Revalue
 ) -> None:
     """What is closed stays closed, and nothing of the revaluation is kept."""
-    await ada.post(f"/accounts/{chart['gains']}/archive", headers=ANY)
+    await ada.post(f"/accounts/{ledger.ids['gains']}/archive", headers=ANY)
 
     response = await revalue("2026-02-28")
 
@@ -327,12 +316,20 @@ async def test_an_archived_account_takes_no_difference(
 
 
 async def test_a_difference_that_no_line_can_hold_is_refused(
-    ada: AsyncClient, post: Post, revalue: Revalue
+    ada: AsyncClient, ledger: Ledger, revalue: Revalue
 ) -> None:
     """Two balances of almost 10^15 each are still a balance, but no amount of a line."""
     most = "999999999999999.00"
-    await post("2026-02-15", "dollars", "debit", most, "0.90", "899999999999999.10")
-    await post("2026-02-15", "dollars", "debit", most, "0.90", "899999999999999.10")
+    await ledger.post(
+        ("dollars", "debit", most, "0.90"),
+        ("bank", "credit", "899999999999999.10"),
+        date="2026-02-15",
+    )
+    await ledger.post(
+        ("dollars", "debit", most, "0.90"),
+        ("bank", "credit", "899999999999999.10"),
+        date="2026-02-15",
+    )
     rate = {"date": "2026-02-28", "base": "USD", "quote": "EUR", "rate": "9"}
     await ada.put("/rates", json=[rate])
 
@@ -357,11 +354,11 @@ async def test_revaluations_are_listed_by_date(ada: AsyncClient, revalue: Revalu
 @pytest.mark.usefixtures("dollars")
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_another_users_revaluation_does_not_exist(
-    revalue: Revalue, sign_up: Callable[..., Awaitable[AsyncClient]], method: str
+    revalue: Revalue, app: FastAPI, method: str
 ) -> None:
     """Foreign revaluations are 404 like unknown ones, to read and to reverse."""
     await revalue("2026-02-28")
-    bob = await sign_up("bob")
+    bob = await sign_up(app, "bob")
     suffix = "" if method == "GET" else "/reverse"
     body: Json | None = None if method == "GET" else {}
 

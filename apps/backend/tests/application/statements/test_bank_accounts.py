@@ -1,10 +1,13 @@
 """Bank accounts: which accounts of the chart have one, and how their files are read."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
+
+from ..bank import Bank
+from ..people import sign_up
 
 ANY = {"If-Match": "*"}
 FORMAT = {"columns": {"date": "Date", "amount": "Amount", "description": ["Payee"]}}
@@ -40,9 +43,9 @@ async def test_other_accounts_can_have_none(ada: AsyncClient, type_: str) -> Non
     assert (response.status_code, response.json()["type"]) == (409, "/problems/no-bank-account")
 
 
-async def test_an_account_has_one_bank_account(ada: AsyncClient, bank: dict[str, Any]) -> None:
+async def test_an_account_has_one_bank_account(ada: AsyncClient, bank: Bank) -> None:
     """Two statements of one account of the chart could not be told apart in the books."""
-    body = {"account_id": bank["account_id"], "name": "Another"}
+    body = {"account_id": bank.shown["account_id"], "name": "Another"}
 
     response = await ada.post("/bank-accounts", json=body)
 
@@ -60,22 +63,20 @@ async def test_an_archived_account_gets_no_bank_account(ada: AsyncClient) -> Non
 
 
 async def test_the_currency_of_a_bank_accounts_account_is_fixed(
-    ada: AsyncClient, bank: dict[str, Any]
+    ada: AsyncClient, bank: Bank
 ) -> None:
     """The amounts on its statements are in that currency."""
     body = {"code": "1100", "name": "Bank", "type": "asset", "currency": "USD"}
 
-    response = await ada.put(f"/accounts/{bank['account_id']}", json=body, headers=ANY)
+    response = await ada.put(f"/accounts/{bank.shown['account_id']}", json=body, headers=ANY)
 
     assert (response.status_code, response.json()["type"]) == (409, "/problems/account-in-use")
 
 
-async def test_a_bank_account_can_be_given_another_format(
-    ada: AsyncClient, bank: dict[str, Any]
-) -> None:
+async def test_a_bank_account_can_be_given_another_format(ada: AsyncClient, bank: Bank) -> None:
     """A bank that changes its files is no new bank account."""
-    body = {"account_id": bank["account_id"], "name": "Giro", "csv_format": FORMAT}
-    url = f"/bank-accounts/{bank['id']}"
+    body = {"account_id": bank.shown["account_id"], "name": "Giro", "csv_format": FORMAT}
+    url = f"{bank.url}"
 
     response = await ada.put(url, json=body, headers={"If-Match": '"1"'})
 
@@ -84,24 +85,20 @@ async def test_a_bank_account_can_be_given_another_format(
     assert stored["columns"]["description"] == ["Payee"]
 
 
-async def test_a_bank_account_stays_with_its_account(
-    ada: AsyncClient, bank: dict[str, Any]
-) -> None:
+async def test_a_bank_account_stays_with_its_account(ada: AsyncClient, bank: Bank) -> None:
     """Its lines are about that account of the chart."""
     body = {"account_id": await _account(ada, "liability"), "name": "Giro"}
 
-    response = await ada.put(f"/bank-accounts/{bank['id']}", json=body, headers=ANY)
+    response = await ada.put(f"{bank.url}", json=body, headers=ANY)
 
     assert response.status_code == 409
 
 
-async def test_a_stale_change_of_a_bank_account_is_refused(
-    ada: AsyncClient, bank: dict[str, Any]
-) -> None:
+async def test_a_stale_change_of_a_bank_account_is_refused(ada: AsyncClient, bank: Bank) -> None:
     """As for any other resource, the ETag must be the one last read."""
-    body = {"account_id": bank["account_id"], "name": "Giro"}
+    body = {"account_id": bank.shown["account_id"], "name": "Giro"}
 
-    response = await ada.put(f"/bank-accounts/{bank['id']}", json=body, headers={"If-Match": '"7"'})
+    response = await ada.put(f"{bank.url}", json=body, headers={"If-Match": '"7"'})
 
     assert response.status_code == 412
 
@@ -134,13 +131,13 @@ async def test_bank_accounts_are_listed_page_by_page(ada: AsyncClient) -> None:
     ids=str,
 )
 async def test_a_format_that_cannot_be_read_is_refused(
-    ada: AsyncClient, bank: dict[str, Any], change: dict[str, Any]
+    ada: AsyncClient, bank: Bank, change: dict[str, Any]
 ) -> None:
     """A mistake shows when the format is declared and not at the next import."""
     csv_format = {**FORMAT, **change}
-    body = {"account_id": bank["account_id"], "name": "Giro", "csv_format": csv_format}
+    body = {"account_id": bank.shown["account_id"], "name": "Giro", "csv_format": csv_format}
 
-    response = await ada.put(f"/bank-accounts/{bank['id']}", json=body, headers=ANY)
+    response = await ada.put(f"{bank.url}", json=body, headers=ANY)
 
     assert response.status_code == 422
 
@@ -157,18 +154,13 @@ async def test_a_format_that_cannot_be_read_is_refused(
     ],
 )
 async def test_another_users_bank_account_does_not_exist(
-    bank: dict[str, Any],
-    sign_up: Callable[..., Awaitable[AsyncClient]],
-    method: str,
-    path: str,
+    bank: Bank, app: FastAPI, method: str, path: str
 ) -> None:
     """Whatever is asked of it, the answer is that of an unknown one."""
-    bob = await sign_up("bob")
+    bob = await sign_up(app, "bob")
     body = {"account_id": 1, "name": "Mine"} if method == "PUT" else None
 
-    response = await bob.request(
-        method, f"/bank-accounts/{bank['id']}{path}", json=body, headers=ANY
-    )
+    response = await bob.request(method, f"{bank.url}{path}", json=body, headers=ANY)
 
     assert (response.status_code, response.json()["type"]) == (
         404,

@@ -1,19 +1,16 @@
 """Importing statements in OFX."""
 
 import io
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
-from httpx import AsyncClient, Response
+from httpx import AsyncClient
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.statements.ofx_files import MAX_OFX_BYTES, read_ofx
 from backend.tables import BadRow, FileFormatError
 
-Send = Callable[..., Awaitable[Response]]
-Lines = Callable[[], Awaitable[list[dict[str, Any]]]]
+from ..bank import Bank
 
 OFX = "application/x-ofx"
 HEADER_1 = """OFXHEADER:100
@@ -53,45 +50,45 @@ def _file(*statements: str, header: str = HEADER_2) -> str:
     return f"{header}<OFX><BANKMSGSRSV1>\n{''.join(statements)}</BANKMSGSRSV1></OFX>\n"
 
 
-async def test_movements_become_lines(send: Send, lines: Lines) -> None:
+async def test_movements_become_lines(bank: Bank) -> None:
     """A line has the date, the amount, the bank's reference, and name with memo as its text."""
-    response = await send(_file(_statement(_movement())), media_type=OFX)
+    response = await bank.send(_file(_statement(_movement())), media_type=OFX)
 
     assert (response.status_code, response.json()["format"]) == (201, "ofx")
-    (line,) = await lines()
+    (line,) = await bank.lines()
     assert (line["date"], line["amount"], line["reference"]) == ("2026-01-05", "-12.30", "A1")
     assert line["description"] == "Acme Invoice 7"
 
 
-async def test_version_1_without_end_tags_can_be_read(send: Send, lines: Lines) -> None:
+async def test_version_1_without_end_tags_can_be_read(bank: Bank) -> None:
     """Banks still send SGML, whose values end where the next tag begins."""
     movement = (
         "<STMTTRN>\n<TRNTYPE>DEBIT\n<DTPOSTED>20260105\n<TRNAMT>-5.00\n<FITID>A1\n</STMTTRN>\n"
     )
 
-    await send(_file(_statement(movement), header=HEADER_1), media_type=OFX)
+    await bank.send(_file(_statement(movement), header=HEADER_1), media_type=OFX)
 
-    (line,) = await lines()
+    (line,) = await bank.lines()
     assert (line["amount"], line["description"]) == ("-5.00", "")
 
 
-async def test_a_line_says_where_its_movement_begins(send: Send, lines: Lines) -> None:
+async def test_a_line_says_where_its_movement_begins(bank: Bank) -> None:
     """The line number is that of the movement's tag in the file."""
     content = _file(_statement(_movement("A1"), _movement("A2")))
 
-    await send(content, media_type=OFX)
+    await bank.send(content, media_type=OFX)
 
     rows = content.split("\n")
-    assert [rows[line["line"] - 1] for line in await lines()] == ["<STMTTRN>"] * 2
+    assert [rows[line["line"] - 1] for line in await bank.lines()] == ["<STMTTRN>"] * 2
 
 
-async def test_a_tag_within_a_text_makes_line_numbers_unknown(send: Send, lines: Lines) -> None:
+async def test_a_tag_within_a_text_makes_line_numbers_unknown(bank: Bank) -> None:
     """Then they could be those of other movements, so each line says 1; nothing else is lost."""
     memo = "<![CDATA[we sent <STMTTRN> twice]]>"
 
-    await send(_file(_statement(_movement(MEMO=memo))), media_type=OFX)
+    await bank.send(_file(_statement(_movement(MEMO=memo))), media_type=OFX)
 
-    (line,) = await lines()
+    (line,) = await bank.lines()
     assert (line["line"], line["description"]) == (1, "Acme we sent <STMTTRN> twice")
 
 
@@ -99,24 +96,24 @@ async def test_a_tag_within_a_text_makes_line_numbers_unknown(send: Send, lines:
     "posted",
     ["20260105", "20260105000000[+2:EET]", "20260105233000[-8:PST]", "20260105120000.000"],
 )
-async def test_a_booking_date_is_the_banks_own(send: Send, lines: Lines, posted: str) -> None:
+async def test_a_booking_date_is_the_banks_own(bank: Bank, posted: str) -> None:
     """A time zone does not move a movement to the day before or after."""
-    await send(_file(_statement(_movement(DTPOSTED=posted))), media_type=OFX)
+    await bank.send(_file(_statement(_movement(DTPOSTED=posted))), media_type=OFX)
 
-    assert [line["date"] for line in await lines()] == ["2026-01-05"]
+    assert [line["date"] for line in await bank.lines()] == ["2026-01-05"]
 
 
-async def test_the_reference_tells_movements_apart(send: Send) -> None:
+async def test_the_reference_tells_movements_apart(bank: Bank) -> None:
     """The same FITID again is the same movement, even if the bank has changed its text."""
-    await send(_file(_statement(_movement("A1"), _movement("A2"))), media_type=OFX)
+    await bank.send(_file(_statement(_movement("A1"), _movement("A2"))), media_type=OFX)
 
     again = _file(_statement(_movement("A1", MEMO="Settled"), _movement("A3")))
-    report = (await send(again, media_type=OFX)).json()
+    report = (await bank.send(again, media_type=OFX)).json()
 
     assert (report["imported"], report["duplicates"]) == (1, 1)
 
 
-async def test_a_credit_card_has_statements_too(send: Send, lines: Lines) -> None:
+async def test_a_credit_card_has_statements_too(bank: Bank) -> None:
     """Credit cards have message sets of their own in OFX."""
     content = (
         _file(_statement(_movement()))
@@ -126,9 +123,9 @@ async def test_a_credit_card_has_statements_too(send: Send, lines: Lines) -> Non
         .replace("BANKACCTFROM", "CCACCTFROM")
     )
 
-    await send(content, media_type=OFX)
+    await bank.send(content, media_type=OFX)
 
-    assert len(await lines()) == 1
+    assert len(await bank.lines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -146,12 +143,12 @@ async def test_a_credit_card_has_statements_too(send: Send, lines: Lines) -> Non
     ids=str,
 )
 async def test_a_bad_movement_is_reported_and_the_others_are_kept(
-    send: Send, change: dict[str, str], reason: str
+    bank: Bank, change: dict[str, str], reason: str
 ) -> None:
     """One movement that breaks the specification does not make the file unreadable."""
     content = _file(_statement(_movement("A1"), _movement("A2", **change)))
 
-    report = (await send(content, media_type=OFX, on_error="skip")).json()
+    report = (await bank.send(content, media_type=OFX, on_error="skip")).json()
 
     assert (report["imported"], report["rejected"]) == (1, 1)
     (row,) = report["rows"]
@@ -183,51 +180,47 @@ async def test_a_bad_movement_is_reported_and_the_others_are_kept(
     ],
 )
 async def test_a_file_that_is_not_the_accounts_statement_is_refused(
-    send: Send, content: str
+    bank: Bank, content: str
 ) -> None:
     """The problem is the file as a whole, whatever becomes of bad rows."""
-    response = await send(content, media_type=OFX, on_error="skip")
+    response = await bank.send(content, media_type=OFX, on_error="skip")
 
     assert (response.status_code, response.json()["type"]) == (422, "/problems/file-format")
 
 
 # ofxtools warns, since the bank and not the user should know.
 @pytest.mark.filterwarnings("ignore::ofxtools.models.base.UnknownTagWarning")
-async def test_a_tag_of_the_banks_own_is_ignored(send: Send, lines: Lines) -> None:
+async def test_a_tag_of_the_banks_own_is_ignored(bank: Bank) -> None:
     """Banks add what the specification does not know."""
-    await send(_file(_statement(_movement(MYBANKTAG="x"))), media_type=OFX)
+    await bank.send(_file(_statement(_movement(MYBANKTAG="x"))), media_type=OFX)
 
-    assert len(await lines()) == 1
+    assert len(await bank.lines()) == 1
 
 
-async def test_the_account_number_picks_a_statement(
-    ada: AsyncClient, bank: dict[str, Any], send: Send, lines: Lines
-) -> None:
+async def test_the_account_number_picks_a_statement(ada: AsyncClient, bank: Bank) -> None:
     """Of a file about several accounts only the lines of this one are taken."""
-    body = {"account_id": bank["account_id"], "name": "Giro", "number": "5678"}
-    await ada.put(f"/bank-accounts/{bank['id']}", json=body, headers={"If-Match": "*"})
+    body = {"account_id": bank.shown["account_id"], "name": "Giro", "number": "5678"}
+    await ada.put(f"{bank.url}", json=body, headers={"If-Match": "*"})
     content = _file(_statement(_movement("A1")), _statement(_movement("B1"), number="5678"))
 
-    await send(content, media_type=OFX)
+    await bank.send(content, media_type=OFX)
 
-    assert [line["reference"] for line in await lines()] == ["B1"]
+    assert [line["reference"] for line in await bank.lines()] == ["B1"]
 
 
-async def test_a_file_of_another_account_is_refused(
-    ada: AsyncClient, bank: dict[str, Any], send: Send
-) -> None:
+async def test_a_file_of_another_account_is_refused(ada: AsyncClient, bank: Bank) -> None:
     """Who mixes up two banks is told so before anything is in the books."""
-    body = {"account_id": bank["account_id"], "name": "Giro", "number": "9999"}
-    await ada.put(f"/bank-accounts/{bank['id']}", json=body, headers={"If-Match": "*"})
+    body = {"account_id": bank.shown["account_id"], "name": "Giro", "number": "9999"}
+    await ada.put(f"{bank.url}", json=body, headers={"If-Match": "*"})
 
-    response = await send(_file(_statement(_movement())), media_type=OFX)
+    response = await bank.send(_file(_statement(_movement())), media_type=OFX)
 
     assert response.json()["detail"] == "The file has 0 statements of account 9999 instead of one."
 
 
-async def test_a_file_too_large_for_a_tree_is_refused(send: Send) -> None:
+async def test_a_file_too_large_for_a_tree_is_refused(bank: Bank) -> None:
     """OFX is read as a whole, so its size has a limit of its own."""
-    response = await send(b" " * (MAX_OFX_BYTES + 1), media_type=OFX)
+    response = await bank.send(b" " * (MAX_OFX_BYTES + 1), media_type=OFX)
 
     assert (response.status_code, response.json()["type"]) == (413, "/problems/upload-too-large")
 

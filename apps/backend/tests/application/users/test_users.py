@@ -1,11 +1,11 @@
 """Registration, signing in, and who a request comes from."""
 
 import datetime as dt
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import jwt
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from backend.users import service
 from backend.users.credentials import Credentials
 from backend.users.models import User
-from backend.users.service import Book
 
-SignUp = Callable[..., Awaitable[AsyncClient]]
+from ..people import CREDENTIALS, book_of, sign_up
+
 PASSWORD = "the password of ada"
 ADA = {"email": "ada@example.com", "name": "Ada", "base_currency": "EUR", "password": PASSWORD}
 SIGN_IN = {"username": "ada@example.com", "password": PASSWORD}
@@ -33,9 +33,9 @@ async def test_a_new_user_is_signed_in(client: AsyncClient) -> None:
     assert (await client.get("/users/me", headers=headers)).status_code == 200
 
 
-async def test_a_token_says_who_its_user_is(sign_up: SignUp) -> None:
+async def test_a_token_says_who_its_user_is(app: FastAPI) -> None:
     """Two users get two tokens, each of which leads to its own user."""
-    ada, bob = await sign_up("ada"), await sign_up("bob")
+    ada, bob = await sign_up(app, "ada"), await sign_up(app, "bob")
 
     assert (await ada.get("/users/me")).json()["email"] == "ada@example.com"
     assert (await bob.get("/users/me")).json()["email"] == "bob@example.com"
@@ -52,9 +52,9 @@ async def test_nothing_of_the_password_is_shown(ada: AsyncClient) -> None:
     }
 
 
-async def test_the_database_holds_only_a_salted_hash(sign_up: SignUp, db: AsyncSession) -> None:
+async def test_the_database_holds_only_a_salted_hash(app: FastAPI, db: AsyncSession) -> None:
     """Who reads the table learns no password, not even that two users have the same."""
-    ada, bob = await sign_up("ada"), await sign_up("bob")
+    ada, bob = await sign_up(app, "ada"), await sign_up(app, "bob")
     change = {"current": "the password of bob", "new": PASSWORD}
     assert (await bob.put("/users/me/password", json=change)).status_code == 200
     assert (await ada.get("/users/me")).status_code == 200
@@ -200,11 +200,12 @@ async def test_a_password_is_changed_only_by_who_knows_it(ada: AsyncClient) -> N
 
 
 async def test_tokens_revoked_at_once_are_of_different_generations(
-    ada: AsyncClient, book: Book, db_sessionmaker: async_sessionmaker[AsyncSession]
+    ada: AsyncClient, db_sessionmaker: async_sessionmaker[AsyncSession]
 ) -> None:
     """Who has read the user before another request revoked tokens still gets a new generation."""
+    user_id = (await book_of(ada)).owner_id
     async with db_sessionmaker() as first, db_sessionmaker() as second:
-        users = [await session.get_one(User, book.owner_id) for session in (first, second)]
+        users = [await session.get_one(User, user_id) for session in (first, second)]
         await first.commit()
         await second.commit()
 
@@ -286,7 +287,7 @@ async def test_a_token_that_is_not_valid_is_refused(
 
 
 async def test_another_scheme_is_not_a_token(client: AsyncClient) -> None:
-    """Basic credentials are no bearer token."""
+    """Basic CREDENTIALS are no bearer token."""
     response = await client.get("/users/me", auth=("ada", "secret"))
 
     assert response.headers["WWW-Authenticate"] == "Bearer"
@@ -297,6 +298,6 @@ async def test_a_missing_token_is_reported_before_a_bad_body(client: AsyncClient
     assert (await client.post("/accounts", json={"code": 1})).status_code == 401
 
 
-def test_the_key_of_the_tokens_is_not_printed(credentials: Credentials) -> None:
+def test_the_key_of_the_tokens_is_not_printed() -> None:
     """A log that shows the object does not give it away."""
-    assert "0" * 32 not in repr(credentials)
+    assert "0" * 32 not in repr(CREDENTIALS)
