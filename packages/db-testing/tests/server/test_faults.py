@@ -56,7 +56,8 @@ class Place:
         self.embedded = embedded
         self.beneath: list[str] = []
         """A command that runs what follows it."""
-        self.environment = os.environ | {"FAULTS_HOME": str(embedded.home)}
+        # Pytest cuts what it says of a failure where its line ends.
+        self.environment = os.environ | {"FAULTS_HOME": str(embedded.home), "COLUMNS": "500"}
         folder.mkdir(exist_ok=True)
         (folder / "pytest.ini").write_text(INI)
         (folder / "conftest.py").write_text((SUITES / "faults_conftest.py").read_text())
