@@ -40,7 +40,8 @@ LEFT = """
 """
 
 LEAN = " ".join(
-    f"-p no:{plugin}" for plugin in ("faker", "hypothesispytest", "pytest_alembic", "randomly")
+    f"-p no:{plugin}"
+    for plugin in ("anyio", "faker", "hypothesispytest", "pytest_alembic", "randomly")
 )
 """Options of runs inside tests, without plugins of which each process takes a second to import."""
 
@@ -90,7 +91,8 @@ def db_schema() -> Schema:
 def _at_a_terminal() -> Iterator[None]:
     """Run suites as a person does: in CI, pytest repeats each message in its last lines.
 
-    And in the order that they are written in, unless a test asks for `-p randomly`.
+    And in the order that they are written in, unless a test asks for `-p randomly`; and without
+    anyio's plugin, which imports all of trio, unless it asks for `-p anyio`.
     """
     # Not the fixture `monkeypatch`, which would then outlive those that tests patch things under.
     with pytest.MonkeyPatch.context() as patch:

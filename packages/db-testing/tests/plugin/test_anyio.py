@@ -32,7 +32,7 @@ def test_database_tests_share_a_loop(suite: Suite, scope: str, backend: object) 
     """Whatever the scope of the backend: one loop for database tests, a context for each."""
     pytester = suite("anyio_tests", conftest=None)
     pytester.makeconftest(BACKEND.format(scope=scope, backend=backend))
-    pytester.runpytest().assert_outcomes(passed=16)
+    pytester.runpytest("-p", "anyio").assert_outcomes(passed=16)
 
 
 def test_without_pytest_asyncio(suite: Suite) -> None:
@@ -40,14 +40,14 @@ def test_without_pytest_asyncio(suite: Suite) -> None:
     pytester = suite("anyio_tests", "unittest_classes", conftest=None)
     pytester.makeconftest(BACKEND.format(scope="session", backend="asyncio"))
     pytester.makeini("[pytest]\nfilterwarnings = error\npythonpath = .")
-    pytester.runpytest("-p", "no:asyncio").assert_outcomes(passed=25)
+    pytester.runpytest("-p", "anyio", "-p", "no:asyncio").assert_outcomes(passed=25)
 
 
 def test_beside_pytest_asyncio(suite: Suite) -> None:
     """Tests of both plugins in one run, in any order, each on its own plugin's loop."""
     pytester = suite("anyio_tests", "every_fixture", "loops_open", conftest=None)
     pytester.makeconftest(BACKEND.format(scope="module", backend="asyncio"))
-    pytester.runpytest().assert_outcomes(passed=34)
+    pytester.runpytest("-p", "anyio").assert_outcomes(passed=34)
 
 
 def test_in_auto_mode_of_pytest_asyncio(suite: Suite) -> None:
@@ -65,7 +65,7 @@ def test_in_auto_mode_of_pytest_asyncio(suite: Suite) -> None:
             await db.commit()
         """
     )
-    pytester.runpytest().assert_outcomes(passed=1)
+    pytester.runpytest("-p", "anyio").assert_outcomes(passed=1)
 
 
 def test_no_plugin_runs_the_test(suite: Suite) -> None:
@@ -73,7 +73,7 @@ def test_no_plugin_runs_the_test(suite: Suite) -> None:
     pytester = suite()
     pytester.makeini("[pytest]\npythonpath = .")
     pytester.makepyfile("async def test_nobody(db_connection): pass")
-    result = pytester.runpytest("-p", "no:asyncio")
+    result = pytester.runpytest("-p", "anyio", "-p", "no:asyncio")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["E*test_nobody*run by no plugin*@pytest.mark.anyio, or turn*"])
 
@@ -109,7 +109,7 @@ def anyio_backend(request):
     return request.param
 """
     )
-    result = pytester.runpytest("-p", "no:randomly")
+    result = pytester.runpytest("-p", "anyio", "-p", "no:randomly")
     result.assert_outcomes(passed=4, errors=2)
     line = (
         "E*FixtureError: *::test_{}[[]trio] asked for the database and runs on trio, but asyncpg*"
@@ -160,7 +160,7 @@ def test_backends_that_alternate(suite: Suite) -> None:
     }
     for name, backend in wanted.items():
         pytester.makepyfile(**{f"test_{name}": ALTERNATING.format(backend=backend)})
-    pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=6)
+    pytester.runpytest("-p", "anyio", "-p", "no:randomly").assert_outcomes(passed=6)
 
 
 def test_wider_fixture_keeps_its_task(suite: Suite) -> None:
@@ -186,4 +186,4 @@ def test_wider_fixture_keeps_its_task(suite: Suite) -> None:
             await db.commit()
         """
     )
-    pytester.runpytest().assert_outcomes(passed=2)
+    pytester.runpytest("-p", "anyio").assert_outcomes(passed=2)

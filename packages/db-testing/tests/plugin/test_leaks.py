@@ -141,7 +141,7 @@ def test_task_of_the_first_test(suite: Suite, marker: str, scope: str) -> None:
             )
         """
     )
-    result = pytester.runpytest(*IN_ORDER)
+    result = pytester.runpytest("-p", "anyio", *IN_ORDER)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*::test_first: task * (writes_late) was still running at *"])
 

@@ -33,7 +33,7 @@ def test_timeout_by_signal(
     """A test that pytest-timeout interrupts fails alone, and never goes on in a later one."""
     pytester = suite("timeouts", conftest=None, mode="auto")
     pytester.makeconftest(ANYIO)
-    anyio = ["-p", "no:asyncio", "--anyio-mode=auto", "-c", "anyio.ini"]
+    anyio = ["-p", "anyio", "-p", "no:asyncio", "--anyio-mode=auto", "-c", "anyio.ini"]
     (pytester.path / "anyio.ini").write_text("[pytest]\npythonpath = .\nfilterwarnings = error\n")
     result = pytester.runpytest_subprocess(
         "-p", "no:randomly", "--timeout-method=signal", *(anyio if plugin == "anyio" else [])
