@@ -20,11 +20,10 @@ those rows of `results/isolation.json` that are measured again. How runs begin i
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import results
 import server as servers
@@ -36,6 +35,10 @@ if TYPE_CHECKING:
 
     from server import Server
     from suites import Block, Measured, Suite
+
+
+MANY: Final = 10
+"""Times from which hundredths say nothing."""
 
 
 def decile(blocks: Sequence[Block]) -> float:
@@ -131,23 +134,21 @@ def line(row: Mapping[str, Any]) -> str:
 
 
 def table(result: results.Result) -> str:
-    """Render what isolation adds to a test, over numbers of tables."""
+    """Render how many times as long as its floor's a test takes, over numbers of tables."""
     found = {(row["isolation"], row["tables"]): row for row in result.rows}
     sizes = sorted({row["tables"] for row in result.rows})
     lines = [
         "| isolation | " + " | ".join(f"{size:,} tables" for size in sizes) + " |",
         "|---|" + "---:|" * len(sizes),
     ]
-    for suite in FLOORS:
-        rows = [found.get((suite.name, size)) for size in sizes]
-        if any(rows):
-            cells = (cell(row, floor=FLOORS[suite] is suite) for row in rows)
-            name = f"{suite.name}; {suite.remark}" if suite.remark else suite.name
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    yardsticks = (next(row for row in result.rows if row["tables"] == size) for size in sizes)
-    cells = (f"{row['yardstick_ms']:.3f} ms" for row in yardsticks)
-    lines.append("| yardstick: BEGIN and ROLLBACK on an open connection | " + " | ".join(cells))
-    lines[-1] += " |"
+    for suite, floor in FLOORS.items():
+        if not any((suite.name, size) in found for size in sizes):
+            continue
+        cells = (
+            cell(found.get((suite.name, size)), found.get((floor.name, size))) for size in sizes
+        )
+        name = f"{suite.name}; {suite.remark}" if suite.remark else suite.name
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -164,15 +165,16 @@ def everything(result: results.Result) -> str:
     return "\n\n".join(parts)
 
 
-def cell(row: Mapping[str, Any] | None, *, floor: bool) -> str:
-    """Render what a test took, or what its isolation added."""
-    if row is None or "fails" in row:
-        return "" if row is None else "fails"
-    if floor:
-        return f"{row['ms']:.2f} ms"
-    more = row["over_floor_ms"]
-    digits = max(0, 2 - max(0, math.floor(math.log10(abs(more) or 1))))  # three in all
-    return f"{more:+.{digits}f}"
+def cell(row: Mapping[str, Any] | None, floor: Mapping[str, Any] | None) -> str:
+    """Render what a test takes, in ms without any isolation, or else as a multiple of that."""
+    if row is None or floor is None:
+        return ""
+    if row is floor:
+        return f"{row['ms']:.1f} ms"
+    if "fails" in row:
+        return "fails"
+    times = 1 + row["over_floor_ms"] / floor["ms"]
+    return f"{times:.2f}" if times < MANY else f"{times:.0f}"
 
 
 def main() -> None:
