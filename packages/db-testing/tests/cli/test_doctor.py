@@ -170,4 +170,4 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert re.search(rf"^\W*{name} +\w", said, re.MULTILINE), name
     result = CliRunner().invoke(program.app, ["report", "merge", "none.json", "-o", "x.json"])
     assert result.exit_code == 1
-    assert "none.json" in result.stderr
+    assert "none.json" in result.output
