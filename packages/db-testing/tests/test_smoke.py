@@ -1,7 +1,9 @@
-"""The fixtures work together."""
+"""The plugin is imported, and the fixtures work together."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -14,3 +16,10 @@ async def test_session(db: AsyncSession) -> None:
     """A session reaches the worker's database."""
     name = (await db.execute(text("SELECT current_database()"))).scalar_one()
     assert name.startswith("dbt_")
+
+
+def test_import_says_nothing() -> None:
+    """However strict Python is with warnings, of any of its versions."""
+    command = [sys.executable, "-W", "error", "-c", "import db_testing.plugin, db_testing._loops"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "", "")

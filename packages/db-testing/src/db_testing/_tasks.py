@@ -23,7 +23,14 @@ async def _generator() -> AsyncGenerator[None]:
     yield
 
 
-_CLOSING: Final = type(_generator().aclose())
+def _closing() -> type:
+    closing = _generator().aclose()
+    with contextlib.suppress(StopIteration):
+        closing.send(None)  # else Python 3.12 warns that it was never awaited
+    return type(closing)
+
+
+_CLOSING: Final = _closing()
 
 
 class Tasks:
