@@ -106,3 +106,17 @@ def test_a_currency_is_refused_unless_iso_4217_lists_it(code: str) -> None:
     """Only upper-case codes of currencies with a minor unit are accepted."""
     with pytest.raises(ValidationError, match="ISO 4217"):
         TypeAdapter(Currency).validate_python(code)
+
+
+@pytest.mark.parametrize(
+    "adapter", [TypeAdapter(Amount), TypeAdapter(Rate)], ids=["amount", "rate"]
+)
+@given(data=st.data())
+def test_a_decimal_is_described_as_it_is_accepted(
+    adapter: TypeAdapter[Decimal], data: st.DataObject
+) -> None:
+    """By OpenAPI: a client that sends what the pattern says is understood, unless it is zero."""
+    pattern = adapter.json_schema()["pattern"]
+    written = data.draw(st.from_regex(pattern, fullmatch=True).filter(Decimal))
+
+    assert adapter.validate_python(written) == Decimal(written)

@@ -1,12 +1,13 @@
 """Requests made up from the OpenAPI description: no answer is a 5xx, and each is as described."""
 
 import asyncio
+from typing import Any
 
 import pytest
 import requests
 import schemathesis
 from fastapi.testclient import TestClient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from schemathesis.checks import not_a_server_error
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import response_schema_conformance
@@ -16,7 +17,22 @@ from jobs.main import create_app
 from jobs.seed import seed
 
 KEY = "a key for tests"
-DESCRIPTION = schemathesis.openapi.from_dict(create_app(async_sessionmaker(), KEY).openapi())
+
+
+def _narrowed(description: Any) -> Any:  # noqa: ANN401 - any part of it
+    """Let ids be those of things that are there: else hardly a request gets beyond 404."""
+    if isinstance(description, list):
+        return [_narrowed(part) for part in description]
+    if not isinstance(description, dict):
+        return description
+    narrowed = {key: _narrowed(part) for key, part in description.items()}
+    if narrowed.get("maximum", 0) >= 2**63 - 1:
+        narrowed["maximum"] = 9
+    return narrowed
+
+
+WHOLE = create_app(async_sessionmaker(), KEY).openapi()
+DESCRIPTION = schemathesis.openapi.from_dict(_narrowed(WHOLE))
 OPERATIONS = [result.ok() for result in DESCRIPTION.get_all_operations()]
 # A request without parameters and body has nothing that the description could forbid.
 CASES = [
@@ -45,7 +61,6 @@ def test_no_request_makes_the_server_fail(
     with TestClient(app, raise_server_exceptions=False) as client:
 
         @given(case=operation.as_strategy(generation_mode=mode))
-        @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
         def send(case: schemathesis.Case) -> None:
             case.headers["Authorization"] = f"Bearer {KEY}"
             made_up = case.as_transport_kwargs(base_url=str(client.base_url))

@@ -4,7 +4,7 @@ import pytest
 import requests
 import schemathesis
 from fastapi.testclient import TestClient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from schemathesis.checks import not_a_server_error
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import response_schema_conformance
@@ -35,7 +35,6 @@ def test_no_request_makes_the_server_fail(
     with TestClient(app, raise_server_exceptions=False) as client:
 
         @given(case=operation.as_strategy(generation_mode=mode))
-        @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
         def send(case: schemathesis.Case) -> None:
             made_up = case.as_transport_kwargs(base_url=str(client.base_url))
             request = requests.Request(**made_up).prepare()

@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 # Digits after the decimal point, from ISO 4217 list one (active codes and two fund codes).
 _MINOR_UNITS = {
@@ -79,16 +79,25 @@ Currency = Annotated[
     Field(examples=["EUR"], json_schema_extra={"enum": sorted(_DIGITS)}),
 ]
 
+
+def _described(whole: int, fraction: int, example: str) -> WithJsonSchema:
+    """Describe a decimal in a string: by itself Pydantic describes a number, which is refused."""
+    pattern = rf"^[0-9]{{1,{whole}}}(\.[0-9]{{1,{fraction}}})?$"
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
+
+
 Amount = Annotated[
     Decimal,
     BeforeValidator(_no_binary_fraction),
-    Field(gt=0, max_digits=19, decimal_places=4, examples=["12.30"]),
+    Field(gt=0, max_digits=19, decimal_places=4),
+    _described(15, 4, "12.30"),
 ]
 
 Rate = Annotated[
     Decimal,
     BeforeValidator(_no_binary_fraction),
-    Field(gt=0, max_digits=20, decimal_places=10, examples=["1.0850"]),
+    Field(gt=0, max_digits=20, decimal_places=10),
+    _described(10, 10, "1.0850"),
 ]
 
 # The driver gives 100000 as 1.0E+5: the same number, but not what a client expects to read.

@@ -95,9 +95,12 @@ class Period(BaseModel):
         return self
 
 
+_DAY = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 Interval = Annotated[
     Period,
-    BeforeValidator(_split, json_schema_input_type=str),
+    BeforeValidator(
+        _split, json_schema_input_type=Annotated[str, Field(pattern=f"^{_DAY}/{_DAY}$")]
+    ),
     Field(examples=["2026-01-01/2026-03-31"]),
 ]
 

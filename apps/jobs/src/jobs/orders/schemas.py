@@ -4,16 +4,23 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+
+Total = Annotated[
+    Decimal,
+    Field(gt=0, max_digits=12, decimal_places=2),
+    # Pydantic's own does not say how many digits.
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"}),
+]
 
 
 class OrderIn(BaseModel):
     """Describe an order to be."""
 
     customer: Text
-    total: Decimal = Field(gt=0, max_digits=12, decimal_places=2)
+    total: Total
 
 
 class OrderOut(BaseModel):
