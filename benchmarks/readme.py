@@ -21,6 +21,7 @@ import headline
 import isolation
 import plots
 import profiles
+import reporting
 import results
 import scale
 import startup
@@ -43,6 +44,7 @@ DOCUMENTS: Final[Mapping[Path, Mapping[str, Callable[[results.Result], str]]]] =
         "startup": startup.everything,
         "guard": guard.everything,
     },
+    ROOT / "docs" / "how-to" / "report.md": {"reporting": reporting.table},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,22 @@ class Metadata:
 
     def fingerprint(self) -> str:
         from sqlalchemy.dialects.postgresql.asyncpg import dialect
+        from sqlalchemy.schema import AddConstraint, CreateIndex
 
-        rendered = []
+        rendered: list[str] = []
         postgresql = dialect()
+
+        def render(statement: Any, parameters: Any) -> str:
+            compiled = statement.compile(dialect=postgresql)
+            return f"{compiled} {compiled.params or ''} {parameters or ''}"
+
         for metadata in self._metadata:
-            for statement, parameters in _recorded(metadata):
-                compiled = statement.compile(dialect=postgresql)
-                rendered.append(f"{compiled} {compiled.params or ''} {parameters or ''}")
+            recorded = _recorded(metadata)
+            for kind, group in itertools.groupby(recorded, lambda each: type(each[0])):
+                statements = [render(*each) for each in group]
+                # SQLAlchemy has these in sets, and so in another order in each process.
+                unordered = issubclass(kind, AddConstraint | CreateIndex)
+                rendered += sorted(statements) if unordered else statements
         # Where an object lies in memory is no part of what it says.
         return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(rendered))
 

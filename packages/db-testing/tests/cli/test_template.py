@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from db_testing import cli
+from db_testing._commands import suite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,3 +78,14 @@ def test_folder_without_tests(
     code, said = command("template", "build", "--json")
     assert code == 1
     assert f"pytest has collected 0 tests in {tmp_path}" in said["error"]
+
+
+def test_pytest_that_hangs(
+    project: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ended when it has said nothing for too long, and the error says so."""
+    monkeypatch.setattr(suite, "TIMEOUT", 3.0)
+    (project / "conftest.py").write_text("import signal\nsignal.pause()\n")
+    code, said = command("template", "build", "--json")
+    assert code == 1
+    assert "has said nothing for 3 s, and was killed" in said["error"]

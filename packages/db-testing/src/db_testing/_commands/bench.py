@@ -10,7 +10,7 @@ import typer
 
 from . import measuring, strategies, suite
 from .choice import Option as ServerOption
-from .console import ERR, OUT, Json, show_json, show_table
+from .console import OUT, Json, doing, show_json, show_table
 
 BY_HAND: Final = (strategies.TRUNCATE, strategies.ANEW)
 
@@ -49,13 +49,13 @@ def bench(
     TRUNCATE, and with the schema built anew, in turn, beside the same test without any. None of
     the project's tests is run. The databases are dropped again.
     """
-    with ERR.status("collecting the tests ...") as progress:
+    with doing("collecting the tests ...") as progress:
         answer = suite.ask(
             arguments or (),
             work=measuring.BENCH,
             argument=seconds,
             server=server,
-            progress=lambda text: progress.update(f"{text} ..."),
+            progress=progress,
         )
     answer.check()
     if not answer.results:

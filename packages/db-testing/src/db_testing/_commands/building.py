@@ -48,7 +48,7 @@ def _build(subject: Subject, say: Say, *, anew: bool) -> Mapping[str, object]:
     schema = subject.schema
     with connected(subject.settings, say) as admin:
         started = time.perf_counter()
-        say({"progress": f"building the template of {schema!r}"})
+        say({"progress": f"building the template of {schema!r} ..."})
         print_of = _template.fingerprint(admin, schema)
         name = _naming.template_database(print_of)
         there = admin.run(_uses.found, admin.connection, name)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 OUT: Final = Console(highlight=False, soft_wrap=True)
 ERR: Final = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -28,6 +30,13 @@ CODES: Final = (
     "Exit codes: 0 done; 1 something is wrong, or could not be done; 2 wrong usage; "
     "3 the server does not run; 130 interrupted."
 )
+
+
+@contextlib.contextmanager
+def doing(what: str) -> Iterator[Callable[[str], None]]:
+    """Show what is being done while it is; yield what changes it."""
+    with ERR.status(escape(what)) as status:
+        yield lambda text: status.update(escape(text))
 
 
 def show_json(value: Mapping[str, object]) -> None:

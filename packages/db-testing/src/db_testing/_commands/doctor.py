@@ -10,7 +10,7 @@ from rich.text import Text
 
 from . import choice, package_checks, server_checks, suite_checks
 from .choice import Option as ServerOption
-from .console import ERR, OUT, WRONG, Json, show_json
+from .console import OUT, WRONG, Json, doing, show_json
 from .findings import Finding, Level
 
 SIGNS: Final[dict[Level, tuple[str, str]]] = {
@@ -36,13 +36,13 @@ def doctor(
     is started, and templates that are missing are built. Exit code 1: there is an error.
     """
     findings: list[Finding] = []
-    with ERR.status("looking at packages ...") as progress:
+    with doing("looking at packages ...") as progress:
         findings += package_checks.check()
         chosen = choice.choose(server)
-        progress.update("looking at the server ...")
+        progress("looking at the server ...")
         findings += server_checks.check(chosen)
-        progress.update("collecting the tests ...")
-        findings += suite_checks.check(chosen, arguments or (), progress.update)
+        progress("collecting the tests ...")
+        findings += suite_checks.check(chosen, arguments or (), progress)
     errors = sum(finding.level == "error" for finding in findings)
     if as_json:
         found = [dataclasses.asdict(finding) for finding in findings]

@@ -36,7 +36,7 @@ def bench(subject: Subject, say: Say) -> Mapping[str, object]:
     with contextlib.ExitStack() as stack:
         admin = stack.enter_context(connected(subject.settings, say))
         runner = stack.enter_context(asyncio.Runner(loop_factory=asyncio.new_event_loop))
-        say({"progress": f"making databases of {subject.schema!r}"})
+        say({"progress": f"making databases of {subject.schema!r} ..."})
         ways, tables, row = stack.enter_context(strategies.made(subject, admin, runner))
         measured = Measured(subject, ways, float(subject.argument))
         started = time.perf_counter()
@@ -76,7 +76,7 @@ class Measured:
         share = self._budget / TURNS / len(self._ways)
         for way in self._ways:
             if way.name not in self._failed:
-                say({"progress": f"measuring: turn {self.turns + 1} of {TURNS}, {way.name}"})
+                say({"progress": f"measuring: turn {self.turns + 1} of {TURNS}, {way.name} ..."})
                 alone = contextlib.nullcontext() if way.is_ours else self._alone()
                 with alone:
                     times = self._run(way, share)

@@ -17,10 +17,10 @@ from .. import _probe, _settings
 from ..errors import DBTestingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 TIMEOUT: Final = 600.0
-"""Seconds for pytest to collect the tests, and to do what is asked for."""
+"""Seconds within which pytest must say what it does."""
 
 PATIENCE: Final = 15.0
 """Seconds for an interrupted pytest to drop its databases."""
@@ -88,19 +88,16 @@ def ask(
             )
         finally:
             os.close(write)
-        ended = _Ended(process)
-        timer = threading.Timer(TIMEOUT, ended.kill)
-        timer.start()
+        watched = _Watched(process)
         try:
-            answer = _listen(pipe, progress)
-            process.wait()
+            answer = _listen(watched.lines(pipe), progress)
+            watched.wait()
         finally:
-            timer.cancel()
-            ended.interrupt()
-        if ended.late:
+            watched.end()
+        if watched.late:
             raise SuiteError(
-                f"pytest had not done what it was asked for after {TIMEOUT:g} s, and was killed. "
-                f"Ask for less of it: name a folder of tests after --."
+                f"pytest, asked for what it finds, has said nothing for {TIMEOUT:g} s, and was "
+                f"killed. Ask for less of it: name a folder of tests after --."
             )
         if not answer.facts or process.returncode < 0:
             output.seek(0)
@@ -114,19 +111,41 @@ def ask(
     return answer
 
 
-class _Ended:
-    """A process that must end."""
+class _Watched:
+    """A process that must go on, and end."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self.late = False
 
-    def kill(self) -> None:
-        """End it, since it has taken too long."""
+    def lines(self, pipe: IO[str]) -> Iterator[str]:
+        """Read what it says, until it has said all."""
+        while True:
+            with self._bounded():
+                line = pipe.readline()
+            if not line.endswith("\n"):
+                return
+            yield line
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        with self._bounded():
+            self._process.wait()
+
+    @contextlib.contextmanager
+    def _bounded(self) -> Iterator[None]:
+        timer = threading.Timer(TIMEOUT, self._kill)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _kill(self) -> None:
         self.late = True
         self._process.kill()
 
-    def interrupt(self) -> None:
+    def end(self) -> None:
         """Let it tidy up, unless it has ended."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
@@ -136,9 +155,9 @@ class _Ended:
             self._process.wait()
 
 
-def _listen(pipe: IO[str], progress: Callable[[str], None]) -> Answer:
+def _listen(lines: Iterable[str], progress: Callable[[str], None]) -> Answer:
     answer = Answer()
-    for line in pipe:
+    for line in lines:
         match json.loads(line):
             case {"facts": facts}:
                 answer.facts = facts

@@ -14,7 +14,7 @@ from .._admin import Admin
 from ..errors import ServerError
 from . import building, choice, suite
 from .choice import Option as ServerOption
-from .console import CODES, ERR, OUT, Json, megabytes, show_json, show_table
+from .console import CODES, OUT, Json, doing, megabytes, show_json, show_table
 
 app: Final = typer.Typer(
     help="Templates: databases with a schema, which those of tests are copied from.",
@@ -25,8 +25,8 @@ app: Final = typer.Typer(
 
 @contextlib.contextmanager
 def _connected(option: str | None) -> Iterator[Admin]:
-    with ERR.status("connecting to the server ...") as progress:
-        server = _server.acquire(choice.choose(option).server, say=progress.update)
+    with doing("connecting to the server ...") as progress:
+        server = _server.acquire(choice.choose(option).server, say=progress)
     try:
         with contextlib.closing(Admin(server.url)) as admin:
             yield admin
@@ -77,8 +77,8 @@ def build(
     Such as in an image for CI. The project's pytest collects its tests, and runs none.
     """
     work = building.REBUILD if anew else building.BUILD
-    with ERR.status("collecting the tests ...") as progress:
-        answer = suite.ask(arguments or (), work=work, server=server, progress=progress.update)
+    with doing("collecting the tests ...") as progress:
+        answer = suite.ask(arguments or (), work=work, server=server, progress=progress)
     answer.check()
     if not answer.results:
         raise suite.SuiteError(
