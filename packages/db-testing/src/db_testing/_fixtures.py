@@ -191,9 +191,7 @@ def db_layer(
             or the block is a plain `with`, for which there is no synchronous form.
         SandboxConflictError: a transaction begun before the block was rolled back in it.
     """
-    from ._data_layer import DataLayer
-
-    return lambda: DataLayer(_db_application.isolation.layer(db_sessionmaker))
+    return lambda: _db_application.isolation.layers.begin(db_sessionmaker)
 
 
 def db_sync_engine(_db_application: Application) -> Engine:

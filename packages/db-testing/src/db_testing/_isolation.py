@@ -17,10 +17,10 @@ from ._admin import PATIENCE as RETURN
 from ._admin import connect
 from ._checkouts import Checkouts
 from ._commits import Commits
+from ._data_layer import DataLayers
 from ._failures import MARKER
 from ._kept import Kept
 from ._kinds import Commit, Private, Rollback, close_what_is_left, run
-from ._origin import caller
 from ._pool import LoopPool, Pools
 from ._real import RealConnection
 from ._runtime import within
@@ -31,7 +31,7 @@ from ._wires import DatabaseState
 from .errors import DataLayerError, DBTestingError, SandboxError, SandboxEscapeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
     from sqlalchemy.engine import URL, Engine
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -107,8 +107,6 @@ class Isolation:
         }
         self._kind: Kind = self._rollback
         self._test: tuple[str, IsolationName] | None = None
-        self._writing: tuple[AsyncSession, asyncio.AbstractEventLoop] | None = None
-        """The session in which a data layer is being written, and its event loop."""
         self._closing: list[Close] = []
         self._waits = True
         """Whether a sweep must have ended when the end of its test has."""
@@ -126,6 +124,7 @@ class Isolation:
         self._checkouts = Checkouts()
         self.serve(self.engine.sync_engine)
         self._commits = Commits(url.database or "")
+        self.layers = DataLayers(self, self._states, self._pools, self._rollback)
 
     def serve(self, engine: Engine) -> None:
         """Note that an engine, whose pool is a `LoopPool`, holds connections of this database."""
@@ -210,13 +209,13 @@ class Isolation:
 
     def begin(self, test: str, kind: IsolationName) -> None:
         """Let what follows belong to a test, isolated in one way or the other."""
-        self.seal()
+        self.layers.seal()
         chosen = self._kinds[kind]
         if chosen is not self._kind:
             self._pools.exchange(self._kind, chosen)
             self._kind = chosen
         if self._states.settle():
-            self._changed()
+            self.changed()
         if self._rollback.unsettled and (chosen is not self._rollback or self._watch.stale):
             # With a factory the runner leaves the thread's current event loop alone.
             with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
@@ -296,6 +295,15 @@ class Isolation:
                 # What the test's own wire has left, lost with its loop, is no fixture's doing.
                 if watching and self._kind is self._rollback and not self._rollback.unsettled:
                     self._watch.begin()
+
+    @property
+    def tested(self) -> IsolationName | None:
+        """How the running test is isolated; None between two tests."""
+        return None if self._test is None else self._test[1]
+
+    def commit(self, *, really: bool) -> None:
+        """Let connections that wider fixtures take commit for real, or not any more."""
+        self._kind = self._commit if really else self._rollback
 
     @property
     def lost(self) -> bool:
@@ -495,103 +503,12 @@ class Isolation:
             database = keepsake.database if why is None else None
             self.kept.append(Kept(test, database, why or self._outcome))
         if self._states.renew(test):
-            self._changed()
+            self.changed()
         else:
             self._watch.stale = True
             self._commits.disconnected()
 
-    # ----------------------------------------------------------------- data layers
-
-    @contextlib.asynccontextmanager
-    async def layer(
-        self, sessions: async_sessionmaker[AsyncSession]
-    ) -> AsyncIterator[AsyncSession]:
-        """Undo at the end what is done inside: see the fixture `db_layer`."""
-        session = sessions(expire_on_commit=False)
-        if self._test is None:
-            layer = self._beneath_tests(session)
-        elif self._kind is self._rollback:
-            layer = self._rollback.layer()
-        else:
-            layer = self._in_committed_test()
-        async with layer:
-            try:
-                yield session
-            finally:
-                await session.close()
-
-    @contextlib.asynccontextmanager
-    async def _beneath_tests(self, session: AsyncSession) -> AsyncIterator[None]:
-        """Commit for real; the tests that follow begin with it."""
-        if self._rollback.unsettled:
-            await self._rollback.settle()
-        await self._disconnect()
-        self._states.push()
-        self._changed()
-        self._kind = self._commit
-        self._writing = session, asyncio.get_running_loop()
-        try:
-            yield
-        finally:
-            if self._writing is not None:  # it failed before its fixture paused
-                await self._written()
-            self._states.pop()
-
-    @contextlib.asynccontextmanager
-    async def _in_committed_test(self) -> AsyncIterator[None]:
-        """Copy the database, and replace it by the copy."""
-        self.part()
-        self._check_unused("begins")
-        await self._disconnect()
-        self._states.remember()
-        try:
-            yield
-            self._check_unused("ends")
-        finally:
-            await self._disconnect()
-            self._states.recall()
-
-    def seal(self) -> None:
-        """Commit the data layer that has been written, if one has: its fixture has paused.
-
-        Raises:
-            DataLayerError: its event loop cannot be used, or a connection is in use.
-        """
-        if self._writing is None:
-            return
-        session, loop = self._writing
-
-        async def finish() -> None:
-            try:
-                await session.commit()
-                await session.close()
-                self._check_unused("is complete")
-            finally:
-                await self._written()
-
-        if loop.is_closed() or loop.is_running():
-            self._writing = None
-            raise DataLayerError(
-                "`async with db_layer()` was left open by code that does not pause in it. Write a "
-                "fixture that yields inside the block, or a test that ends it."
-            )
-        loop.run_until_complete(finish())
-
-    async def _written(self) -> None:
-        self._writing = None
-        await self._disconnect()
-        self._changed()
-        self._kind = self._rollback
-
-    def _check_unused(self, moment: str) -> None:
-        used = self._pools.in_use
-        if used:
-            raise DataLayerError(
-                f"a data layer {moment} ({caller()}) while connections are in use: {used}. Close "
-                f"the sessions that are open; what they have not committed would be lost."
-            )
-
-    async def _disconnect(self) -> None:
+    async def disconnect(self) -> None:
         """Close what is connected on the running loop: the database is about to be replaced."""
         self._pools.forget()
         await self._commit.close_here()
@@ -608,7 +525,7 @@ class Isolation:
         if self._synchronous is not None:
             self._synchronous.disconnect()
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
         """Learn that the database is another, or has other rows to begin with."""
         self._rollback.forget()
         self._sweep.close()

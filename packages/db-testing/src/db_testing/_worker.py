@@ -166,7 +166,7 @@ class Worker:
     def seal(self) -> None:
         """Commit the data layers that a fixture has just written."""
         for application in self._applications.values():
-            application.isolation.seal()
+            application.isolation.layers.seal()
 
     @property
     def refusals(self) -> list[SandboxError]:
