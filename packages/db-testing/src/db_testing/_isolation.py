@@ -198,6 +198,11 @@ class Isolation:
         return wire
 
     @property
+    def roles(self) -> set[str]:
+        """The roles that somebody has made or changed while tests really committed."""
+        return self._sweep.roles
+
+    @property
     def identity_dependent(self) -> tuple[str, ...]:
         """What of the schema mentions transaction identity, as far as it has been read."""
         return self._database.catalog.identity if self._database.catalog is not None else ()

@@ -20,7 +20,7 @@ import importlib.resources
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import asyncpg
@@ -81,6 +81,8 @@ class Sweep:
 
     admin: Admin
     url: URL
+    roles: set[str] = field(default_factory=set)
+    """Those made or changed while it watched, on the whole server; they stay."""
     _connection: Connection | None = None
     _loop: asyncio.AbstractEventLoop | None = None
     """The connection's own, which runs in the thread that asks: to wake another takes longer."""
@@ -202,6 +204,7 @@ class Sweep:
             *self._moment,
         )
         self._moment = self._moment[0], answer["transaction"], answer["at"]
+        self.roles.update(answer["roles"] or ())
         return answer
 
     async def _end(self, connection: Connection, others: list[int]) -> list[str]:

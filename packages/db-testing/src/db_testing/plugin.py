@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 WORKER_FIGURES = "db_testing_figures"
 WORKER_LEAKS = "db_testing_leaks"
 WORKER_REPLACED = "db_testing_replaced"
+WORKER_ROLES = "db_testing_roles"
 WORKER_KEPT = "db_testing_kept"
 MOVED = "db_testing_commit"
 """The attribute of the reports of tests that were moved to commit isolation."""
@@ -191,6 +192,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         output[WORKER_FIGURES] = (figures.tests, figures.seconds)
         output[WORKER_LEAKS] = figures.leaks
         output[WORKER_REPLACED] = dict(figures.replaced)
+        output[WORKER_ROLES] = sorted(figures.roles)
         output[WORKER_KEPT] = figures.kept
         output[WORKER_MOVED] = _state.ladder(session.config).found
     else:
@@ -220,6 +222,7 @@ def pytest_testnodedown(node: Any) -> None:
         summary.add(*figures)
         summary.leaks += [(test, what) for test, what in output.get(WORKER_LEAKS, ())]
         summary.replaced.update(output.get(WORKER_REPLACED, {}))
+        summary.roles.update(output.get(WORKER_ROLES, ()))
         summary.kept += [(test, what) for test, what in output.get(WORKER_KEPT, ())]
         _state.ladder(node.config).learn(output.get(WORKER_MOVED, ({}, ())))
 
@@ -233,8 +236,8 @@ def pytest_terminal_summary(
         terminalreporter.section("left behind by tests")
         for leak in leaks:
             terminalreporter.write_line(leak)
-    for reason in _state.summary(config).replaced_lines():
-        terminalreporter.write_line(reason)
+    for said in _state.summary(config).unswept_lines():
+        terminalreporter.write_line(said)
     kept = _state.summary(config).kept_lines()
     if kept:
         terminalreporter.section("databases of failed tests")

@@ -45,6 +45,9 @@ class Summary:
     replaced: Counter[str] = field(default_factory=Counter)
     """How many tests of commit isolation took a new database, by the reason."""
 
+    roles: set[str] = field(default_factory=set)
+    """Those made or changed while tests of commit isolation ran."""
+
     leaks: list[Leak] = field(default_factory=list)
     """What tests have left behind, in the order of the tests."""
 
@@ -67,12 +70,19 @@ class Summary:
         self.tests += tests
         self.seconds += seconds
 
-    def replaced_lines(self) -> list[str]:
-        """Say why tests of commit isolation could not be undone by a sweep."""
-        return [
+    def unswept_lines(self) -> list[str]:
+        """Say why tests of commit isolation could not be undone by a sweep, and what stays."""
+        lines = [
             f"db-testing: a new database after tests under commit isolation ({number}): {reason}"
             for reason, number in self.replaced.most_common(REASONS_SHOWN)
         ]
+        if self.roles:
+            lines.append(
+                f"db-testing: roles were made or changed while tests under commit isolation ran, "
+                f"and stay: {', '.join(sorted(self.roles))}. They belong to the whole server; "
+                f"another run on it may have made them."
+            )
+        return lines
 
     def line(self) -> str | None:
         """Say it in one line; None when no test used the database."""

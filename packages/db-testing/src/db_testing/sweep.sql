@@ -184,6 +184,7 @@ CREATE FUNCTION pg_temp.db_testing_sweep(
     INOUT at timestamptz,       -- what others have done before has been looked at
     OUT others integer[],       -- sessions that must be waited for, or asked for thoroughness
     OUT prepared text[],        -- transactions that must be rolled back first
+    OUT roles text[],           -- made or changed, by whomever on this server, and left as they are
     OUT reason text,            -- why the database must be replaced instead
     OUT grown text              -- tables that need a VACUUM
 )
@@ -223,7 +224,7 @@ BEGIN
     IF prepared IS NOT NULL THEN
         RETURN;
     END IF;
-    SELECT array_agg(r) INTO changed FROM pg_temp.db_testing_relations AS r
+    SELECT array_agg(r ORDER BY kind <> 'g') INTO changed FROM pg_temp.db_testing_relations AS r
     WHERE thorough AND (rows >= 0 OR kind <> 'c')
         OR writes <> pg_temp.db_testing_writes(relation, kind);
 
@@ -233,6 +234,10 @@ BEGIN
         handled := handled || it.relation;
         IF it.kind = 'g' THEN
             server := true;
+            IF replica AND it.name = 'pg_catalog.pg_authid' THEN
+                SELECT array_agg(rolname::text ORDER BY rolname) INTO roles
+                FROM pg_authid WHERE age(xmin) < age(transaction);
+            END IF;
             CONTINUE;
         END IF;
         IF it.name IN ('pg_catalog.pg_largeobject', 'pg_catalog.pg_largeobject_metadata')
@@ -271,11 +276,6 @@ BEGIN
                       AND age(xmin) < age(transaction))
             THEN 'the database itself was altered'
         END;
-        IF replica AND reason IS NULL THEN
-            SELECT 'roles were made or changed, which belong to the whole server (another run may have made them) and stay: '
-                || string_agg(rolname, ', ') INTO reason
-            FROM pg_authid WHERE age(xmin) < age(transaction);
-        END IF;
     END IF;
     IF EXISTS (SELECT FROM pg_get_replication_slots() WHERE datoid = database) THEN
         reason := 'a replication slot was left';

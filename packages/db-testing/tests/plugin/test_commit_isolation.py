@@ -1,10 +1,14 @@
-"""Commit isolation: real connections, and a new clone after the test."""
+"""Commit isolation: real connections, and a sweep after the test."""
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy.engine import make_url
+
+from db_testing._admin import Admin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,6 +132,32 @@ def test_sweep_undoes_whatever_the_test_does(
     )
     result.stdout.no_fnmatch_line("*isolation (*): rows of*")
     assert databases_of() == []
+
+
+def test_role_that_stays_is_named(suite: Suite, test_database_url: str) -> None:
+    """No new database would undo it; another run on the server may have made it as well."""
+    role = f"role_{uuid.uuid4().hex}"
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        f"""
+        from sqlalchemy import text
+
+        async def test_makes_a_role(db):
+            await db.execute(text("CREATE ROLE {role}"))
+            await db.commit()
+        """
+    )
+    admin = Admin(make_url(test_database_url).set(database="postgres"))
+    try:
+        result = pytester.runpytest_subprocess("--db-isolation=commit", "-n", "1")
+    finally:
+        admin.run(admin.connection.execute, f"DROP ROLE {role}")
+        admin.close()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [f"db-testing: roles were made or changed while * ran, and stay: *{role}*. They *"]
+    )
+    result.stdout.no_fnmatch_line("*a new database after*")
 
 
 def test_wider_fixtures_end_in_a_clean_database(suite: Suite) -> None:
