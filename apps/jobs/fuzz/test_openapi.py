@@ -13,10 +13,14 @@ from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import response_schema_conformance
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from jobs.deliveries import service as deliveries
+from jobs.deliveries.answers import Answer
 from jobs.main import create_app
 from jobs.seed import seed
+from jobs.settings import DeliverySettings
 
 KEY = "a key for tests"
+LAST_ATTEMPT = DeliverySettings(attempts=1)  # so that there is a dead letter
 
 
 def _narrowed(description: Any) -> Any:  # noqa: ANN401 - any part of it
@@ -55,6 +59,9 @@ def test_no_request_makes_the_server_fail(
     async def sow() -> None:
         async with db_sessionmaker.begin() as session:
             await seed(session)
+            for event_id in (1, 2):
+                await deliveries.fan_out(session, event_id)
+            await deliveries.record(session, 1, Answer(500), LAST_ATTEMPT)
 
     asyncio.run(sow())
     app = create_app(db_sessionmaker, KEY)
