@@ -11,6 +11,9 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
+import signal
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -76,12 +79,22 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Start no process of xdist's, and write no report: no test will run."""
+    """Start no process of xdist's, and write no report: no test will run. Outlive no command."""
     if hasattr(config.option, "tx"):
         config.option.dist, config.option.tx, config.option.numprocesses = "no", [], None
     config.option.db_report = None
+    watch = threading.Thread(target=_watch, args=[config.getoption(PIPE)], daemon=True)
+    watch.start()
     config.stash[COLLECTION] = Collection()
     config.pluginmanager.register(config.stash[COLLECTION])
+
+
+def _watch(pipe: int) -> None:
+    """Interrupt this process when nobody reads any more what it says."""
+    end = select.poll()
+    end.register(pipe, select.POLLERR)
+    end.poll()
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.hookimpl(tryfirst=True)
