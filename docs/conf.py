@@ -12,7 +12,7 @@ author = "the contributors of db-testing"
 project_copyright = author
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "pytest_reference"]
-exclude_patterns = ["build", "examples", "tests"]
+exclude_patterns = ["build", "examples", "tests", "walk"]
 
 # A broken link or anchor, a file or an object of the API that is not there: each is a warning, and
 # docs:build makes of every warning an error.
