@@ -97,7 +97,9 @@ def main() -> None:
             walk.take(step)
             if step.name == "init":  # what it leaves to be done by hand
                 shutil.copytree(HERE / "after", project, dirs_exist_ok=True)
-        walk.tidy()
+                walk.drop_template()  # another walk, or a test, may have left it
+        walk.drop_template()
+        walk.drop_old_database()
         walk.record()
 
 
@@ -179,10 +181,13 @@ class Walk:
         self._said[step.name] = "\n".join([prompt, *shown, ""])
         self._seconds[step.name] = seconds
 
-    def tidy(self) -> None:
-        """Drop what db-testing keeps, so that the next walk begins with nothing again."""
+    def drop_template(self) -> None:
+        """Drop what db-testing would keep of the project."""
         built = json.loads(self._run(["db-testing", "template", "build", "--json"], {}))
         self._run(["db-testing", "template", "prune", built["templates"][0]["template"]], {})
+
+    def drop_old_database(self) -> None:
+        """Drop the database of the old tests."""
         drop = f"DROP DATABASE {DATABASE}"
         self._run(["db-testing", "server", "psql", "-c", drop], {})
 
