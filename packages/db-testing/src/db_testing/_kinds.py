@@ -250,10 +250,14 @@ class Commit:
 
     def cut_off(self) -> None:
         """Cut off the connections of all loops, because the database is about to be replaced."""
-        for loop, (wires, _) in self._wires.items():
+        for loop, (wires, guard) in self._wires.items():
+            if loop.is_closed():
+                continue
             for wire in wires:
-                if not loop.is_closed():
-                    wire.terminate()
+                wire.terminate()
+            wires.clear()
+            if not (loop.is_running() or a_loop_runs_here()):
+                loop.run_until_complete(guard.aclose())  # else its loop would, in the next test
         self._wires.clear()
 
 

@@ -134,6 +134,27 @@ def test_sweep_undoes_whatever_the_test_does(
     assert databases_of() == []
 
 
+def test_new_database_leaves_no_task(suite: Suite) -> None:
+    """Connections to the old one are gone when the next test begins, with what waits for them."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import asyncio
+        from sqlalchemy import text
+
+        async def test_changes_the_schema(db):
+            await db.execute(text("CREATE TABLE more ()"))
+            await db.commit()
+
+        async def test_next(db):
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+        """
+    )
+    result = pytester.runpytest("--db-isolation=commit", "-p", "no:randomly")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*a new database after tests under commit isolation (1): the *"])
+
+
 def test_role_that_stays_is_named(suite: Suite, test_database_url: str) -> None:
     """No new database would undo it; another run on the server may have made it as well."""
     role = f"role_{uuid.uuid4().hex}"
