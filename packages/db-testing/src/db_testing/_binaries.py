@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import importlib.util
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -84,11 +86,20 @@ class Binaries:
         return int(re.match(r"\d+", self.version)[0])  # type: ignore[index]  # as in 19beta1
 
     def reachable_by(self, identity: Identity) -> Binaries:
-        """Return programs that the server's user can run: these, or a copy outside a closed home.
+        """Return programs that the server's user can run, and that stay as long as the server.
+
+        The wheel's are copied, once for each build: a server serves all runs of its user, and the
+        virtual environment of the one that has started it may be gone while others still need it.
 
         Raises:
-            ServerError: this process may not become that user, or no folder could take the copy.
+            ServerError: this process may not become that user, or no folder could take the copy
+                and the user cannot run these.
         """
+        problems: list[str] = []
+        if self.kind == _settings.EMBEDDED:
+            copy = self._copy_for(identity, problems)
+            if copy is not None:
+                return copy
         if identity.uid is None:
             return self
         try:
@@ -105,19 +116,24 @@ class Binaries:
                     f"PostgreSQL refuses to run as root, and user {identity.uid}, who must run it, "
                     f"may not read {self.folder}. Open it, or run the tests as an ordinary user."
                 ) from error
-            return self._copy_for(identity)
+            raise ServerError(
+                f"PostgreSQL must run as another user than root, who cannot reach {self.folder}, "
+                f"and it could not be copied to where that user can: {'; '.join(problems)}. Put "
+                f"the virtual environment where other users may read it, or run as an ordinary "
+                f"user."
+            ) from error
         return self
 
-    def _copy_for(self, identity: Identity) -> Binaries:
+    def _copy_for(self, identity: Identity, problems: list[str]) -> Binaries | None:
         # The wheel is two folders side by side: the package, and the libraries it links to.
         package = self.folder.parent.parent
-        problems = []
         for home in _folders.on_disk(identity):
             target = home / f"binaries-{self.version}-{_digest(package)}"
             copy = Binaries(target / package.name / "pginstall" / "bin", self.version)
             try:
                 identity.check_passage(home)
-                _folders.own(home, 0o711)
+                # The server's user must pass through, and nobody else has business there.
+                _folders.own(home, 0o700 if identity.uid is None else 0o711)
                 identity.check_passage(target)
                 with _locks.locked(home / "copying", _locks.EXCLUSIVE):
                     if not target.exists():
@@ -128,11 +144,7 @@ class Binaries:
                 problems.append(f"{target}: {_reason(error)}")
             else:
                 return copy
-        raise ServerError(
-            f"PostgreSQL must run as another user than root, who cannot reach {self.folder}, and "
-            f"it could not be copied to where that user can: {'; '.join(problems)}. Put the "
-            f"virtual environment where other users may read it, or run as an ordinary user."
-        )
+        return None
 
 
 def _embedded(required: int | None) -> Binaries:
@@ -232,8 +244,17 @@ def _copy(package: Path, target: Path) -> None:
         for part in (package / "pginstall", package.with_name(package.name + ".libs")):
             if part.exists():
                 place = partial / part.relative_to(package.parent)
-                shutil.copytree(part, place, symlinks=True)
+                shutil.copytree(part, place, symlinks=True, copy_function=_link_or_copy)
         _folders.open_to_others(partial)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Take no room, unless the file is on another file system or must be opened to others."""
+    if os.stat(source).st_mode & stat.S_IROTH:  # noqa: PTH116  # one of two thousand
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
 
 
 def _digest(package: Path) -> str:

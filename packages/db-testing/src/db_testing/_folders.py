@@ -169,4 +169,6 @@ def open_to_others(folder: Path) -> None:
         if path.is_symlink():
             continue
         mode = path.stat().st_mode
-        path.chmod(mode | (0o055 if mode & stat.S_IXUSR else 0o044))
+        wanted = mode | (0o055 if mode & stat.S_IXUSR else 0o044)
+        if wanted != mode:
+            path.chmod(wanted)

