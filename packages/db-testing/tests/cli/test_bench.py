@@ -111,18 +111,23 @@ def test_command_that_is_ended(project: Path, admin: Admin, number: signal.Signa
         stderr=subprocess.STDOUT,
         text=True,
     )
-    deadline = time.monotonic() + SECONDS
-    while len(databases(admin, project)) < 4 and time.monotonic() < deadline:
-        assert process.poll() is None
-        time.sleep(0.1)
-    process.send_signal(number)
-    said, _ = process.communicate(timeout=SECONDS)
+    try:
+        until = time.monotonic() + SECONDS
+        while len(databases(admin, project)) < 4:
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)  # between two looks
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=SECONDS)
+    finally:
+        process.kill()
+        process.wait()
     if number == signal.SIGINT:
         assert process.returncode == 130, said
         assert databases(admin, project) == []
-    deadline = time.monotonic() + SECONDS
-    while databases(admin, project) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until = time.monotonic() + SECONDS
+    while databases(admin, project) and time.monotonic() < until:
+        time.sleep(0.1)  # between two looks
     assert databases(admin, project) == []
 
 
