@@ -120,7 +120,7 @@ def _build(admin: Admin, schema: SchemaLike, print_of: str, run: str | None) -> 
         admin.run(create, admin.connection, building, source)
         admin.run(_fitness.check_arrival, admin, building)
         with _application_code(schema, "could not be applied to an empty database"):
-            _in_thread(lambda: apply(admin.url.set(database=building)))
+            in_thread(lambda: apply(admin.url.set(database=building)))
         admin.run(_uses.note, admin.connection, building, run)
         if run is not None:
             admin.run(_removal.drop, admin, template)
@@ -173,7 +173,8 @@ def _application_code(schema: SchemaLike, failure: str) -> Iterator[None]:
         raise SchemaError(f"{schema!r} {failure}: {type(error).__name__}: {error}") from error
 
 
-def _in_thread(work: Callable[[], None]) -> None:
+def in_thread(work: Callable[[], None]) -> None:
+    """Do it where no event loop runs, as it is promised to schemas."""
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="db-testing-schema") as pool:
         pool.submit(contextvars.copy_context().run, work).result()
 

@@ -5,7 +5,6 @@ Each is a function that pytest runs as a test. All do the same with an engine, o
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
@@ -174,8 +173,7 @@ class _Rebuild:
 
     def run(self, body: Body) -> None:
         self._runner.run(self._drop())
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:  # as it is promised to schemas
-            pool.submit(self._subject.schema.apply, self._url).result()
+        _template.in_thread(lambda: self._subject.schema.apply(self._url))
         engine = create_async_engine(self._url)
         try:
             body.run(engine)
