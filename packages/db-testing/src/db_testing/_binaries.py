@@ -244,7 +244,13 @@ def _copy(package: Path, target: Path) -> None:
         for part in (package / "pginstall", package.with_name(package.name + ".libs")):
             if part.exists():
                 place = partial / part.relative_to(package.parent)
-                shutil.copytree(part, place, symlinks=True, copy_function=_link_or_copy)
+                shutil.copytree(
+                    part,
+                    place,
+                    symlinks=True,
+                    ignore=shutil.ignore_patterns("include"),  # headers, nearly half of the files
+                    copy_function=_link_or_copy,
+                )
         _folders.open_to_others(partial)
 
 
