@@ -16,12 +16,13 @@ INCLUDED = re.compile(r"^```\{literalinclude\} (\S+)", re.MULTILINE)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_example_passes(name: str, suite: pytest.Pytester) -> None:
-    """An example's tests pass, on a database, without a warning."""
+    """An example's tests pass, on a database, without a warning, and leave nothing behind."""
     shutil.copytree(EXAMPLES / name, suite.path, dirs_exist_ok=True)
     result = suite.runpytest()
     outcomes = result.parseoutcomes()
     assert outcomes == {"passed": outcomes.get("passed")}
     result.stdout.fnmatch_lines(["db-testing: * database test*"])
+    result.stdout.no_fnmatch_line("*left behind*")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,10 +5,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 
 async def test_author_is_kept(db_sessionmaker: async_sessionmaker[AsyncSession]) -> None:
-    async with AuthorService.new(session=db_sessionmaker()) as service:
-        author = await service.create({"name": "Ada"}, auto_commit=True)
-    async with AuthorService.new(session=db_sessionmaker()) as service:
-        assert (await service.get(author.id)).name == "Ada"
+    async with db_sessionmaker() as session:
+        author = await AuthorService(session=session).create({"name": "Ada"}, auto_commit=True)
+    async with db_sessionmaker() as session:
+        assert (await AuthorService(session=session).get(author.id)).name == "Ada"
 
 
 async def test_author_who_is_not_there(db: AsyncSession) -> None:
