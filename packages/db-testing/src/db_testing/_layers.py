@@ -87,6 +87,7 @@ class Layers:
         if (
             self._stack
             and self._stack[-1].frame is frame
+            and self._stack[-1].foreign is None
             and not self._pending
             and not self.aborted
         ):

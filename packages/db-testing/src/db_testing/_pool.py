@@ -86,6 +86,14 @@ class LoopPool(Pool):
         """Say how many connections are idle."""
         return f"Pool of db-testing, {self.checkedin()} idle connections"
 
+    def size(self) -> int:
+        """Return how many connections are kept at most; 0, as SQLAlchemy has it, for no limit."""
+        return 0
+
+    def overflow(self) -> int:
+        """Count the connections beyond that."""
+        return self.checkedin() + self.checkedout()
+
     def checkedin(self) -> int:
         """Count the idle connections, of all loops."""
         return sum(len(records) for records in self._idle.values())

@@ -503,6 +503,7 @@ class Sandbox:
         index = transaction.find(name)
         inner, outer = transaction.frames[index:], transaction.frames[index - 1]
         del transaction.frames[index:]
+        outer.constraint_modes += [mode for frame in inner for mode in frame.constraint_modes]
         live = self._wires.current
         if live is not None:
             live.layers.relabel(inner, outer)
@@ -517,6 +518,7 @@ class Sandbox:
         index = transaction.find(name)
         self._undo(transaction, transaction.frames[index:])
         del transaction.frames[index + 1 :]
+        transaction.frames[index].constraint_modes.clear()
         transaction.failed = False
 
     async def commit(self, transaction: Transaction) -> None:

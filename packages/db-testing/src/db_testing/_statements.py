@@ -44,8 +44,8 @@ _READS: Final = re.compile(r"(?:select|with|show|values|table|explain|fetch)\b|$
 # Each of these inside a query can change rows, take row locks, or set something for the session.
 # A column of such a name is taken for a write too, which costs a turn and nothing else.
 _WRITES: Final = re.compile(
-    r"\b(?:insert|update|delete|merge|into|call|share|lock|notify|copy|execute"
-    r"|set_config|pg_notify|pg_(?:try_)?advisory\w*|lo_\w+|dblink\w*|query_to_xml\w*)\b",
+    r"\b(?:insert|update|delete|merge|into|call|share|lock|notify|copy|execute|create"
+    r"|set_config|pg_notify|pg_(?:try_)?advisory\w*|lo_\w+|lowrite|dblink\w*|query_to_xml\w*)\b",
     re.IGNORECASE,
 )
 _ASKS_FOR_LOCKS: Final = re.compile(
@@ -88,6 +88,7 @@ _USUAL: Final = re.compile(
     r"(?:read\s+committed|read\s+write|off|false|default)\W*$", re.IGNORECASE
 )
 _SETS_ISOLATION: Final = re.compile(r"set\s+(?:local\s+)?transaction\b", re.IGNORECASE)
+_SETS_CONSTRAINTS: Final = re.compile(r"set\s+constraints\b", re.IGNORECASE)
 _SET_LOCAL: Final = re.compile(
     r'\bset\s+local\s+(session\s+authorization|time\s+zone|"?[\w.]+)', re.IGNORECASE
 )
@@ -244,6 +245,14 @@ def defines_view(sql: str) -> bool:
 def defines_something(body: str) -> bool:
     """Tell whether a body has DDL in it, also within a string that it executes."""
     return _DEFINES_SOMETHING.search(body) is not None
+
+
+def constraint_modes(sql: str) -> list[str]:
+    """Return what a statement sets constraints to until its transaction ends, as statements."""
+    if not _mentions(sql, "constraints"):
+        return []
+    parts = map(str.strip, _skeleton(sql).split(";"))
+    return [part for part in parts if _SETS_CONSTRAINTS.match(part)]
 
 
 def sets_isolation(sql: str) -> bool:

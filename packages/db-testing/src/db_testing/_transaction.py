@@ -22,6 +22,8 @@ class Frame:
 
     transaction: Transaction
     savepoint: str | None = None
+    constraint_modes: list[str] = field(default_factory=list)
+    """The statements that have put constraints off, or not any more."""
 
 
 @dataclass(eq=False, slots=True)

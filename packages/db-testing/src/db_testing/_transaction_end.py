@@ -40,6 +40,7 @@ def taking_down(
 ) -> Callable[[Wire], Awaitable[T]]:
     """Take down what of a statement's doing ends with its transaction; return what is to run."""
     transaction.endings |= _statements.endings(sql) | effect.endings
+    transaction.frames[-1].constraint_modes += _statements.constraint_modes(sql)
     lasting = _statements.lasting_settings(sql, args)
     for name in transaction.local_settings.keys() & lasting:
         del transaction.local_settings[name]
@@ -83,7 +84,7 @@ def last_step(live: LiveWire, transaction: Transaction) -> LastStep | None:
     async def run(wire: Wire) -> None:
         check = (await Deferrable.read(wire) if live.schema_changed else deferrable).check
         if check is not None:
-            await wire.execute(check)
+            await wire.execute(";".join([check, *_modes_besides(live, transaction)]))
         if endings:
             await _end(wire, endings)
         if settings:
@@ -91,6 +92,16 @@ def last_step(live: LiveWire, transaction: Transaction) -> LastStep | None:
 
     changes = settings or endings or live.schema_changed or deferrable.writes
     return LastStep(run, reads=not changes)
+
+
+def _modes_besides(live: LiveWire, transaction: Transaction) -> list[str]:
+    """Return what other open transactions have set constraints to, which the check undoes."""
+    return [
+        mode
+        for other in live.turns.writers_besides(transaction)
+        for frame in (other.frames[:-1] if other.failed else other.frames)
+        for mode in frame.constraint_modes
+    ]
 
 
 async def _end(wire: Wire, endings: frozenset[tuple[str, str]]) -> None:

@@ -98,6 +98,14 @@ MUTATIONS: Final = (
         "sandbox/test_turns.py",
     ),
     Mutation(
+        1,
+        "a transaction's error takes what another has committed above it",
+        "_layers.py",
+        "            and self._stack[-1].foreign is None\n",
+        "",
+        "sandbox/test_grounds.py",
+    ),
+    Mutation(
         2,
         "a commit checks no deferred constraint",
         "_transaction_end.py",
@@ -111,6 +119,14 @@ MUTATIONS: Final = (
         "_catalog.py",
         "SET CONSTRAINTS ALL IMMEDIATE;SET CONSTRAINTS ALL DEFERRED",
         "SET CONSTRAINTS ALL IMMEDIATE",
+        "sandbox/test_commit.py",
+    ),
+    Mutation(
+        2,
+        "a commit resets the modes that another transaction has set",
+        "_transaction_end.py",
+        "*_modes_besides(live, transaction)",
+        "",
         "sandbox/test_commit.py",
     ),
     Mutation(

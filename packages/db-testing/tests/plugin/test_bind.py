@@ -573,6 +573,8 @@ def test_limit_of_the_applications_pool(suite: Suite, isolation: str) -> None:
             async with engine.connect() as one, engine.connect() as two:
                 assert await one.scalar(text("SELECT 1")) == 1
                 assert await two.scalar(text("SELECT 1")) == 1
+                # As an application says how it is.
+                assert engine.pool.size() + engine.pool.overflow() == engine.pool.checkedout() == 2
 
         @pytest.mark.db(isolation="commit")
         async def test_exhausted(test_database_url):

@@ -72,6 +72,34 @@ async def test_the_initial_mode_comes_back(connect: Connect) -> None:
             await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
+async def test_a_mode_outlives_anothers_commit(connect: Connect) -> None:
+    """What SET CONSTRAINTS has set holds until its own transaction ends, or its savepoint."""
+    one, other = connect(), connect()
+    async with one.transaction():
+        async with one.transaction():
+            await one.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        await other.execute(INSERT, "b")
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            async with one.transaction():
+                await one.execute(ORPHAN, "a")
+        savepoint = one.transaction()
+        await savepoint.start()
+        await one.execute("SET CONSTRAINTS ALL DEFERRED")
+        await one.execute(ORPHAN, "a")
+        await savepoint.rollback()
+        await other.execute(INSERT, "c")
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            async with one.transaction():
+                await one.execute(ORPHAN, "a")
+        savepoint = one.transaction()
+        await savepoint.start()
+        with pytest.raises(asyncpg.UndefinedObjectError):
+            await one.execute("SET CONSTRAINTS nothing IMMEDIATE")
+        await other.execute(INSERT, "d")
+        await savepoint.rollback()
+    assert await one.fetchval(NAMES) == ["b", "c", "d"]
+
+
 async def test_a_commit_beneath_another_writer(connect: Connect) -> None:
     """The check itself writes nothing: a transaction above may still roll back."""
     lower, upper = connect(), connect()

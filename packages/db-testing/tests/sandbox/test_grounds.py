@@ -49,3 +49,18 @@ async def test_a_ground_that_cannot_be_laid(sandbox: Sandbox, connect: Connect) 
         await sandbox.lay()
     await one.execute("RESET ROLE")
     assert await one.fetchval(NAMES) == ["a"]
+
+
+async def test_a_commit_beneath_a_ground(sandbox: Sandbox, connect: Connect) -> None:
+    """What was committed above an open transaction outlives that, with a ground in between."""
+    one, two = connect(), connect()
+    transaction = one.transaction()
+    await transaction.start()
+    await one.fetchval("SELECT 1")
+    await two.execute(INSERT, "committed")
+    await sandbox.fall_back(*await sandbox.lay())
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await one.execute("TABLE nowhere")
+    assert await two.fetchval(NAMES) == ["committed"]
+    await transaction.rollback()
+    assert await two.fetchval(NAMES) == ["committed"]
