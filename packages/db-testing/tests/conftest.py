@@ -92,11 +92,15 @@ def _at_a_terminal() -> Iterator[None]:
     """Run suites as a person does: in CI, pytest repeats each message in its last lines.
 
     And in the order that they are written in, unless a test asks for `-p randomly`; and without
-    anyio's plugin, which imports all of trio, unless it asks for `-p anyio`.
+    anyio's plugin, which imports all of trio, unless it asks for `-p anyio`. Their processes are
+    not measured: that doubles what each costs, and one in hundreds never ended. When a thread
+    ends, greenlet asks Python 3.11 to free the thread's greenlet between two instructions;
+    coverage, which keeps them by weak references, is called back; and Python, which is being
+    traced, waits in that call for the next such request to be done, which is done after it.
     """
     # Not the fixture `monkeypatch`, which would then outlive those that tests patch things under.
     with pytest.MonkeyPatch.context() as patch:
-        for variable in ("CI", "BUILD_NUMBER"):
+        for variable in ("CI", "BUILD_NUMBER", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
             patch.delenv(variable, raising=False)
         patch.setenv("PYTEST_ADDOPTS", LEAN)
         yield

@@ -68,7 +68,8 @@ def limit(home: Path) -> int | None:
 def size(folder: Path) -> int:
     """Return the bytes that the files in a folder take up."""
     return sum(
-        (Path(place) / name).lstat().st_blocks * 512  # whatever the file system's blocks are
+        # Ten thousand files, for which pathlib takes twice as long. Blocks are always of 512 bytes.
+        os.lstat(os.path.join(place, name)).st_blocks * 512  # noqa: PTH118
         for place, _, names in os.walk(folder)
         for name in names
     )

@@ -56,19 +56,6 @@ TESTS = """
 """
 
 
-@pytest.fixture(autouse=True)
-def _unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep coverage out of runs inside these tests, many of whose threads end at once.
-
-    One in twenty never ended. When a thread ends, greenlet asks Python 3.11 to free the thread's
-    greenlet between two instructions; coverage, which keeps them by weak references, is called
-    back; and Python, which is being traced, waits in that call for the next such request to be
-    done, which is done after it.
-    """
-    for variable in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
-        monkeypatch.delenv(variable, raising=False)
-
-
 @pytest.mark.parametrize(
     "schema", ["from_metadata(Base.metadata)", "from_sql('schema.sql')"], ids=["metadata", "sql"]
 )
