@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING, Any, ClassVar, LiteralString
 
@@ -38,6 +39,13 @@ LEFT = """
               AND s.backend_type = 'client backend'  -- not autovacuum's
               AND l.locktype IN ('advisory', 'relation')) AS locks
 """
+
+MEASUREMENT = {
+    name: os.environ[name]
+    for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+    if name in os.environ
+}
+"""What has each process measured, if this one is."""
 
 LEAN = " ".join(
     f"-p no:{plugin}"
@@ -100,10 +108,17 @@ def _at_a_terminal() -> Iterator[None]:
     """
     # Not the fixture `monkeypatch`, which would then outlive those that tests patch things under.
     with pytest.MonkeyPatch.context() as patch:
-        for variable in ("CI", "BUILD_NUMBER", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+        for variable in ("CI", "BUILD_NUMBER", *MEASUREMENT):
             patch.delenv(variable, raising=False)
         patch.setenv("PYTEST_ADDOPTS", LEAN)
         yield
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure the processes of a test too: for modules that run in processes of their own only."""
+    for name, value in MEASUREMENT.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

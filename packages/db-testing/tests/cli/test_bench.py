@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from .conftest import Command
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 STRATEGIES = [
     "rollback",
     "commit",

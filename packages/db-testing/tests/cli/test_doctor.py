@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from .conftest import Command
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 
 def found(said: dict[str, Any], check: str, level: str) -> list[dict[str, str]]:
     """Return the findings of a check and a level."""

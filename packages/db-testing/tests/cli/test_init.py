@@ -204,6 +204,82 @@ def test_project_with_migrations(shop: Path, command: Command, pytester: pytest.
     assert passed(pytester) == 2
 
 
+@pytest.mark.parametrize(
+    ("imports", "line", "setting"),
+    [
+        ("import os", 'X("sqlalchemy.url", os.environ["DSN"])', "os:environ.DSN"),
+        ("from os import environ", 'X("sqlalchemy.url", environ.get("DSN", ""))', "os:environ.DSN"),
+        ("import os", 'X("sqlalchemy.url", os.getenv("DSN").replace("a", "b"))', "os:environ.DSN"),
+        (
+            "from sqlalchemy import create_engine\nfrom shop.settings import settings",
+            "create_engine(settings.database_url)",
+            "shop.settings:settings.database_url",
+        ),
+        ("name = 'a'", 'X("sqlalchemy.url", f"postgresql://{name}/b")', None),
+        ("", "context.run_migrations()", None),
+    ],
+)
+@pytest.mark.parametrize("file", ["alembic.ini", "pyproject.toml"])
+def test_what_env_py_puts_in_place_of_the_url(
+    shop: Path, file: str, imports: str, line: str, setting: str | None
+) -> None:
+    """It is found, if it is a setting; then migrations are led past it to the test database."""
+    table = "[alembic]" if file == "alembic.ini" else "[tool.alembic]"
+    quote = "" if file == "alembic.ini" else "'"
+    line = line.replace("X(", "context.config.set_main_option(")
+    write(
+        shop,
+        {
+            "app.py": "x = 1\n",
+            file: f"{table}\nscript_location = {quote}%(here)s/moves{quote}\n",
+            "moves/env.py": f"from alembic import context\n{imports}\n{line}\n",
+        },
+    )
+    conftest = plan.make(shop).changes[0].after
+    given = f', url_setting="{setting}"' if setting is not None else ""
+    assert f'Schema.from_alembic("{file}"{given})' in conftest
+
+
+def test_what_is_no_engine_of_the_applications(shop: Path) -> None:
+    """A function that returns one is bound as well as an object; one for SQLite is not."""
+    database = """
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        cache = create_async_engine("sqlite+aiosqlite://")
+
+        def make_engine():
+            return create_async_engine("postgresql+asyncpg://nowhere:1/x")
+
+        def make_cache():
+            return create_async_engine("sqlite+aiosqlite://")
+        """
+    write(shop, SRC | {"src/shop/other.py": database})
+    [_, configuration] = plan.make(shop).changes
+    assert "shop.other:make_engine" in configuration.after
+    assert "cache" not in configuration.after
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tests/conftest.py", b"def f(:\n"),
+        ("pyproject.toml", b"# \xff\n"),
+        ("pyproject.toml", b"a =\n"),
+        ("alembic.ini", b"script_location = x\n"),
+    ],
+)
+def test_file_that_cannot_be_read(shop: Path, command: Command, name: str, content: bytes) -> None:
+    """It is named, with what is wrong; nothing is written."""
+    write(shop, SRC | {"pytest.ini": "[pytest]\n", "tests/conftest.py": ""})
+    (shop / name).write_bytes(content)
+    code, said = command("init", "--yes", "--json")
+    assert code == 1
+    assert said["error"].startswith(f"db-testing: {shop / name} cannot be read: ")
+    assert said["error"].count("\n") == 1
+    assert (shop / name).read_bytes() == content
+    assert (shop / "pytest.ini").read_text() == "[pytest]\n"
+
+
 def test_project_with_a_slow_conftest(
     shop: Path, command: Command, pytester: pytest.Pytester
 ) -> None:
@@ -248,6 +324,30 @@ def test_question(shop: Path) -> None:
     result = CliRunner().invoke(program.app, ["init"], input="y\n")
     assert result.stdout.endswith("Written. Next: db-testing doctor\n")
     assert (shop / "tests/conftest.py").exists()
+    result = CliRunner().invoke(program.app, ["init"])
+    assert result.stdout == "Nothing to write: it is all there. Next: db-testing doctor\n"
+
+
+def test_what_is_left_to_do(shop: Path) -> None:
+    """Fixtures in the way, and settings that cost or lack something, are shown with the remedy."""
+    database = DATABASE.replace("sqlalchemy.ext.asyncio", "sqlalchemy.orm").replace("async_", "")
+    database = database.replace("sessionmaker, ", "sessionmaker\n    from sqlalchemy import ", 1)
+    settings = "asyncio_default_test_loop_scope = function\npythonpath = tests\n"
+    write(
+        shop,
+        SRC
+        | {
+            "src/shop/database.py": database.replace("+asyncpg", "+psycopg"),
+            "tests/conftest.py": SLOW,
+            "pytest.ini": f"[pytest]\n{settings}",
+        },
+    )
+    said = CliRunner().invoke(program.app, ["init", "--yes"]).stdout
+    todo = said[said.index("To be done by hand") :].replace("\n", " ")
+    assert f"- {shop}/tests/conftest.py:13: event_loop: " in todo
+    assert "- synchronous engines need psycopg: pip install 'db-testing[psycopg]'" in todo
+    assert "asyncio_default_test_loop_scope = 'function' gives loops of their own" in todo
+    assert f"- {shop}/pytest.ini: add src to pythonpath" in todo
 
 
 def test_plan_alone(shop: Path, command: Command) -> None:

@@ -117,6 +117,26 @@ def test_what_is_said(suite: Suite, kept: Kept) -> None:
     assert "fails_untouched: " not in result.stdout.str()
 
 
+def test_lost_connection_has_nothing_to_keep(suite: Suite, kept: Kept) -> None:
+    """Where the connection is gone with what the test has done, the summary says so."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        from models import Item
+        from sqlalchemy import func, select
+
+        async def test_fails(db):
+            db.add(Item(name="committed"))
+            await db.commit()
+            await db.scalar(select(func.pg_terminate_backend(func.pg_backend_pid())))
+        """
+    )
+    result = pytester.runpytest(FLAG)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*::test_fails: not kept: the connection with its rows is gone"])
+    assert kept() == {}
+
+
 def test_workers_keep_as_well(suite: Suite, kept: Kept) -> None:
     """What xdist's workers have kept is printed by the run, with the failure too."""
     pytester = suite("keep_failed", mode="auto")

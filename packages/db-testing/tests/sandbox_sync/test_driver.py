@@ -159,6 +159,26 @@ def blocks_after_statements(c: Connection) -> Iterator[Any]:
     yield rows(c)
 
 
+def blocks_that_break(c: Connection) -> Iterator[Any]:
+    """A block in a failed transaction, one whose savepoint is gone, one that is closed in."""
+    yield attempt(lambda: c.execute("SELECT 1/0"))[0]
+    yield attempt(c.transaction().__enter__), status(c)
+    c.rollback()
+    for failure in (None, psycopg.errors.DivisionByZero()):
+        c.execute(INSERT, ["a"])
+        manager = c.transaction("gone")
+        block = manager.__enter__()
+        c.execute("RELEASE gone")
+        kind = None if failure is None else type(failure)
+        yield attempt(functools.partial(manager.__exit__, kind, failure, None))
+        yield block.status.name, status(c)
+        c.rollback()
+    manager = c.transaction()
+    block = manager.__enter__()
+    c.close()
+    yield attempt(lambda: manager.__exit__(None, None, None)), block.status.name
+
+
 def copies(c: Connection) -> Iterator[Any]:
     """COPY both ways, also with errors on either side."""
     with c.cursor() as cursor:
@@ -285,6 +305,7 @@ SCRIPTS = [
     autocommit,
     blocks,
     blocks_after_statements,
+    blocks_that_break,
     copies,
     many,
     other_cursors,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from db_testing import _folders, _presence, cli
+from db_testing import _folders, _presence, _server, cli
 from db_testing._admin import Admin
+from db_testing._commands import choice
 from db_testing.errors import ServerError
 
 if TYPE_CHECKING:
@@ -78,6 +79,28 @@ def test_server_stays_until_it_is_stopped(
     assert not status["running"]
 
 
+@pytest.mark.usefixtures("command")
+def test_what_is_said_to_people(embedded: Embedded, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command says in a line what it has done, and status what there is to know."""
+
+    def say(*arguments: str) -> str:
+        cli.main(["server", *arguments, "--server=embedded"])
+        return capsys.readouterr().out
+
+    assert ": started\npostgresql://" in say("start")
+    assert ": ran already, and now stays\npostgresql://" in say("start")
+    status = dict(line.split(maxsplit=1) for line in say("status").splitlines())
+    assert (status["running"], status["users"], status["stays"]) == ("yes", "nobody", "yes")
+    assert status["bytes"].endswith(" MB")
+    assert say("url") == f"{status['url']}\n"
+    embedded.acquire()
+    assert f"users        process {os.getpid()}\n" in say("status")
+    embedded.stack.close()
+    assert say("stop") == "stopped\n"
+    assert say("stop") == "it did not run\n"
+    assert "process      -\n" in say("status")
+
+
 def test_url_leads_to_the_server(
     embedded: Embedded, command: Callable[..., tuple[int, dict[str, Any]]]
 ) -> None:
@@ -119,6 +142,49 @@ def test_only_the_server_that_was_asked_stays(embedded: Embedded) -> None:
     embedded.acquire()
     embedded.stack.close()
     embedded.wait_until_stopped()
+
+
+@pytest.mark.parametrize(
+    ("configuration", "environment", "chosen"),
+    [
+        ("addopts = --db-server=system -q", "embedded", ("system", "addopts in {file}")),
+        ("addopts = -q --db-server 'system:15'", "", ("system:15", "addopts in {file}")),
+        ("db_server = system", "embedded", ("embedded", "the environment variable {variable}")),
+        ("db_server = system", "", ("system", "db_server in {file}")),
+        ("", "", ("auto", "nothing chooses another")),
+    ],
+)
+def test_server_that_tests_would_use(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    configuration: str,
+    environment: str,
+    chosen: tuple[str, str],
+) -> None:
+    """The command takes the same server as pytest would, and knows who chose it."""
+    file = pytester.makeini(f"[pytest]\n{configuration}\n")
+    monkeypatch.setenv("DB_TESTING_SERVER", environment)
+    server, source = (each.format(file=file, variable="DB_TESTING_SERVER") for each in chosen)
+    assert choice.choose(None) == choice.Choice(server, source)
+    assert choice.choose("embedded") == choice.Choice("embedded", "--server")
+
+
+def test_what_is_no_server(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is an error with what may stand there, and without the password."""
+    assert cli.main(["server", "status", "--server", "mysql://boss:secret@host/x"]) == 1
+    said = capsys.readouterr().err
+    assert "'mysql://boss:***@host/x' (--server) is neither auto, embedded or system" in said
+
+
+def test_status_of_anothers_server(embedded: Embedded, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a server at a URL its version is shown, and how many databases of ours it has."""
+    embedded.acquire()
+    admin = embedded.connect()
+    admin.run(admin.connection.execute, "CREATE DATABASE dbt_one")
+    url = _server.address(embedded.cluster).render_as_string(hide_password=False)
+    assert cli.main(["server", "status", "--json", "--server", url]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["version"], found["databases"]) == (admin.server_version, 1)
 
 
 def test_server_that_is_not_ours(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 READY = "echo 'LOG:  database system is ready to accept connections' >&2"
 SERVER = (
     f"trap 'echo stopping >&2; exit' INT; echo first >&2; {READY}; while :; do sleep 0.01; done"

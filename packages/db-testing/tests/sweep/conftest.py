@@ -29,6 +29,7 @@ OTHERS = sorted({*_binaries._on_path(), *_binaries._installed()})
 BOUND = 30.0
 """Seconds within which a server must have started."""
 
+MEMORY = Path("/dev/shm")
 NUMBERS = itertools.count()
 
 # Whatever a test can see of rows and positions, but for the order of the rows.
@@ -49,7 +50,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[URL]:
     programs = request.param
     if programs == "embedded":
         programs = Binaries.find().reachable_by(identity).folder
-    home = Path(tempfile.mkdtemp(prefix="dbt-"))
+    # In memory if there is room: each test makes a database, and a checkpoint with it.
+    home = Path(tempfile.mkdtemp(prefix="dbt-", dir=MEMORY if MEMORY.is_dir() else None))
     identity.give(home)
     options: dict[str, Any] = {
         "env": _data_directory.ENVIRONMENT,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import libcst
+
 from ..errors import DBTestingError
 from . import configuration, conftest_text, old_fixtures, project, pytest_file, sources
 from .pytest_file import PytestFile
@@ -129,8 +131,9 @@ def _conftest(path: Path, found: Project) -> Change:
     before = _read(path) if path.exists() else None
     try:
         return Change(path, before, conftest_text.written(found, before))
-    except ValueError as error:
-        raise InitError(f"{path} cannot be read: {error}") from error
+    except libcst.ParserSyntaxError as error:
+        why = f"line {error.editor_line}: {error.message}"
+        raise InitError(f"{path} cannot be read: {why}. Mend it, and run init again.") from error
 
 
 def _configured(file: PytestFile, found: Project, tests: Sequence[Source]) -> Change:

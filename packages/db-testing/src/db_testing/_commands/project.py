@@ -8,6 +8,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ..errors import SetupError
 from .sources import Source
 
 if TYPE_CHECKING:
@@ -209,19 +210,26 @@ def _is_elsewhere(call: ast.Call) -> bool:
 
 
 def _migrations(folder: Path, sources: Sequence[Source]) -> Migrations | None:
-    for file in (folder / "alembic.ini", *sorted(folder.glob("*/alembic.ini"))):
-        if file.is_file():
-            parser = configparser.RawConfigParser()
-            parser.read(file, encoding="utf-8")
-            where = parser.get("alembic", "script_location", fallback="alembic")
+    files = (folder / "alembic.ini", *sorted(folder.glob("*/alembic.ini")))
+    for file in (*files, folder / "pyproject.toml"):
+        if file.is_file() and (where := _script_location(file)) is not None:
             return Migrations(file, _url_setting(file, where, sources))
-    toml = folder / "pyproject.toml"
-    if toml.is_file():
-        tables = tomllib.loads(toml.read_text(encoding="utf-8")).get("tool", {})
-        if "alembic" in tables:
-            where = str(tables["alembic"].get("script_location", "alembic"))
-            return Migrations(toml, _url_setting(toml, where, sources))
     return None
+
+
+def _script_location(file: Path) -> str | None:
+    """Return the folder of the migrations, if the file is about any."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".toml":
+            table = tomllib.loads(text).get("tool", {}).get("alembic")
+            return None if table is None else str(table.get("script_location", "alembic"))
+        parser = configparser.RawConfigParser()
+        parser.read_string(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, configparser.Error) as error:
+        why = str(error).replace("\n", " ")
+        raise SetupError(f"{file} cannot be read: {why}. Mend it, and try again.") from error
+    return parser.get("alembic", "script_location", fallback="alembic")
 
 
 def _url_setting(file: Path, where: str, sources: Sequence[Source]) -> str | None:
