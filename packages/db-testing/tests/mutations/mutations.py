@@ -460,7 +460,9 @@ def _run(folder: str, *tests: str) -> tuple[int, str]:
         timeout=BOUND * len(tests),
         check=False,
     )
-    return result.returncode, (result.stdout.strip().splitlines() or [result.stderr])[-1]
+    lines = result.stdout.strip().splitlines() or [result.stderr]
+    failed = [line for line in lines[:-1] if line.startswith(("FAILED", "ERROR"))]
+    return result.returncode, "; ".join([lines[-1], *failed])
 
 
 def main(*numbers: str) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from sqlalchemy.engine import URL
 
-from db_testing import _binaries, _cluster, _data_directory
+from db_testing import _binaries, _cluster, _data_directory, _folders
 from db_testing._admin import Admin, connect, disconnect
 from db_testing._binaries import Binaries
 from db_testing._identity import Identity
@@ -29,7 +29,6 @@ OTHERS = sorted({*_binaries._on_path(), *_binaries._installed()})
 BOUND = 30.0
 """Seconds within which a server must have started."""
 
-MEMORY = Path("/dev/shm")
 NUMBERS = itertools.count()
 
 # Whatever a test can see of rows and positions, but for the order of the rows.
@@ -51,7 +50,9 @@ def server(request: pytest.FixtureRequest) -> Iterator[URL]:
     if programs == "embedded":
         programs = Binaries.find().reachable_by(identity).folder
     # In memory if there is room: each test makes a database, and a checkpoint with it.
-    home = Path(tempfile.mkdtemp(prefix="dbt-", dir=MEMORY if MEMORY.is_dir() else None))
+    home = Path(
+        tempfile.mkdtemp(prefix="dbt-", dir=_folders.MEMORY if _folders.MEMORY.is_dir() else None)
+    )
     identity.give(home)
     options: dict[str, Any] = {
         "env": _data_directory.ENVIRONMENT,
