@@ -388,10 +388,11 @@ class Isolation:
         return [self._rollback.sandbox, *synchronous]
 
     @property
-    def refusals(self) -> list[SandboxError]:
-        """What was refused to the last test, whether or not that has made it fail."""
-        found = [sandbox.refusal for sandbox in self._sandboxes()]
-        return [refusal for refusal in found if refusal is not None]
+    def troubles(self) -> list[SandboxError]:
+        """What the sandbox could not do for the test, whether or not that has made it fail."""
+        sandboxes = self._sandboxes()
+        found = [error for each in sandboxes for error in (each.failure, each.refusal)]
+        return [error for error in found if error is not None]
 
     @property
     def _outcome(self) -> str | None:

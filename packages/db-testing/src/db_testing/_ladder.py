@@ -8,6 +8,7 @@ the test's source, so that next time the test begins there.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 from dataclasses import dataclass, field
@@ -27,7 +28,9 @@ from .errors import (
 from .report import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import pluggy
 
     from .errors import SandboxError
 
@@ -128,15 +131,22 @@ class Ladder:
     ) -> list[pytest.TestReport]:
         """Run a test, and once more if the first time was not fit for rollback isolation."""
         del log  # nothing is reported yet
-        reports = runtestprotocol(test, log=False, nextitem=nextitem)
+        properties, output = test.user_properties, test._report_sections  # noqa: SLF001
+        before = len(properties), len(output)
+        with _subtests_held_back(test) as held:
+            reports = runtestprotocol(test, log=False, nextitem=nextitem)
         reason = test.stash.get(REASON, None)
         if reason is None:
+            for report in held:
+                test.ihook.pytest_runtest_logreport(report=report)
             if test.nodeid not in self.moved:
                 self.stayed.add(test.nodeid)
             return reports
         del test.stash[REASON]
         self.moved[test.nodeid] = reason, _digest(test)
         self.stayed.discard(test.nodeid)
+        del properties[before[0] :], output[before[1] :]
+        _forget_subtests(test)
         return runtestprotocol(test, log=False, nextitem=nextitem)
 
     def lines(self, *, explain: bool) -> list[str]:
@@ -151,6 +161,42 @@ class Ladder:
         if not explain:
             return [f"{said}; --db-explain says why"]
         return [said, *(f"{test}: {reason}" for test, (reason, _) in sorted(self.moved.items()))]
+
+
+class _Held:
+    """A test's hooks, but that its subtests are not reported yet."""
+
+    def __init__(self, hooks: pluggy.HookRelay, held: list[pytest.TestReport]) -> None:
+        self._hooks = hooks
+        self._held = held
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._hooks, name)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._held.append(report)
+
+
+@contextlib.contextmanager
+def _subtests_held_back(test: pytest.Item) -> Iterator[list[pytest.TestReport]]:
+    """Collect the reports of subtests, which pytest makes while their test runs."""
+    held: list[pytest.TestReport] = []
+    hooks_of = test.session.gethookproxy
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(test.session, "gethookproxy", lambda path: _Held(hooks_of(path), held))
+        yield held
+
+
+def _forget_subtests(test: pytest.Item) -> None:
+    """Forget failures of subtests, because of which pytest would let the next attempt fail."""
+    try:
+        from _pytest.subtests import failed_subtests_key
+    except ImportError:  # before pytest 9
+        return
+    failed = test.config.stash.get(failed_subtests_key, None)
+    if failed is not None:
+        name: Any = getattr(test, "id", test.nodeid)  # older versions have no id
+        failed.pop(name, None)
 
 
 def unfit(failures: Iterable[SandboxError], remarks: Iterable[str], *, failed: bool) -> str | None:

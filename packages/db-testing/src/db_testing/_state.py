@@ -340,16 +340,20 @@ def end(test: pytest.Item) -> None:
     names, failed = _names(test), attempt.failed
     leaks = _end_tasks(run, worker, asked="db_engine" in names)
     remarks = worker.remarks()
+    may_move = attempt.may_move and attempt.isolation == "rollback"
+    moves = may_move and _ladder.unfit(worker.troubles, remarks, failed=failed) is not None
     failures = worker.end(
-        connects="test_database_url" in names, failed=failed, waits=_waits(run, test, failed=failed)
+        connects="test_database_url" in names,
+        failed=failed and not moves,  # whether it fails shows when it runs again
+        waits=_waits(run, test, failed=failed),
     )
     kept = worker.take_kept()
     run.summary.kept += kept
     attempt.kept = [text for _, text in kept]
     leaks = [_shown(test.config, leak) for leak in leaks + worker.take_leaks()]
     run.summary.leaks += [(test.nodeid, leak) for leak in leaks]
-    if attempt.may_move and attempt.isolation == "rollback":
-        reason = _ladder.unfit([*failures, *worker.refusals], remarks, failed=failed)
+    if may_move:
+        reason = _ladder.unfit([*failures, *worker.troubles], remarks, failed=failed)
         if reason is not None:
             test.stash[_ladder.REASON] = reason
             return

@@ -154,6 +154,7 @@ class Sweep:
                 "application_name": "db-testing (sweep)",
                 "lock_timeout": LOCK_TIMEOUT,
                 "search_path": "pg_catalog, pg_temp",
+                "extra_float_digits": "1",  # rows are kept as text, which must be exact
             },
         )
         try:

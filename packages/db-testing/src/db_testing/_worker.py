@@ -169,10 +169,10 @@ class Worker:
             application.isolation.layers.seal()
 
     @property
-    def refusals(self) -> list[SandboxError]:
-        """What rollback isolation has refused to the last test."""
+    def troubles(self) -> list[SandboxError]:
+        """What rollback isolation could not do for the running test, or the last."""
         used = [application.isolation for application in self._applications.values()]
-        return [refusal for isolation in used for refusal in isolation.refusals]
+        return [error for isolation in used for error in isolation.troubles]
 
     @property
     def identity_dependent(self) -> list[str]:

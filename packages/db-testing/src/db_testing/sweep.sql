@@ -12,6 +12,7 @@ CREATE TEMP TABLE db_testing_relations (
     rows bigint NOT NULL,       -- that it holds when a test begins; -1 if it cannot be read
     pages bigint NOT NULL,
     kept boolean NOT NULL,      -- whether its rows stand in db_testing_rows
+    twice boolean NOT NULL,     -- whether some of them are alike
     columns text,               -- those that can be inserted
     fields text,                -- the same, of a row named r
     referenced boolean NOT NULL,
@@ -69,7 +70,7 @@ BEGIN
     INSERT INTO pg_temp.db_testing_relations
     SELECT c.oid, format('%I.%I', n.nspname, c.relname),
         CASE WHEN c.relisshared THEN 'g' WHEN n.nspname = 'pg_catalog' THEN 'c' ELSE c.relkind END,
-        0, 0, CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 8192 ELSE 0 END, false,
+        0, 0, CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 8192 ELSE 0 END, false, false,
         a.columns, a.fields,
         c.oid IN (SELECT confrelid FROM pg_constraint WHERE contype = 'f' AND conrelid <> confrelid),
         CASE
@@ -94,7 +95,8 @@ BEGIN
     ) AS a (columns, fields)
     WHERE c.relpersistence <> 't' AND CASE n.nspname
         WHEN 'pg_catalog' THEN c.relkind = 'r' AND CASE WHEN c.relisshared
-            THEN c.relname IN ('pg_database', 'pg_db_role_setting', 'pg_shdescription', 'pg_authid')
+            THEN c.relname IN ('pg_database', 'pg_db_role_setting', 'pg_shdescription', 'pg_authid',
+                'pg_auth_members', 'pg_subscription')
             ELSE c.relname NOT IN ('pg_statistic', 'pg_statistic_ext_data')
         END
         WHEN 'information_schema' THEN false
@@ -114,8 +116,10 @@ BEGIN
             EXECUTE format('INSERT INTO pg_temp.db_testing_rows'
                 ' SELECT %s, db_testing_row::text FROM ONLY %s AS db_testing_row',
                 it.relation, it.name);
+            it.twice := EXISTS (SELECT FROM pg_temp.db_testing_rows AS r
+                WHERE r.relation = it.relation GROUP BY image HAVING count(*) > 1);
         END IF;
-        UPDATE pg_temp.db_testing_relations SET rows = it.rows, kept = it.kept
+        UPDATE pg_temp.db_testing_relations SET rows = it.rows, kept = it.kept, twice = it.twice
         WHERE relation = it.relation;
     END LOOP;
     FOR it IN
@@ -132,8 +136,12 @@ BEGIN
     SELECT oid, pg_temp.db_testing_class(c) FROM pg_class AS c WHERE relpersistence <> 't';
     UPDATE pg_temp.db_testing_relations SET writes =
         pg_temp.db_testing_writes(relation, kind) + pg_temp.db_testing_own_writes(relation, kind);
-    SELECT oid, pg_current_xact_id()::xid, clock_timestamp() INTO database, transaction, at
+    SELECT oid, pg_current_xact_id()::xid, statement_timestamp() INTO database, transaction, at
     FROM pg_database WHERE datname = current_database();
+    UPDATE pg_temp.db_testing_relations
+    SET rows = (SELECT count(*) FROM pg_db_role_setting
+        WHERE setdatabase = db_testing_learn.database)
+    WHERE name = 'pg_catalog.pg_db_role_setting';
     PERFORM pg_stat_force_next_flush();
     ANALYZE pg_temp.db_testing_relations, pg_temp.db_testing_rows, pg_temp.db_testing_classes;
 END
@@ -152,8 +160,8 @@ BEGIN
 END
 $$;
 
--- Put the rows of a table back that were there when the test began.
-CREATE FUNCTION pg_temp.db_testing_restore(it pg_temp.db_testing_relations) RETURNS void
+-- Put the rows of a table back that were there when the test began; tell whether it took a change.
+CREATE FUNCTION pg_temp.db_testing_restore(it pg_temp.db_testing_relations) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
     image text := format('SELECT image FROM pg_temp.db_testing_rows WHERE relation = %s',
@@ -162,16 +170,24 @@ DECLARE
     put text := format('INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE SELECT %3$s'
         ' FROM (SELECT image::%1$s AS r FROM (%4$s AND image NOT IN (%5$s)) AS missing OFFSET 0)'
         ' AS restored', it.name, it.columns, it.fields, image, now);
-    rows bigint;
+    differing bigint;
+    surplus bigint;
+    missing bigint;
 BEGIN
     EXECUTE format('DELETE FROM ONLY %s AS db_testing_row WHERE db_testing_row::text NOT IN (%s)',
         it.name, image);
+    GET DIAGNOSTICS surplus = ROW_COUNT;
     EXECUTE put;
-    EXECUTE format('SELECT count(*) FROM ONLY %s', it.name) INTO rows;
-    IF rows <> it.rows THEN  -- some are there twice, as without a key they may
+    GET DIAGNOSTICS missing = ROW_COUNT;
+    EXECUTE format('SELECT count(*) - %s FROM ONLY %s', it.rows, it.name) INTO differing;
+    IF differing = 0 AND it.twice THEN
+        EXECUTE format('SELECT count(*) FROM (%s EXCEPT ALL %s) AS d', image, now) INTO differing;
+    END IF;
+    IF differing <> 0 THEN  -- some are there twice, as without a key they may
         EXECUTE format('DELETE FROM ONLY %s', it.name);
         EXECUTE put;
     END IF;
+    RETURN surplus + missing + differing <> 0;
 END
 $$;
 
@@ -203,6 +219,7 @@ DECLARE
     again text[] := '{}';
     server boolean := thorough; -- whether to look at what belongs to the whole server
     defined boolean := false;   -- whether the sweep itself has changed a catalog
+    settled boolean;
     deletes text;
 BEGIN
     -- Who is connected is told at a third of the cost of what they do.
@@ -220,11 +237,15 @@ BEGIN
             RETURN;
         END IF;
     END IF;
+    IF pg_stat_get_db_stat_reset_time(database) >= at THEN  -- what was counted before is lost
+        thorough := true;
+        server := true;
+    END IF;
     SELECT array_agg(gid) INTO prepared FROM pg_prepared_xact() WHERE dbid = database;
     IF prepared IS NOT NULL THEN
         RETURN;
     END IF;
-    SELECT array_agg(r ORDER BY kind <> 'g') INTO changed FROM pg_temp.db_testing_relations AS r
+    SELECT array_agg(r ORDER BY kind <> 'g', relation) INTO changed FROM pg_temp.db_testing_relations AS r
     WHERE thorough AND (rows >= 0 OR kind <> 'c')
         OR writes <> pg_temp.db_testing_writes(relation, kind);
 
@@ -234,9 +255,13 @@ BEGIN
         handled := handled || it.relation;
         IF it.kind = 'g' THEN
             server := true;
-            IF replica AND it.name = 'pg_catalog.pg_authid' THEN
+            IF replica THEN
                 SELECT array_agg(rolname::text ORDER BY rolname) INTO roles
-                FROM pg_authid WHERE age(xmin) < age(transaction);
+                FROM pg_authid WHERE age(xmin) < age(transaction)
+                    OR oid IN (SELECT member FROM pg_auth_members
+                        WHERE age(xmin) < age(transaction))
+                    OR oid IN (SELECT setrole FROM pg_db_role_setting
+                        WHERE setdatabase = 0 AND age(xmin) < age(transaction));
             END IF;
             CONTINUE;
         END IF;
@@ -268,7 +293,12 @@ BEGIN
         reason := CASE
             WHEN EXISTS (SELECT FROM pg_db_role_setting
                 WHERE setdatabase = database AND age(xmin) < age(transaction))
+                OR (SELECT rows FROM pg_temp.db_testing_relations
+                    WHERE name = 'pg_catalog.pg_db_role_setting')
+                    <> (SELECT count(*) FROM pg_db_role_setting WHERE setdatabase = database)
             THEN 'settings of the database were changed'
+            WHEN EXISTS (SELECT FROM pg_subscription WHERE subdbid = database)
+            THEN 'a subscription was left'
             WHEN EXISTS (SELECT FROM pg_database
                 WHERE oid = database AND age(xmin) < age(transaction))
                 OR EXISTS (SELECT FROM pg_shdescription
@@ -305,6 +335,9 @@ BEGIN
             CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
         END IF;
         IF it.kind = 'm' THEN
+            -- One without a page may be one without data, which cannot be read.
+            CONTINUE WHEN thorough AND NOT it.relation = ANY (swapped)
+                AND pg_relation_size(it.relation) = 0;
             CONTINUE WHEN thorough AND NOT it.relation = ANY (swapped)
                 AND (pg_temp.db_testing_count(it.name, transaction)).newer = 0;
             IF it.rows > 0 AND NOT it.kept THEN
@@ -322,7 +355,10 @@ BEGIN
             RETURN;
         ELSIF it.rows > 0 THEN
             refilled := refilled || it;
-        ELSIF pg_relation_size(it.relation) > 256 * 8192 AND NOT it.referenced THEN
+        ELSIF pg_relation_size(it.relation) > 256 * 8192 AND NOT it.referenced
+            AND (replica OR NOT EXISTS (SELECT FROM pg_trigger
+                WHERE tgrelid = it.relation AND tgtype::integer & 32 <> 0))  -- on TRUNCATE
+        THEN
             EXECUTE format('TRUNCATE ONLY %s', it.name);
             defined := true;
             CONTINUE;
@@ -358,9 +394,18 @@ BEGIN
             EXECUTE deletes;
         END IF;
     END IF;
-    FOREACH it IN ARRAY refilled LOOP
-        PERFORM pg_temp.db_testing_restore(it);
+    -- Keys that are awake may take rows of one table along when another is restored.
+    FOR pass IN 0 .. cardinality(refilled) LOOP
+        settled := true;
+        FOREACH it IN ARRAY refilled LOOP
+            settled := NOT pg_temp.db_testing_restore(it) AND settled;
+        END LOOP;
+        EXIT WHEN replica OR settled OR cardinality(refilled) = 1;
     END LOOP;
+    IF NOT (replica OR settled OR cardinality(refilled) = 1) THEN
+        reason := 'foreign keys changed rows of the template as others were restored';
+        RETURN;
+    END IF;
     IF again <> '{}' THEN
         SET CONSTRAINTS ALL IMMEDIATE;
         FOREACH deletes IN ARRAY again LOOP
@@ -407,7 +452,7 @@ BEGIN
         WHERE relation = ANY (handled);
     END IF;
     transaction := coalesce(pg_current_xact_id_if_assigned()::xid, transaction);
-    at := clock_timestamp();
+    at := statement_timestamp();  -- what others have done meanwhile is looked at the next time
     PERFORM pg_stat_force_next_flush();
 END
 $$;

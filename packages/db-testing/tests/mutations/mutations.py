@@ -323,6 +323,22 @@ MUTATIONS: Final = (
         "sweep/test_rows.py",
     ),
     Mutation(
+        4,
+        "rows that are alike are told apart by their number only",
+        "sweep.sql",
+        "    IF differing = 0 AND it.twice THEN",
+        "    IF false THEN",
+        "sweep/test_rows.py",
+    ),
+    Mutation(
+        4,
+        "what keys take along while rows are restored is not looked at",
+        "sweep.sql",
+        "        EXIT WHEN replica OR settled",
+        "        EXIT WHEN true OR settled",
+        "sweep/test_rows.py",
+    ),
+    Mutation(
         1,
         "a cancellation stops the sandbox's own steps half-way",
         "_runtime.py",

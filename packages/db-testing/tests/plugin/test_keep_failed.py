@@ -155,6 +155,30 @@ def test_nothing_is_kept_unasked(suite: Suite, kept: Kept) -> None:
     result.stdout.no_fnmatch_line("*databases of failed tests*")
 
 
+def test_attempt_that_is_not_reported_is_not_kept(suite: Suite, kept: Kept) -> None:
+    """Of a test that `auto` runs again under commit isolation, only that attempt can fail."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        from models import Item
+        from sqlalchemy import text
+
+        async def test_moved(db):
+            db.add(Item(name="committed"))
+            await db.commit()
+            await db.execute(text("LISTEN news"))
+
+        async def test_moved_and_fails(db):
+            await test_moved(db)
+            raise LookupError
+        """
+    )
+    result = pytester.runpytest(FLAG, "-p", "no:randomly")
+    result.assert_outcomes(passed=1, failed=1)
+    assert [re.sub(IN_NAME, "", name) for name in kept()] == ["moved_and_fails"]
+    assert list(kept().values()) == ["committed"]
+
+
 def test_rows_of_a_layer_are_kept_and_stay(suite: Suite, kept: Kept) -> None:
     """A test that fails above a data layer is kept with its rows; the next test has them too."""
     pytester = suite(mode="auto")

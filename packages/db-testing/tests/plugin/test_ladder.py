@@ -123,6 +123,53 @@ def test_schema_that_depends_on_transaction_identity(suite: Suite) -> None:
     )
 
 
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest 8 has no subtests")
+def test_subtests_of_the_attempt_that_counts(suite: Suite) -> None:
+    """Of a test that is moved only the last attempt's are reported; no other's are lost."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        from sqlalchemy import text
+
+        async def test_moved(db, subtests):
+            with subtests.test("refused"):
+                await db.execute(text("LISTEN news"))
+            with subtests.test("passes"):
+                await db.execute(text("SELECT 1"))
+
+        async def test_fails_by_itself(db, subtests):
+            with subtests.test("fails"):
+                assert await db.scalar(text("SELECT 1")) == 2
+            with subtests.test("passes"):
+                assert await db.scalar(text("SELECT 1")) == 1
+        """
+    )
+    result = pytester.runpytest("-vv", "-p", "no:randomly")
+    # Each test with a subtest that has failed fails as well.
+    assert result.parseoutcomes() == {"passed": 1, "failed": 2, "subtests": 3}
+    result.stdout.fnmatch_lines(["*test_moved PASSED (commit isolation)*"])
+
+
+def test_output_of_the_attempt_that_counts(suite: Suite) -> None:
+    """What a test prints and records for its report before it is moved is not said twice."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        from sqlalchemy import text
+
+        async def test_moved(db, record_property):
+            record_property("attempts", 1)
+            print("out" + "put")
+            await db.execute(text("LISTEN news"))
+            raise LookupError
+        """
+    )
+    result = pytester.runpytest("--junitxml=report.xml", "-o", "junit_family=xunit1")
+    result.assert_outcomes(failed=1)
+    assert result.outlines.count("output") == 1
+    assert (pytester.path / "report.xml").read_text().count('name="attempts"') == 1
+
+
 def test_markers_are_written(suite: Suite) -> None:
     """`--db-explain=apply` marks the tests; then `auto` has nothing to find out."""
     pytester = suite("ladder", mode="auto", more="db_isolation = auto")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import subprocess
@@ -154,13 +155,20 @@ def role(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@contextlib.contextmanager
+def empty_database(server: URL, role: str) -> Iterator[Database]:
+    """Make an empty database, and leave nothing of it."""
+    admin = Admin(server.set(username=role))
+    database = Database(admin)
+    try:
+        yield database
+    finally:
+        database.drop()
+        admin.close()
+
+
 @pytest.fixture
 def database(server: URL, role: str) -> Iterator[Database]:
     """Return an empty database."""
-    admin = Admin(server.set(username=role))
-    made = Database(admin)
-    try:
-        yield made
-    finally:
-        made.drop()
-        admin.close()
+    with empty_database(server, role) as empty:
+        yield empty

@@ -71,6 +71,20 @@ CASES = {
         "UPDATE t SET x = 'changed' WHERE id = 1",
         superuser=True,
     ),
+    "rows that a key takes along when those they refer to are put back": Case(
+        "CREATE TABLE c (id int, p int); CREATE TABLE n (id int, p int);"
+        "CREATE TABLE p (id int PRIMARY KEY, x text);"
+        "ALTER TABLE c ADD FOREIGN KEY (p) REFERENCES p ON DELETE CASCADE;"
+        "ALTER TABLE n ADD FOREIGN KEY (p) REFERENCES p ON DELETE SET NULL;"
+        "INSERT INTO p VALUES (1, 'a'); INSERT INTO c VALUES (1, 1); INSERT INTO n VALUES (1, 1)",
+        "UPDATE c SET id = 2; UPDATE n SET id = 2; UPDATE p SET x = 'b'",
+    ),
+    "a large table whose trigger forbids TRUNCATE": Case(
+        f"{SERIAL}; CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE 'never'; END$$;"
+        "CREATE TRIGGER nor BEFORE TRUNCATE ON t EXECUTE FUNCTION never()",
+        "INSERT INTO t (x) SELECT repeat('x', 100) FROM generate_series(1, 40000)",
+    ),
     "a trigger that forbids DELETE": Case(
         f"{SERIAL}; CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS"
         " $$BEGIN RAISE 'never'; END$$;"
@@ -120,6 +134,16 @@ CASES = {
     "rows without a key, twice": Case(
         "CREATE TABLE d (x json); INSERT INTO d VALUES ('{}'), ('{}'), ('[1,  2]')",
         "INSERT INTO d VALUES ('{}'); DELETE FROM d WHERE x::text <> '{}'",
+    ),
+    "as many rows without a key, but others": Case(
+        "CREATE TABLE d (x json); INSERT INTO d VALUES ('{}'), ('{}'), ('[1,  2]')",
+        "DELETE FROM d WHERE ctid = (SELECT min(ctid) FROM d); INSERT INTO d VALUES ('[1,  2]')",
+    ),
+    "what few digits do not show": Case(
+        "CREATE TABLE f (x float8); INSERT INTO f VALUES (0.1::float8 + 0.2);"
+        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET extra_float_digits = -3',"
+        " current_database()); END$$",
+        "UPDATE f SET x = 0.3",
     ),
     "types without an equality": Case(
         "CREATE TABLE y (a point, b jsonpath, c int[], d tstzrange, e float, f bytea, g name);"
@@ -188,6 +212,11 @@ CHANGES = {
     "a publication": ("", "CREATE PUBLICATION p", "schema"),
     "a setting of the database": ("", "ALTER DATABASE {name} SET work_mem = '1MB'", "settings"),
     "a comment on the database": ("", "COMMENT ON DATABASE {name} IS 'a'", "itself"),
+    "settings of the database that are gone": (
+        "ALTER DATABASE {name} SET work_mem = '1MB'",
+        "ALTER DATABASE {name} RESET ALL",
+        "settings",
+    ),
     "a limit of the database": ("", "ALTER DATABASE {name} CONNECTION LIMIT 50", "itself"),
 }
 
@@ -196,7 +225,7 @@ CHANGES = {
 def test_what_no_sweep_restores_is_noticed(database: Database, change: str) -> None:
     """DDL and settings of the database are a reason to replace it, which says what was changed."""
     schema, work, reason = CHANGES[change]
-    database.execute(schema)
+    database.execute(schema.format(name=database.url.database))
     database.sweep.begin()
     database.execute(work.format(name=database.url.database))
     said = database.run().reason
@@ -217,17 +246,53 @@ def test_prepared_transaction_is_rolled_back(database: Database) -> None:
 
 
 @pytest.mark.parametrize("role", ["postgres"])
-def test_role_is_noticed(database: Database) -> None:
-    """It belongs to the whole server, and no new database would undo it; all else is put back."""
+def test_counts_that_a_test_resets(database: Database) -> None:
+    """Where the server has been made to forget what was written, everything is looked at."""
     database.execute(SERIAL)
     before = database.content()
     database.sweep.begin()
-    database.execute("INSERT INTO t (x) VALUES ('a')", "CREATE ROLE of_a_test")
+    database.execute(
+        "INSERT INTO t (x) VALUES ('a')",
+        "SELECT pg_stat_force_next_flush()",
+        "SELECT pg_stat_reset()",
+    )
+    assert database.run() == (None, [])
+    assert database.content() == before
+
+
+@pytest.mark.parametrize("role", ["postgres"])
+def test_subscription_is_noticed(database: Database) -> None:
+    """It belongs to the database, but stands among what the whole server has."""
+    database.sweep.begin()
+    database.execute(
+        "CREATE SUBSCRIPTION s CONNECTION '' PUBLICATION p WITH (connect = false, slot_name = NONE)"
+    )
     try:
+        assert database.run().reason == "a subscription was left"
+    finally:
+        database.execute("DROP SUBSCRIPTION s")
+
+
+@pytest.mark.parametrize("role", ["postgres"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE ROLE of_a_test",
+        "GRANT pg_monitor TO made_before",
+        "ALTER ROLE made_before SET work_mem = '1MB'",
+    ],
+)
+def test_role_is_noticed(database: Database, change: str) -> None:
+    """It belongs to the whole server, and no new database would undo it; all else is put back."""
+    database.execute(SERIAL, "CREATE ROLE made_before")
+    before = database.content()
+    try:
+        database.sweep.begin()
+        database.execute("INSERT INTO t (x) VALUES ('a')", change)
         assert database.run() == (None, [])
     finally:
-        database.execute("DROP ROLE of_a_test")
-    assert database.sweep.roles == {"of_a_test"}
+        database.execute("DROP ROLE made_before", "DROP ROLE IF EXISTS of_a_test")
+    assert database.sweep.roles == {"of_a_test" if "of_a_test" in change else "made_before"}
     assert database.content() == before
 
 
@@ -243,6 +308,16 @@ def test_lock_that_is_never_released(database: Database) -> None:
     assert swept.reason is None
     assert [f"process {keeper.get_server_pid()}" in line for line in swept.left] == [True]
     assert database.content() == before
+
+
+def test_view_without_data_is_no_obstacle(database: Database) -> None:
+    """Where everything is looked at, a materialised view that cannot be read is passed over."""
+    database.execute(f"{SERIAL}; CREATE MATERIALIZED VIEW m AS SELECT * FROM t WITH NO DATA")
+    database.sweep.begin()
+    stranger = database.connect()
+    database.admin.run(stranger.execute, "INSERT INTO t (x) VALUES ('a')")
+    assert database.run() == (None, [])
+    assert database.admin.run(stranger.fetchval, "SELECT count(*) FROM t") == 0
 
 
 @pytest.mark.parametrize("role", ["postgres"])
