@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pytest
 
 from db_testing import _sweep
 
 if TYPE_CHECKING:
+    from db_testing._real import RealConnection
+
     from .conftest import Database
 
 
@@ -25,6 +28,11 @@ class Case(NamedTuple):
 
 SERIAL = "CREATE TABLE t (id serial PRIMARY KEY, x text)"
 SEEDED = f"{SERIAL}; INSERT INTO t (x) VALUES ('a'), ('b'), (NULL)"
+
+WAITS = """
+    SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database d ON d.oid = database
+        WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted)
+"""
 
 CASES = {
     "a row": Case(SERIAL, "INSERT INTO t (x) VALUES ('a')"),
@@ -308,6 +316,36 @@ def test_lock_that_is_never_released(database: Database) -> None:
     assert swept.reason is None
     assert [f"process {keeper.get_server_pid()}" in line for line in swept.left] == [True]
     assert database.content() == before
+
+
+def test_what_is_written_while_it_sweeps(database: Database) -> None:
+    """It is looked at the next time, although whoever wrote it has done nothing since."""
+    database.execute(
+        "CREATE TABLE u (x int)",
+        "CREATE FUNCTION waits(int) RETURNS boolean LANGUAGE plpgsql AS"
+        " $$BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN true; END$$",
+        "CREATE TABLE t (x int CHECK (waits(x)))",
+        "INSERT INTO t VALUES (1)",
+    )
+    stranger = database.connect()
+    database.admin.run(stranger.execute, "SELECT FROM u")  # now its counters wait for a second
+    database.sweep.begin()
+    assert database.run() == (None, [])  # from now on starting a sweep takes no answer
+    database.execute("DELETE FROM t")
+    run = database.admin.run
+    ours = [cast("RealConnection", each) for each in (database.connection, database.other)]
+    for each in ours:
+        assert run(each.renewed)
+    run(database.other.execute, "SELECT pg_advisory_lock(7)")
+    database.sweep.start([each.get_server_pid() for each in ours])
+    deadline = time.monotonic() + 10
+    while not run(database.connection.fetchval, WAITS):
+        assert time.monotonic() < deadline
+    run(stranger.execute, "INSERT INTO u VALUES (1)")
+    run(database.other.execute, "SELECT pg_advisory_unlock(7)")
+    assert database.sweep.finish() == (None, [])
+    assert database.run() == (None, [])
+    assert run(stranger.fetchval, "SELECT count(*) FROM u") == 0
 
 
 def test_view_without_data_is_no_obstacle(database: Database) -> None:
