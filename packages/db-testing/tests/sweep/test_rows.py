@@ -318,8 +318,11 @@ def test_lock_that_is_never_released(database: Database) -> None:
     assert database.content() == before
 
 
-def test_what_is_written_while_it_sweeps(database: Database) -> None:
+def test_what_is_written_while_it_sweeps(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is looked at the next time, although whoever wrote it has done nothing since."""
+    monkeypatch.setattr(_sweep, "LOCK_TIMEOUT", "30s")  # for the sweep is made to wait
     database.execute(
         "CREATE TABLE u (x int)",
         "CREATE FUNCTION waits(int) RETURNS boolean LANGUAGE plpgsql AS"
