@@ -253,6 +253,11 @@ class Admin:
             ) from error
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the session's thread."""
+        return self._loop
+
+    @property
     def connection(self) -> asyncpg.Connection[asyncpg.Record]:
         """The session; to be used inside :meth:`run` only."""
         assert self._connection is not None  # noqa: S101  # from __init__ to close()

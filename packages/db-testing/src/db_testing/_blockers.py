@@ -1,7 +1,8 @@
 """Who holds the lock for which a statement of the sandbox's waits.
 
 The server tells while the statement waits and forgets as soon as it has given up, so it is asked
-meanwhile, from a connection of its own, once a statement takes suspiciously long.
+meanwhile, from a connection of its own, once a statement takes suspiciously long: on the event loop
+that the statement runs on, or, where a thread waits for it, on that of db-testing's own thread.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import textwrap
+import time
 from typing import TYPE_CHECKING, Final
 
 from ._admin import WIRE_ERRORS
@@ -30,39 +32,55 @@ _BLOCKERS: Final = """
 class Blockers:
     """What holds a lock that a wire's statement waits for."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Wire]], pid: int) -> None:
-        """`connect` opens a connection, and `pid` is the process that runs the statements."""
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Wire]],
+        pid: int,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """`connect` opens a connection, and `pid` is the process that runs the statements.
+
+        They are looked for on a loop of another thread, or on the running one.
+        """
         self.names: list[str] = []
         """The processes that had the lock of the last statement, when they were looked for."""
         self._connect = connect
         self._pid = pid
-        self._loop = asyncio.get_running_loop()
+        self._elsewhere = loop is not None
+        self._loop = loop or asyncio.get_running_loop()
         self._since: float | None = None
-        """When the statement that runs has begun, in the loop's time."""
-        self._timer: asyncio.TimerHandle | None = None
+        """When the statement that runs has begun."""
+        self._armed = False
+        """Whether the loop will look at that."""
         self._asking: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
         """Look for them should what happens meanwhile take long."""
         self.names = []
-        self._since = self._loop.time()
-        if self._timer is None:  # it outlives most statements: setting one takes longer than they
-            self._timer = self._loop.call_later(SUSPICION, self._look)
+        self._since = time.monotonic()
+        if not self._armed:  # a timer outlives most statements: setting one takes longer than they
+            self._armed = True
+            if self._elsewhere:
+                self._loop.call_soon_threadsafe(self._look)
+            else:
+                self._loop.call_later(SUSPICION, self._look)
 
     def __exit__(self, *exc_info: object) -> None:
         self._since = None
-        if self._asking is not None:
-            self._asking.cancel()
-            self._asking = None
+        asking, self._asking = self._asking, None
+        if asking is not None and self._elsewhere:
+            self._loop.call_soon_threadsafe(asking.cancel)
+        elif asking is not None:
+            asking.cancel()
 
     def _look(self) -> None:
-        self._timer = None
-        if self._since is None:
+        since = self._since
+        wait = 0.0 if since is None else since + SUSPICION - time.monotonic()
+        if wait > 0:
+            self._loop.call_later(wait, self._look)
             return
-        due = self._since + SUSPICION
-        if due > self._loop.time():
-            self._timer = self._loop.call_at(due, self._look)
-        elif self._asking is None:
+        self._armed = False
+        if since is not None and self._asking is None:
             self._asking = asyncio.ensure_future(self._ask())
 
     async def _ask(self) -> None:

@@ -112,13 +112,14 @@ class Inspection:
     def _blocked(
         self, error: BaseException, transaction: Transaction, sql: str, blockers: Blockers
     ) -> SandboxBlockedError:
+        why = str(error).partition("\n")[0]  # psycopg's has a context beneath
         return self._failures.blame(
             transaction,
             SandboxBlockedError(
                 f"{shorten(sql)!r} at {caller()}, in {transaction}, waited in vain for a lock "
-                f"({error}) that a connection which is not the sandbox's held: "
-                f"{', '.join(blockers.names)}. End its transaction first, use db_engine for both, "
-                f"or add {MARKER} to {self._failures.test_of(transaction)}."
+                f"({why}) that a connection which is not the sandbox's held: "
+                f"{', '.join(blockers.names)}. End its transaction first, use the fixture's engine "
+                f"for both, or add {MARKER} to {self._failures.test_of(transaction)}."
             ),
         )
 

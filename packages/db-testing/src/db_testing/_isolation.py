@@ -147,6 +147,7 @@ class Isolation:
                 self._checkouts,
                 part=self.part,
                 budget=self._budget,
+                loop=self._sweep.admin.loop,
             )
             if self._test is not None:
                 self._synchronous.begin(*self._test)

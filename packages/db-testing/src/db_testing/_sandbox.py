@@ -62,6 +62,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
@@ -108,13 +109,15 @@ class Sandbox:
         state: DatabaseState | None = None,
         watch: Watch | None = None,
         admit: Callable[[], str | None] = lambda: None,
+        blockers: Callable[[int], Blockers] | None = None,
     ) -> None:
         """Open nothing yet.
 
         `connect` opens a wire on the running loop; `patience` is in seconds. `state` is shared with
         another sandbox on the same database; `watch` knows what to ask the server at the end of
         each test. `admit` is asked at a test's first statement, and says why the test must not use
-        this sandbox.
+        this sandbox. `blockers` makes what finds out for whom a server process waits; None: the
+        running loop does, if there is one.
         """
         self.moved: bool | None = None
         """Whether others were seen to commit, or to leave something open; None: nobody looked."""
@@ -136,6 +139,9 @@ class Sandbox:
         """The epoch of the test whose first statement has been let through."""
         self._state = DatabaseState() if state is None else state
         self._wires = Wires(connect, self._state, runtime, watch)
+        if blockers is None and runtime is ASYNCIO:
+            blockers = functools.partial(Blockers, connect)
+        self._blockers = blockers
         self._failures = Failures()
         self._inspection = Inspection(self._failures, runtime)
         self._codecs: list[Codec] = []
@@ -418,8 +424,8 @@ class Sandbox:
             live.turns.give()
 
     def _blockers_of(self, live: LiveWire) -> Blockers | None:
-        if live.blockers is None and self.runtime is ASYNCIO:
-            live.blockers = Blockers(self._wires.connect, live.pid)
+        if live.blockers is None and self._blockers is not None:
+            live.blockers = self._blockers(live.pid)
         return live.blockers
 
     @contextlib.contextmanager

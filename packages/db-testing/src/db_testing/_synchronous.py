@@ -19,7 +19,8 @@ except ImportError as error:
         f'({error}). Install it: pip install "db-testing[psycopg]".'
     ) from error
 
-from ._admin import PATIENCE, url_for
+from ._admin import PATIENCE, connect, url_for
+from ._blockers import Blockers
 from ._psycopg import VirtualConnection
 from ._psycopg_real import RealConnections
 from ._psycopg_wire import PsycopgWire
@@ -28,6 +29,7 @@ from ._template import LOCK_TIMEOUT
 from ._threads import Step, Threads
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from sqlalchemy.engine import URL, Engine
@@ -58,14 +60,24 @@ class Synchronous:
         *,
         part: Callable[[], None],
         budget: Budget,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """Connect to nothing yet. The URL is asyncpg's. `part` comes before real connections."""
+        """Connect to nothing yet. The URL is asyncpg's. `part` comes before real connections.
+
+        `loop` is that of a thread of ours, where it is found out for whom a statement waits.
+        """
         self._part = part
         self._budget = budget
         self._patience = PATIENCE
         self._url = url_for("psycopg", url)
         self._threads = Threads()
-        self._sandbox = Sandbox(self._open, runtime=self._threads, state=state, admit=admit)
+        self._sandbox = Sandbox(
+            self._open,
+            runtime=self._threads,
+            state=state,
+            admit=admit,
+            blockers=lambda pid: Blockers(lambda: connect(url), pid, loop),
+        )
         self._kind: IsolationName = "rollback"
         self._real = RealConnections()
         self._closing: list[Callable[[], None]] = []

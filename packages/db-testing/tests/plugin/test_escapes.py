@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _blockers, _isolation
+from db_testing import _blockers, _isolation, _synchronous
 
 if TYPE_CHECKING:
     from .conftest import Suite
@@ -89,17 +89,21 @@ def test_transaction_left_open_beside_the_sandbox(suite: Suite) -> None:
     )
 
 
-def test_both_sides_of_a_lock_are_named(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["blocked", "blocked_sync"])
+def test_both_sides_of_a_lock_are_named(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     """A statement that waits for another connection's row in vain says which, and what it did."""
     monkeypatch.setattr(_isolation, "LOCK_TIMEOUT", "2s")
+    monkeypatch.setattr(_synchronous, "LOCK_TIMEOUT", "2s")
     monkeypatch.setattr(_blockers, "SUSPICION", 0.2)
-    pytester = suite("blocked", mode="auto")
+    pytester = suite(name, mode="auto")
     result = pytester.runpytest(*IN_ORDER)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines_random(
         [
-            "*SandboxBlockedError: 'INSERT INTO item *' at *test_blocked.py:*, in the *",
-            "* waited in vain for a lock (* lock timeout) that a connection which is not the *",
+            "*SandboxBlockedError: 'INSERT INTO item *' at *test_blocked*.py:*, in the *",
+            "* waited in vain for a lock (*lock timeout) that a connection which is not the *",
             "*: process * (the other one, idle in transaction, last statement: *INSERT INTO item *",
         ]
     )
