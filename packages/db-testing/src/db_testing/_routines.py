@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
     from ._runtime import Wire
 
-# Functions written in C come from extensions and are not suspected of writing tables.
+# Nothing but that it is volatile says that a function written in C may write, as those of pg_cron
+# and TimescaleDB do; its source is a symbol's name.
 _ROUTINES: Final = """
-    SELECT p.oid, p.proname AS name, p.provolatile = 'v' AS writes, p.prosrc AS source,
+    SELECT p.oid, p.proname AS name, p.provolatile = 'v' AS writes,
+           CASE l.lanname WHEN 'c' THEN '' ELSE p.prosrc END AS source,
            p.prorettype IN ('trigger'::regtype, 'event_trigger'::regtype) AS fires
     FROM pg_proc p
     JOIN pg_namespace n ON n.oid = p.pronamespace
     JOIN pg_language l ON l.oid = p.prolang
-    WHERE l.lanname NOT IN ('c', 'internal')
+    WHERE l.lanname <> 'internal'
       AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 """
 

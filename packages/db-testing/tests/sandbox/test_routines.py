@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from db_testing._routines import Effect, _effects
+from db_testing import _statements
+from db_testing._routines import Effect, Routines, _effects
 from db_testing._virtual import VirtualConnection
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from db_testing._runtime import Wire
     from db_testing._sandbox import Sandbox
 
 FUNCTIONS = """
@@ -53,6 +55,16 @@ async def test_ddl(sandbox: Sandbox, connect: Callable[[], VirtualConnection], n
     async with two.transaction():
         await two.execute("INSERT INTO author (name, notes) VALUES ('a', '{}')")
         assert "more" not in await two.fetchrow("SELECT * FROM author")
+
+
+async def test_functions_of_extensions(plain: asyncpg.Connection[asyncpg.Record]) -> None:
+    """One written in C may write if it is volatile, as those of pg_cron do; others only read."""
+    async with plain.transaction():
+        await plain.execute("CREATE EXTENSION pg_prewarm; CREATE EXTENSION pg_trgm")
+        routines = await Routines.read(cast("Wire", plain))
+        await plain.execute("DROP EXTENSION pg_prewarm; DROP EXTENSION pg_trgm")
+    assert not _statements.reads_only("SELECT pg_prewarm('author')", routines.writing)
+    assert _statements.reads_only("SELECT similarity('a', 'b')", routines.writing)
 
 
 def test_effects() -> None:
