@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy.engine import make_url
 
+from db_testing import cli
 from db_testing._admin import Admin
 from db_testing._commands import bench, sample_row
 
@@ -64,10 +66,14 @@ def test_project(project: Path, unique: str, command: Command, admin: Admin) -> 
     assert all(each["tests"] >= 3 for each in found["strategies"])
     more = {each["name"]: each["over_ms"] for each in found["strategies"]}
     assert more["schema built for each test"] > more["rollback"]
+    for each in found["strategies"]:
+        assert each["suite_seconds"] == pytest.approx(max(0, each["over_ms"] * 3e-3), abs=0.01)
     assert databases(admin, project) == []
 
 
-def test_strategy_that_fails(project: Path, unique: str, command: Command) -> None:
+def test_strategy_that_fails(
+    project: Path, unique: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It is named with its reason; the others are measured, also where no row can be made up."""
     (project / "conftest.py").write_text(
         f"""
@@ -87,19 +93,14 @@ def db_schema(tmp_path_factory):
     return Schema.from_sql(file)
 """
     )
-    code, said = command("bench", "--json", "--seconds", "1", "--tests", "1000")
-    assert code == 0
-    [found] = said["benchmarks"]
-    assert found["row"] is None
-    assert bench.did(found) == (
-        "Each test deletes nothing and reads a row, since no table takes a made-up row"
-    )
-    failed = {each["name"]: each["fails"] for each in found["strategies"] if each["fails"]}
-    assert list(failed) == ["TRUNCATE of all tables"]
-    assert "it is kept" in failed["TRUNCATE of all tables"]
-    assert (found["tests"], found["tests_from"]) == (1000, "--tests")
-    anew = found["strategies"][-1]
-    assert anew["suite_seconds"] == pytest.approx(anew["over_ms"], abs=0.01)
+    assert cli.main(["bench", "--seconds", "1", "--tests", "1000"]) == 0
+    said = capsys.readouterr().out
+    assert f", {project}/conftest.py:5\nEach test deletes nothing and reads a row, since no" in said
+    rows = dict(re.findall(r"^(\w.*?)  +(fails|[+-]\d\S* ms)", said, re.MULTILINE))
+    assert [name for name, shown in rows.items() if shown == "fails"] == ["TRUNCATE of all tables"]
+    assert list(rows) == STRATEGIES
+    assert re.search(r"^TRUNCATE of all tables fails: .*it is kept", said, re.MULTILINE)
+    assert "\n1000 tests, one after the other (--tests).\nTo isolate them takes " in said
 
 
 @pytest.mark.slow
