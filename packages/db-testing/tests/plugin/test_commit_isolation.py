@@ -22,7 +22,7 @@ def test_marked_tests_have_real_connections_and_a_clean_database(
     """What rollback isolation refuses works, and the next test sees nothing of it."""
     pytester = suite("commits", "every_fixture")
     # In a process of its own: what the suite lost on purpose is garbage of that process.
-    pytester.runpytest_subprocess().assert_outcomes(passed=20)
+    pytester.runpytest_subprocess().assert_outcomes(passed=26)
     assert databases_of() == []
 
 
@@ -231,7 +231,7 @@ def test_wider_fixtures_end_in_a_clean_database(suite: Suite) -> None:
 def test_sweep_in_random_order_and_in_parallel(suite: Suite) -> None:
     """Tests of both isolations alternate; the order and the worker do not matter."""
     pytester = suite("commits", "every_fixture", mode="strict")
-    pytester.runpytest_subprocess("-n", "2", "--dist", "worksteal").assert_outcomes(passed=20)
+    pytester.runpytest_subprocess("-n", "2", "--dist", "worksteal").assert_outcomes(passed=26)
 
 
 def test_queue_again_and_again(suite: Suite) -> None:

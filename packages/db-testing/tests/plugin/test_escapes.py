@@ -44,7 +44,7 @@ def test_commits_of_other_workers_are_no_escape(suite: Suite) -> None:
     """What moves the cluster elsewhere is looked into, and blamed on nobody."""
     pytester = suite("escapes", "commits", "every_fixture", mode="auto")
     result = pytester.runpytest_subprocess(*IN_ORDER, "-n", "2")
-    result.assert_outcomes(passed=20 + 20, errors=len(ESCAPED))
+    result.assert_outcomes(passed=20 + 26, errors=len(ESCAPED))
 
 
 def test_rows_of_wider_fixtures_are_no_escape(suite: Suite) -> None:

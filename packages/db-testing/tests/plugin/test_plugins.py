@@ -162,7 +162,7 @@ def test_random_order(suite: Suite, seed: int) -> None:
     pytester = suite("every_fixture", "loops_chosen", "commits", "unittest_classes", mode="auto")
     # In a process of its own: what the suite lost on purpose is garbage of that process.
     result = pytester.runpytest_subprocess("-p", "randomly", f"--randomly-seed={seed}")
-    result.assert_outcomes(passed=34)
+    result.assert_outcomes(passed=40)
 
 
 @pytest.mark.parametrize("mode", ["strict", "auto"])
