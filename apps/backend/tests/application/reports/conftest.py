@@ -1,4 +1,4 @@
-"""A company, and its first quarter."""
+"""A company, and its books."""
 
 import pytest
 from httpx import AsyncClient
@@ -7,7 +7,7 @@ from backend.users.service import Book
 
 from ..ledger import Ledger
 from ..people import book_of
-from .quarter import ENTRIES, open_company
+from .company import open_company
 
 
 @pytest.fixture
@@ -20,10 +20,3 @@ async def book(ada: AsyncClient) -> Book:
 async def company(ledger: Ledger) -> Ledger:
     """Open the company's accounts in Ada's books."""
     return await open_company(ledger, "EUR")
-
-
-@pytest.fixture
-async def quarter(company: Ledger) -> None:
-    """Post the quarter."""
-    for date, debit, credit in ENTRIES:
-        await company.post(debit, credit, date=date)

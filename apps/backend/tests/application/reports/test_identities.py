@@ -36,7 +36,7 @@ from backend.versions import ANY_VERSION
 
 from ..ledger import Ledger
 from ..people import book_of, sign_up
-from .quarter import open_company
+from .company import open_company
 
 Entry = tuple[dt.date, list[tuple[str, Side, int]], str]
 Layer = Callable[[], Any]

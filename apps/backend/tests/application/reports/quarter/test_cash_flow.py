@@ -6,8 +6,8 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 
-from ..ledger import Ledger
-from ..people import sign_up
+from ...ledger import Ledger
+from ...people import sign_up
 
 pytestmark = pytest.mark.usefixtures("quarter")
 JANUARY, FEBRUARY, MARCH = (

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
-from ..ledger import Ledger
+from ...ledger import Ledger
 
 pytestmark = pytest.mark.usefixtures("quarter")
 
