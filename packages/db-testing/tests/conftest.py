@@ -100,11 +100,8 @@ def _at_a_terminal() -> Iterator[None]:
     """Run suites as a person does: in CI, pytest repeats each message in its last lines.
 
     And in the order that they are written in, unless a test asks for `-p randomly`; and without
-    anyio's plugin, which imports all of trio, unless it asks for `-p anyio`. Their processes are
-    not measured: that doubles what each costs, and one in hundreds never ended. When a thread
-    ends, greenlet asks Python 3.11 to free the thread's greenlet between two instructions;
-    coverage, which keeps them by weak references, is called back; and Python, which is being
-    traced, waits in that call for the next such request to be done, which is done after it.
+    anyio's plugin, which imports all of trio, unless it asks for `-p anyio`. Nor are their
+    processes measured, which doubles what each costs, unless a test asks for `measured`.
     """
     # Not the fixture `monkeypatch`, which would then outlive those that tests patch things under.
     with pytest.MonkeyPatch.context() as patch:
