@@ -147,6 +147,7 @@ def synchronous(admin: Admin, budget: Budget) -> Synchronous:
         Checkouts(),
         part=lambda: None,
         budget=budget,
+        loop=admin.loop,
     )
     made.begin("a test", "commit")
     return made
