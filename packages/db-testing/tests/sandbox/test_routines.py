@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from db_testing._runtime import Wire
     from db_testing._sandbox import Sandbox
 
 FUNCTIONS = """
@@ -61,7 +60,7 @@ async def test_functions_of_extensions(plain: asyncpg.Connection[asyncpg.Record]
     """One written in C may write if it is volatile, as those of pg_cron do; others only read."""
     async with plain.transaction():
         await plain.execute("CREATE EXTENSION pg_prewarm; CREATE EXTENSION pg_trgm")
-        routines = await Routines.read(cast("Wire", plain))
+        routines = await Routines.read(plain)
         await plain.execute("DROP EXTENSION pg_prewarm; DROP EXTENSION pg_trgm")
     assert not _statements.reads_only("SELECT pg_prewarm('author')", routines.writing)
     assert _statements.reads_only("SELECT similarity('a', 'b')", routines.writing)
