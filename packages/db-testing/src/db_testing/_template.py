@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from . import _fitness, _naming, _removal, _uses
+from . import _copies, _fitness, _naming, _removal, _uses
 from .errors import SchemaError, ServerError, SetupError, UnfitServerError
 from .schema import Schema
 
@@ -47,9 +47,6 @@ PATIENCE: Final = 2
 
 LOCK_TIMEOUT: Final = "10s"
 """How long a statement in a worker's database waits for what another connection has locked."""
-
-FILE_COPY_SINCE: Final = (15,)
-"""The version of PostgreSQL that has more than one way to copy a database."""
 
 _SERVER: Final = """
     SELECT concat_ws(E'\\n', version(), datcollate, datctype, current_user)
@@ -117,17 +114,29 @@ def _build(admin: Admin, schema: SchemaLike, print_of: str, run: str | None) -> 
     building = _naming.building_database(print_of, uuid.uuid4().hex)
     admin.run(_lock_alive, admin.connection, building)
     try:
-        admin.run(create, admin.connection, building, source)
+        admin.run(_copies.create, admin.connection, building, source)
         admin.run(_fitness.check_arrival, admin, building)
         with _application_code(schema, "could not be applied to an empty database"):
             in_thread(lambda: apply(admin.url.set(database=building)))
-        admin.run(_uses.note, admin.connection, building, run)
+        admin.run(_close, admin.connection, building)
+        way = _fastest_way(admin, building, print_of)
+        admin.run(_uses.note, admin.connection, building, run, way)
         if run is not None:
             admin.run(_removal.drop, admin, template)
         admin.run(_complete, admin.connection, building, template)
     finally:
         drop(admin, building)
     admin.run(_uses.prune, admin)
+
+
+def _fastest_way(admin: Admin, building: str, print_of: str) -> str | None:
+    """Try how a template is copied the fastest, with copies that are thrown away."""
+    name = _naming.building_database(print_of, uuid.uuid4().hex)
+    admin.run(_lock_alive, admin.connection, name)
+    try:
+        return _copies.fastest(admin.run(_copies.measured, admin, building, name))
+    finally:
+        drop(admin, name)
 
 
 @contextlib.contextmanager
@@ -199,7 +208,7 @@ def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
     for _ in range(ATTEMPTS):
         template = ensure(admin, schema, print_of)
         with contextlib.suppress(asyncpg.InvalidCatalogNameError):
-            admin.run(create, admin.connection, name, template)
+            _create(admin, name, template, template)
             admin.run(_bound_waits, admin.connection, name)
             return
     raise ServerError(
@@ -208,21 +217,28 @@ def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
     )
 
 
-def copy(admin: Admin, source: str, name: str) -> None:
+def copy(admin: Admin, source: str, name: str, print_of: str) -> None:
     """Replace a database of this process by a copy of another, and hold its lock.
 
-    Whoever is still connected to either is cut off: PostgreSQL copies no database that is in use.
+    `print_of` is the schema's, of whose template the source is a copy. Whoever is still connected
+    to either is cut off: PostgreSQL copies no database that is in use.
     """
     admin.run(_lock_alive, admin.connection, name)
-    recopy(admin, source, name)
+    recopy(admin, source, name, print_of)
 
 
-def recopy(admin: Admin, source: str, name: str) -> None:
+def recopy(admin: Admin, source: str, name: str, print_of: str) -> None:
     """Replace a database, whose lock this process holds, by a copy: see :func:`copy`."""
     admin.run(_removal.drop, admin, name)
     admin.run(_removal.vacate, admin.connection, source)
-    admin.run(create, admin.connection, name, source)
+    _create(admin, name, source, _naming.template_database(print_of))
     admin.run(_bound_waits, admin.connection, name)
+
+
+def _create(admin: Admin, name: str, source: str, template: str) -> None:
+    """Copy a database in the way that was the fastest for a template."""
+    way = admin.run(_uses.way, admin.connection, template)
+    admin.run(_copies.create, admin.connection, name, source, way)
 
 
 def keep(admin: Admin, name: str) -> None:
@@ -314,25 +330,6 @@ async def _unlock(connection: Connection, name: str) -> None:
     await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", name)
 
 
-async def create(connection: Connection, name: str, template: str) -> None:
-    try:
-        await connection.execute(
-            f'CREATE DATABASE "{name}" TEMPLATE "{template}" ENCODING \'UTF8\''
-            f"{await _strategy(connection)}"
-        )
-    except (asyncpg.InvalidCatalogNameError, asyncpg.FeatureNotSupportedError):
-        raise  # there is no such template, or there are no templates at all
-    except asyncpg.InsufficientPrivilegeError as error:
-        raise ServerError(
-            f"this user may not create databases on the server ({error}). "
-            f"Grant it: ALTER ROLE ... CREATEDB."
-        ) from error
-    except asyncpg.PostgresError as error:
-        raise ServerError(
-            f"the database {name} could not be created: {error}. Has the server room for it?"
-        ) from error
-
-
 async def _bound_waits(connection: Connection, name: str) -> None:
     """Let no connection to a database wait for a lock for ever, whoever made it.
 
@@ -341,21 +338,13 @@ async def _bound_waits(connection: Connection, name: str) -> None:
     await connection.execute(f"ALTER DATABASE \"{name}\" SET lock_timeout = '{LOCK_TIMEOUT}'")
 
 
-async def _strategy(connection: Connection) -> str:
-    """Choose how a database is copied: as files where nothing has to reach a disk.
-
-    That is two to five times as fast as PostgreSQL's own choice, which is made for servers whose
-    checkpoints cost something.
-    """
-    files = connection.get_server_version() >= FILE_COPY_SINCE
-    files = files and await connection.fetchval("SHOW fsync") == "off"
-    return " STRATEGY FILE_COPY" if files else ""
+async def _close(connection: Connection, building: str) -> None:
+    """Let nobody write to a template: with a connection it could not be copied nor renamed."""
+    await connection.execute(f'ALTER DATABASE "{building}" WITH ALLOW_CONNECTIONS false')
+    await _removal.vacate(connection, building)
 
 
 async def _complete(connection: Connection, building: str, template: str) -> None:
-    # A database with a connection cannot be renamed, and nobody must ever write to a template.
-    await connection.execute(f'ALTER DATABASE "{building}" WITH ALLOW_CONNECTIONS false')
-    await _removal.vacate(connection, building)
     # Somebody with another maintenance database may have been faster, with the same result.
     with contextlib.suppress(asyncpg.DuplicateDatabaseError):
         await connection.execute(f'ALTER DATABASE "{building}" RENAME TO "{template}"')

@@ -1,4 +1,4 @@
-"""When templates were last used, and by which run built: a comment on each says so.
+"""When templates were last used, by which run built, and how they are copied: a comment says so.
 
 They are kept between runs, and pruned by age and number whenever another one has been built.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from . import _naming, _removal
+from . import _copies, _naming, _removal
 from .errors import ServerError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ _TEMPLATES: Final = """
     SELECT datname, shobj_description(oid, 'pg_database') AS comment FROM pg_database
     WHERE starts_with(datname, $1)
 """
+_COMMENT: Final = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1"
 _NEVER: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
@@ -65,14 +66,22 @@ async def found(connection: Connection, template: str, run: str | None = None) -
         return False
     if dt.datetime.now(dt.UTC) - _used(row["comment"]) > AGAIN:
         # Others may be noting the same just now, and somebody may be dropping it.
+        said = read(row["comment"])
         with contextlib.suppress(asyncpg.PostgresError):
-            await note(connection, template, read(row["comment"]).get("run"))
+            await note(connection, template, said.get("run"), said.get("copied"))
     return True
 
 
-async def note(connection: Connection, template: str, run: str | None) -> None:
-    """Note a use, and which run has built it."""
-    text = json.dumps({"used": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "run": run})
+async def way(connection: Connection, template: str) -> str | None:
+    """Return the way of copying that was the fastest for a template, if that is known."""
+    said = read(await connection.fetchval(_COMMENT, template)).get("copied")
+    return said if said in _copies.WAYS else None
+
+
+async def note(connection: Connection, template: str, run: str | None, copied: str | None) -> None:
+    """Note a use, which run has built it, and the way in which it is copied the fastest."""
+    used = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    text = json.dumps({"used": used, "run": run, "copied": copied})
     quoted = text.replace("'", "''")
     await connection.execute(f"COMMENT ON DATABASE \"{template}\" IS '{quoted}'")
 

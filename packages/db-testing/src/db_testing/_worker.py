@@ -62,7 +62,7 @@ class Database:
         if source is None:
             _template.renew(admin, self._schema, self._fingerprint, name)
         else:
-            _template.recopy(admin, source, name)
+            _template.recopy(admin, source, name, self._fingerprint)
 
     def renew(self, source: str | None) -> None:
         """Replace it by a copy of another database, or of the template."""
@@ -73,7 +73,7 @@ class Database:
         saved = self._names(f"layer{depth}")
         self._private.forget(saved)
         self._saved.add(saved)
-        _template.copy(self._connect(), self.name, saved)
+        _template.copy(self._connect(), self.name, saved, self._fingerprint)
         return saved
 
     def drop(self, saved: str) -> None:

@@ -411,6 +411,22 @@ MUTATIONS: Final = (
         "schema/test_template.py",
     ),
     Mutation(
+        6,
+        "a template is copied in the slowest way",
+        "_copies.py",
+        "return min(took,",
+        "return max(took,",
+        "schema/test_copies.py",
+    ),
+    Mutation(
+        6,
+        "it is not looked up which way of copying was the fastest",
+        "_uses.py",
+        "return said if said in _copies.WAYS else None",
+        "return None",
+        "schema/test_copies.py",
+    ),
+    Mutation(
         5,
         "a lock that nobody holds is believed",
         "_template.py",

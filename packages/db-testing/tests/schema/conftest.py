@@ -86,7 +86,7 @@ def clone(admin: Admin, unique: str) -> Iterator[Callable[[str], URL]]:
     name = f"dbt_{unique}_01234567_copy_main"
 
     def clone(source: str) -> URL:
-        _template.copy(admin, source, name)
+        _template.copy(admin, source, name, unique)
         return admin.url.set(database=name)
 
     yield clone

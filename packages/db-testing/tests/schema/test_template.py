@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import asyncpg
 import pytest
 
-from db_testing import _naming, _template
+from db_testing import _copies, _naming, _template
 from db_testing._admin import Admin, connect_options
 from db_testing.errors import SchemaError, ServerError
 
@@ -484,4 +484,4 @@ def test_fingerprint_knows_server_and_format(
 def test_database_that_cannot_be_created_is_one_error(admin: Admin, unique: str) -> None:
     """Whatever the server says against a new database is shown as the reason."""
     with pytest.raises(ServerError, match=r"could not be created: .*already exists.*room for it"):
-        admin.run(_template.create, admin.connection, "postgres", "template0")
+        admin.run(_copies.create, admin.connection, "postgres", "template0")

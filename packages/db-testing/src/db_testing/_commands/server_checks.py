@@ -10,7 +10,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from .. import _budget, _fitness, _folders, _naming, _server, _template
+from .. import _budget, _copies, _fitness, _folders, _naming, _server, _template
 from .._admin import Admin
 from ..errors import ServerError
 from .findings import Finding
@@ -113,7 +113,7 @@ def _database(admin: Admin) -> Finding:
     started = time.perf_counter()
     _template.keep(admin, name)
     try:
-        admin.run(_template.create, admin.connection, name, "template0")
+        admin.run(_copies.create, admin.connection, name, "template0")
         took = time.perf_counter() - started
         admin.run(_fitness.check_arrival, admin, name)
     finally:
