@@ -46,10 +46,15 @@ OBJECTS = "SELECT oid::text || encode(lo_get(oid), 'hex') FROM pg_largeobject_me
 @pytest.fixture(scope="session", params=["embedded", *OTHERS], ids=str)
 def server(request: pytest.FixtureRequest) -> Iterator[URL]:
     """Start the embedded PostgreSQL, or another one of this machine, with our settings."""
+    with running(None if request.param == "embedded" else request.param) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def running(programs: Path | None = None, **changed: str) -> Iterator[URL]:
+    """Run a server with our settings, but for some: the embedded PostgreSQL, or another one."""
     identity = Identity.choose()
-    programs = request.param
-    if programs == "embedded":
-        programs = Binaries.find().reachable_by(identity).folder
+    programs = programs or Binaries.find().reachable_by(identity).folder
     # In memory if there is room: each test makes a database, and a checkpoint with it.
     home = Path(
         tempfile.mkdtemp(prefix="dbt-", dir=_folders.MEMORY if _folders.MEMORY.is_dir() else None)
@@ -60,14 +65,27 @@ def server(request: pytest.FixtureRequest) -> Iterator[URL]:
         "cwd": "/",
         **identity.popen_options(),
     }
-    initdb = [programs / "initdb", "--auth=trust", "--username=postgres", "--no-sync"]
-    command = [*initdb, "--encoding=UTF8", "--locale=C.UTF-8", "-D", home / "data"]
+    initdb: list[str | Path] = [
+        programs / "initdb",
+        "--auth=trust",
+        "--username=postgres",
+        "--no-sync",
+    ]
+    command: list[str | Path] = [
+        *initdb,
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+        "-D",
+        home / "data",
+    ]
     subprocess.run(command, check=True, capture_output=True, **options)
-    settings = _cluster.OPTIONS | {"unix_socket_directories": str(home)}
+    settings = _cluster.OPTIONS | {"unix_socket_directories": str(home)} | changed
     with (home / "log").open("w") as log:
         postgres = subprocess.Popen(
-            [programs / "postgres", "-D", home / "data"]
-            + [f"--{name}={value}" for name, value in settings.items()],
+            [
+                *(programs / "postgres", "-D", home / "data"),
+                *(f"--{name}={value}" for name, value in settings.items()),
+            ],
             stderr=log,
             **options,
         )
