@@ -296,6 +296,7 @@ class Isolation:
             yield
         finally:
             self._checkouts.watching = watching
+            self._sweep.spare()
             if not spoilt:
                 self._watch.stale = True
                 # What the test's own wire has left, lost with its loop, is no fixture's doing.

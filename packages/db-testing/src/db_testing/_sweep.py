@@ -60,10 +60,26 @@ PATIENCE: Final = 60.0
 # Others might set it too, where a superuser has granted them that.
 _MAY_REPLICATE: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 
-_OTHERS: Final = """
-    SELECT pid, application_name, state, query FROM pg_stat_activity
-    WHERE pid = ANY ($1) AND state IS DISTINCT FROM 'idle'
-"""
+_LOCK: Final = "format('%s %s %s %s', l.pid, l.classid, l.objid, l.objsubid)"
+
+# Of sessions: those of a database that nothing but their end or they themselves release.
+_LOCKS: Final = f"""
+    SELECT {_LOCK} FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+    WHERE locktype = 'advisory' AND granted AND datname = current_database()
+"""  # noqa: S608  # all ours
+
+_OTHERS: Final = f"""
+    SELECT a.pid, application_name, state, query, locks FROM pg_stat_activity AS a
+    CROSS JOIN LATERAL (
+        SELECT string_agg(CASE objsubid
+            WHEN 1 THEN (classid::bigint << 32 | objid::bigint)::text
+            ELSE format('(%s, %s)', classid::bigint::bit(32)::int, objid::bigint::bit(32)::int)
+        END, ', ') AS locks
+        FROM pg_locks AS l WHERE l.pid = a.pid AND locktype = 'advisory' AND granted
+            AND l.database = a.datid AND {_LOCK} <> ALL ($2)
+    ) AS held
+    WHERE a.pid = ANY ($1) AND (state IS DISTINCT FROM 'idle' OR locks IS NOT NULL)
+"""  # noqa: S608  # all ours
 
 
 class Swept(NamedTuple):
@@ -92,6 +108,8 @@ class Sweep:
     """The sweep that is under way."""
     _why_not: str | None = None
     """Why nothing can be learnt of the database."""
+    _spared: list[str] = field(default_factory=list)
+    """Advisory locks that no test has taken."""
 
     # ----------------------------------------------------------------- from synchronous code
 
@@ -102,6 +120,12 @@ class Sweep:
         self._loop = asyncio.new_event_loop()
         self._connection = self._wait_for(self._learn)
         return True
+
+    def spare(self) -> None:
+        """Let nobody be ended for the advisory locks that are held now: they are no test's."""
+        connection = self._connection
+        if connection is not None and not connection.is_closed() and self._task is None:
+            self._wait_for(self._look_at_locks, connection)
 
     def start(self, ours: Collection[int]) -> None:
         """Let the server begin to undo what has been committed since the last time.
@@ -166,6 +190,7 @@ class Sweep:
             )
             assert learnt is not None  # noqa: S101  # a function without a set returns one row
             self._moment = tuple(learnt)
+            await self._look_at_locks(connection)
         except asyncpg.PostgresError as error:
             # No plpgsql, no right to temporary tables, counters that are off.
             connection.terminate()
@@ -175,6 +200,9 @@ class Sweep:
             connection.terminate()
             raise
         return connection
+
+    async def _look_at_locks(self, connection: Connection) -> None:
+        self._spared = [row[0] for row in await connection.fetch(_LOCKS)]
 
     async def _run(self, connection: Connection, ours: list[int]) -> Swept:
         left: list[str] = []
@@ -211,7 +239,7 @@ class Sweep:
     async def _end(self, connection: Connection, others: list[int]) -> list[str]:
         """End what other connections do, after a moment in which they may end it themselves."""
         deadline = time.monotonic() + GRACE
-        while busy := await connection.fetch(_OTHERS, others):
+        while busy := await connection.fetch(_OTHERS, others, self._spared):
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(0.01)  # the server has no event to wait for
@@ -220,7 +248,8 @@ class Sweep:
             await end_session(connection, row["pid"])
             said.append(
                 f"a connection that is not db_engine's (process {row['pid']}, "
-                f"{row['application_name'] or 'without a name'}) was left {row['state']}, in "
+                f"{row['application_name'] or 'without a name'}) was left {row['state']}"
+                f"{' with the advisory lock ' + row['locks'] if row['locks'] else ''}, in "
                 f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; its process was ended"
             )
         return said

@@ -119,12 +119,16 @@ def test_sweep_undoes_whatever_the_test_does(
     """Connections are used again, the next test is clean, and what was left is named."""
     pytester = suite("swept", mode="auto")
     result = pytester.runpytest_subprocess("-p", "no:randomly", timeout=120)
-    result.assert_outcomes(passed=24)
+    result.assert_outcomes(passed=28)
     result.stdout.fnmatch_lines(
         [
             (
                 "*test_stranger_left_in_a_transaction: a connection that is not db_engine's *"
                 "left idle in transaction, in 'LOCK TABLE item'; its process was ended"
+            ),
+            (
+                "*test_stranger_left_with_a_lock: a connection that is not db_engine's * left idle "
+                "with the advisory lock 7, in 'SELECT pg_advisory_lock(7)'; its process was ended"
             ),
             "*test_task_that_still_writes: task 'writer' *",
             "db-testing: a new database after tests under commit isolation (2): the schema was *",

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import asyncpg
+import psycopg
 import pytest
 from models import Item
 from sqlalchemy import select, text
@@ -159,6 +160,32 @@ async def test_stranger_left_in_a_transaction(test_database_url: str) -> None:
 
 
 KEPT: list[object] = []
+
+
+async def test_stranger_left_with_a_lock(test_database_url: str) -> None:
+    url = make_url(test_database_url).set(drivername="postgresql")
+    stranger = await asyncpg.connect(url.render_as_string(hide_password=False))
+    await stranger.execute("SELECT pg_advisory_lock(7)")
+    KEPT.append(stranger)
+
+
+async def test_after_the_lock(db: AsyncSession) -> None:
+    assert (await db.execute(text("SELECT pg_try_advisory_lock(7)"))).scalar_one()
+
+
+@pytest.fixture(scope="module")
+def leader(test_database_url: str) -> "Iterator[psycopg.Connection[tuple[int]]]":
+    """Return a connection of nobody's that keeps a lock."""
+    url = make_url(test_database_url).set(drivername="postgresql")
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(8)")
+        yield connection
+
+
+@TWICE
+def test_leader_of_a_fixture(leader: "psycopg.Connection[tuple[int]]", time: str) -> None:
+    leader.execute("INSERT INTO item (name) VALUES ('of the leader')")
+    assert leader.execute("SELECT count(*) FROM item").fetchone() == (1,)
 
 
 async def test_after_the_stranger(db: AsyncSession) -> None:

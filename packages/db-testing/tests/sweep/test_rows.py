@@ -318,6 +318,43 @@ def test_lock_that_is_never_released(database: Database) -> None:
     assert database.content() == before
 
 
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [("7", "7"), ("-1", "-1"), ("3, -4", "(3, -4)"), ("9007199254740993", "9007199254740993")],
+)
+def test_advisory_lock_that_is_kept(database: Database, key: str, named: str) -> None:
+    """A session of the application's that does nothing more, and keeps one, is ended and named."""
+    database.sweep.begin()
+    keeper = database.connect()
+    database.admin.run(keeper.execute, f"SELECT pg_advisory_lock({key})")
+    swept = database.run()
+    assert swept.reason is None
+    (line,) = swept.left
+    assert f"process {keeper.get_server_pid()}" in line
+    assert f"was left idle with the advisory lock {named}, in 'SELECT pg_advisory_lock(" in line
+    taken = f"SELECT pg_try_advisory_lock({key})"
+    assert database.admin.run(database.connection.fetchval, taken)
+    assert database.run() == (None, [])
+
+
+@pytest.mark.parametrize("since", ["the first test", "a fixture of wider scope"])
+def test_advisory_lock_that_no_test_has_taken(database: Database, since: str) -> None:
+    """A leader who lives longer than tests stays, whatever it does in them."""
+    if since != "the first test":
+        database.sweep.begin()
+    leader = database.connect()
+    database.admin.run(leader.execute, "SELECT pg_advisory_lock(7)")
+    if since == "the first test":
+        database.sweep.begin()
+    else:
+        database.sweep.spare()
+    for _ in range(2):
+        database.admin.run(leader.execute, "SELECT pg_advisory_lock(7)")
+        assert database.run() == (None, [])
+    database.admin.run(leader.execute, "SELECT pg_advisory_lock(8)")
+    assert ["advisory lock 8," in line for line in database.run().left] == [True]
+
+
 def test_what_is_written_while_it_sweeps(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
