@@ -104,8 +104,19 @@ def restore(sessions: list[Session], plain: psycopg.Connection[Any]) -> None:
     plain.execute("DELETE FROM author; SELECT setval('author_id_seq', 1, false)")
 
 
+overlapping = st.lists(
+    st.tuples(
+        st.integers(0, SESSIONS - 1),
+        st.sampled_from([*sorted(STATEMENTS.keys() - MODEL["DEFERRED"]), *MODEL["FRAMES"], "begin", "insert"]),
+        st.sampled_from("ab"),
+    ),
+    min_size=10,
+    max_size=40,
+)
+
+
 @ordinary
-@given(program=MODEL["overlapping"])
+@given(program=overlapping)
 def test_sessions_of_one_thread(
     program: list[tuple[int, str, str]],
     world: World,
