@@ -19,6 +19,7 @@ import applications
 import guard
 import headline
 import isolation
+import overhead
 import plots
 import profiles
 import reporting
@@ -36,6 +37,7 @@ DOCUMENTS: Final[Mapping[Path, Mapping[str, Callable[[results.Result], str]]]] =
         "headline": headline.table,
     },
     ROOT / "docs" / "explanation" / "costs.md": {
+        "overhead": overhead.table,
         "isolation": isolation.everything,
         "headline": headline.everything,
         "applications": applications.everything,

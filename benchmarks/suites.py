@@ -95,7 +95,7 @@ async def test_writes_and_reads(db, number):
     assert [row.details for row in found] == ROWS * [{"number": number}]
 """
 
-CONFTEST = """
+DATABASE = """
 import json
 import os
 import time
@@ -126,7 +126,11 @@ async def engine():
     async with server.connect() as connection:
         await connection.execute(text(f"DROP DATABASE {name}"))
     await server.dispose()
+"""
 
+CONFTEST = (
+    DATABASE
+    + """
 go, done = (int(number) for number in os.environ["BENCHMARK_PIPES"].split())
 
 class Block:
@@ -167,6 +171,7 @@ class Block:
 def pytest_configure(config):
     config.pluginmanager.register(Block(), "block")
 """
+)
 
 
 @dataclass(frozen=True, eq=False)
