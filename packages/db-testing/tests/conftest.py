@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from typing import TYPE_CHECKING, Any, ClassVar, LiteralString
+import sys
+from typing import IO, TYPE_CHECKING, Any, ClassVar, LiteralString
 
 import pytest
 from hypothesis import settings
@@ -17,6 +18,10 @@ from db_testing import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from fork_server import Forked, ForkServer  # for mypy this file is in no package
+else:
+    from .fork_server import ForkServer
 
 
 # A shell lets what it runs in the background ignore these, and so do all its children; but
@@ -129,11 +134,36 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """Start what starts processes that run pytest, in a quarter of the time."""
+    with ForkServer() as server:
+        yield server
+
+
 @pytest.fixture
-def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """Return pytest's own, which has forgotten the options of runs inside tests."""
+def pytester(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> pytest.Pytester:
+    """Return pytest's own, which has forgotten the options of runs inside tests.
+
+    Processes that it runs pytest in are forked, but for those of tests that ask for `afresh`.
+    """
+
+    def fork(command: tuple[str, ...], stdout: IO[str], stderr: IO[str], stdin: object) -> Forked:
+        server: ForkServer = request.getfixturevalue("fork_server")
+        assert command[:2] == (sys.executable, "-mpytest"), command
+        return server.run_pytest(command[2:], stdout, stderr)
+
     monkeypatch.setenv("PYTEST_ADDOPTS", LEAN)
+    if "afresh" not in request.fixturenames:
+        monkeypatch.setattr(pytester, "popen", fork)
     return pytester
+
+
+@pytest.fixture
+def afresh() -> None:
+    """Start processes that run pytest as a person does, not forked: what they import is new."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -58,6 +58,7 @@ def pytest_runtest_teardown(item):
 
 
 @pytest.mark.parametrize("when", ["killed", "killed_in_its_own"])
+@pytest.mark.usefixtures("afresh")
 def test_killed_run_leaves_a_spare_to_be_reaped(
     suite: Suite, databases_of: Callable[[], list[str]], when: str
 ) -> None:

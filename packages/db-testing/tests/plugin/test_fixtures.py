@@ -65,6 +65,7 @@ def test_summary_counts_tests_that_connect_by_themselves(suite: Suite) -> None:
     result.stdout.re_match_lines([r"db-testing: 2 database tests, .*"])
 
 
+@pytest.mark.usefixtures("afresh")
 def test_run_without_database_tests_starts_nothing(pytester: pytest.Pytester) -> None:
     """A suite that never asks for the database neither prints a figure nor imports the driver."""
     pytester.makepyfile(

@@ -70,6 +70,7 @@ def test_web_applications(suite: Suite, isolation: str) -> None:
         result.stdout.fnmatch_lines(["FAILED *::test_client_sees_what_the_test_has_not_committed*"])
 
 
+@pytest.mark.usefixtures("afresh")
 def test_without_psycopg(suite: Suite) -> None:
     """The error says what to install; tests that do not need it pass."""
     pytester = suite("every_fixture")

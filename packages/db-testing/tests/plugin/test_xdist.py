@@ -58,6 +58,7 @@ def test_each_worker_has_a_database_of_its_own(
     assert databases_of() == []
 
 
+@pytest.mark.usefixtures("afresh")
 def test_database_of_a_killed_worker_is_gone_after_the_next_run(
     suite: Suite, databases_of: Callable[[], list[str]]
 ) -> None:
