@@ -107,7 +107,9 @@ def restore(sessions: list[Session], plain: psycopg.Connection[Any]) -> None:
 overlapping = st.lists(
     st.tuples(
         st.integers(0, SESSIONS - 1),
-        st.sampled_from([*sorted(STATEMENTS.keys() - MODEL["DEFERRED"]), *MODEL["FRAMES"], "begin", "insert"]),
+        st.sampled_from(
+            [*sorted(STATEMENTS.keys() - MODEL["DEFERRED"]), *MODEL["FRAMES"], "begin", "insert"]
+        ),
         st.sampled_from("ab"),
     ),
     min_size=10,

@@ -5,6 +5,7 @@ What each has left, and what the next run did, is printed as a table at the end 
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -188,9 +189,38 @@ def test_crash_of_the_machine(place: Place, row: Row, elsewhere: Path) -> None:
     row("crash of the machine", first="-", left="data in use", after=PASSED)
 
 
+@pytest.mark.parametrize(("jump", "arguments"), [("+3650d", ()), ("-3650d", ("-n", "1"))])
+def test_clock_that_jumps(
+    place: Place, row: Row, elsewhere: Path, jump: str, arguments: tuple[str, ...]
+) -> None:
+    """In the middle of a run, for all its processes and the server's: nobody notices."""
+    (library,) = (
+        str(file.locate())
+        for file in importlib.metadata.files("libfaketime") or ()
+        if file.name.startswith("libfaketime.so")
+    )
+    # Where the server's user can read them.
+    library = shutil.copy(library, elsewhere)
+    clock = elsewhere / "clock"
+    clock.write_text("+0")
+    said = place.run(
+        *arguments,
+        fault="clock that jumps",
+        FAULTS_JUMP=jump,
+        LD_PRELOAD=library,
+        FAKETIME_TIMESTAMP_FILE=str(clock),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",  # which no clock that is put changes
+        FAKETIME_DISABLE_SHM="1",
+        NO_FAKE_STAT="1",
+    )
+    assert summary(said) == PASSED, said
+    ends_well(place, row, f"clock put {jump}", said)
+
+
 @pytest.mark.parametrize("days", [-3650, 3650])
-def test_clock_that_jumps(place: Place, row: Row, days: int) -> None:
-    """Files of another time are as good as those of now, unless they are old enough to go."""
+def test_files_of_another_time(place: Place, row: Row, days: int) -> None:
+    """They are as good as those of now, unless they are old enough to go."""
     assert summary(place.run()) == PASSED
     place.embedded.wait_until_stopped()
     then = time.time() + days * 24 * 3600

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 
 from models import Item
 from sqlalchemy import func, select, text
@@ -29,7 +30,11 @@ async def test_fault(db: AsyncSession, fault: Callable[[], None]) -> None:
                 "FROM generate_series(1, 1000000) AS n"
             )
         )
+    before = (await db.execute(text("SELECT clock_timestamp()"))).scalar_one()
     fault()
+    if os.environ["FAULT"] == "clock that jumps":
+        now = (await db.execute(text("SELECT clock_timestamp()"))).scalar_one()
+        assert abs(now - before) > timedelta(days=1)
     if os.environ["FAULT"] != "killed after its last statement":
         await db.execute(select(Item))
 

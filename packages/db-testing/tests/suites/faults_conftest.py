@@ -6,18 +6,23 @@ import resource
 import select
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from models import Base
 
-from db_testing import Schema, _folders
+from db_testing import Schema, _data_directory, _folders
 
 HOME = Path(os.environ["FAULTS_HOME"])
 if "FAULTS_LIMIT" in os.environ:
     limit = int(os.environ["FAULTS_LIMIT"])
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+if "FAULTS_JUMP" in os.environ:  # else a server knows nothing of who has started it
+    _data_directory.ENVIRONMENT.update(
+        {name: os.environ[name] for name in os.environ if "FAKE" in name or name == "LD_PRELOAD"}
+    )
 if "FAULTS_ROOM" in os.environ:
     _folders.MEMORY = HOME.parent.parent  # type: ignore[misc]
     _folders.ROOM = int(os.environ["FAULTS_ROOM"])  # type: ignore[misc]
@@ -72,6 +77,13 @@ def kill_server(process: int) -> None:
     os.close(gone)
 
 
+def jump() -> None:
+    """Put the clock of this process and of the server, for which a library stands in."""
+    before = time.time()
+    Path(os.environ["FAKETIME_TIMESTAMP_FILE"]).write_text(os.environ["FAULTS_JUMP"])
+    assert abs(time.time() - before) > 24 * 3600
+
+
 @pytest.fixture
 def fault() -> Callable[[], None]:
     """Return what the environment asks for."""
@@ -86,4 +98,5 @@ def fault() -> Callable[[], None]:
         "killed after its last statement": lambda: kill_server(postmaster()),
         "fork": fork,
         "stopped and resumed": stop_and_resume,
+        "clock that jumps": jump,
     }[os.environ["FAULT"]]
