@@ -194,13 +194,13 @@ def test_clock_that_jumps(
     place: Place, row: Row, elsewhere: Path, jump: str, arguments: tuple[str, ...]
 ) -> None:
     """In the middle of a run, for all its processes and the server's: nobody notices."""
-    (library,) = (
-        str(file.locate())
+    (vendored,) = (
+        file.locate()
         for file in importlib.metadata.files("libfaketime") or ()
         if file.name.startswith("libfaketime.so")
     )
     # Where the server's user can read them.
-    library = shutil.copy(library, elsewhere)
+    library = shutil.copy(str(vendored), elsewhere)
     clock = elsewhere / "clock"
     clock.write_text("+0")
     said = place.run(
