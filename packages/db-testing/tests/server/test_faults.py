@@ -200,7 +200,7 @@ def test_clock_that_jumps(
         if file.name.startswith("libfaketime.so")
     )
     # Where the server's user can read them.
-    library = shutil.copy(str(vendored), elsewhere)
+    library = str(shutil.copy(str(vendored), elsewhere))
     clock = elsewhere / "clock"
     clock.write_text("+0")
     said = place.run(
