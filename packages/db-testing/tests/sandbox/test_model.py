@@ -63,6 +63,7 @@ OFTEN = ("insert", "insert", "insert", "begin", "begin", "rollback", "commit")
 FRAMES = ("begin", "nested", "release", "rollback_to", "commit", "rollback")
 SLEEP = "SELECT pg_sleep(100)"
 ROWS = "SELECT name, notes::text FROM author ORDER BY name"
+ROWS_WITH_IDS = "SELECT id, name, notes::text, editor_id FROM author ORDER BY id"
 
 ordinary = settings(
     max_examples=60,
@@ -109,9 +110,9 @@ class Session:
         return "done"
 
 
-async def rows_of(connection: Any) -> list[tuple[Any, ...]]:
+async def rows_of(connection: Any, rows: str = ROWS) -> list[tuple[Any, ...]]:
     """Return all authors."""
-    return [tuple(row) for row in await connection.fetch(ROWS)]
+    return [tuple(row) for row in await connection.fetch(rows)]
 
 
 @pytest.fixture
@@ -327,7 +328,7 @@ class Replay:
         """Take a step; return its outcome."""
         plain, session = self.world.plain, self.world.real[number]
         if action == "rows":
-            return await rows_of(plain)
+            return await rows_of(plain, ROWS_WITH_IDS)
         if action == "lay":
             positions = await plain.fetchrow("SELECT last_value, is_called FROM author_id_seq")
             self.states.append((await plain.fetch("SELECT * FROM author"), positions))
@@ -536,7 +537,7 @@ class Programs(RuleBasedStateMachine):
         await self._settle()
 
     async def _look(self) -> None:
-        rows = await rows_of(VirtualConnection(self.sandbox))
+        rows = await rows_of(VirtualConnection(self.sandbox), ROWS_WITH_IDS)
         self.log.append((0, "rows", "", rows))
 
     async def _lay(self) -> None:
