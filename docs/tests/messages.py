@@ -69,7 +69,7 @@ class Message:
 def messages() -> list[Message]:
     """Return them all, in the order of the errors' classes and of the source."""
     found = {
-        message: None for path in sorted(SOURCE.glob("*.py")) for message in _of(path.read_text())
+        message: None for path in sorted(SOURCE.rglob("*.py")) for message in _of(path.read_text())
     }
     order = list(CLASSES)
     return sorted(found, key=lambda message: order.index(message.kind))
@@ -104,6 +104,8 @@ def _text(node: ast.expr) -> str:
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
         return "".join(_text(value) for value in node.values)
+    if isinstance(node, ast.Call) and isinstance(node.args[0], ast.GeneratorExp):  # joined lines
+        return _text(node.args[0].elt)
     if isinstance(node, ast.FormattedValue):
         return f"{{{_named(node.value)}}}"
     raise TypeError(ast.unparse(node))

@@ -25,6 +25,14 @@ class FixtureError(DBTestingError):
     """A database fixture was requested by a test that cannot use it."""
 
 
+class SuiteError(DBTestingError):
+    """`db-testing`'s commands have asked the project's pytest, which cannot say what is asked."""
+
+
+class InitError(DBTestingError):
+    """`db-testing init` cannot set a project up."""
+
+
 class ReportError(DBTestingError):
     """Reports of runs cannot be read, or are not of one suite."""
 

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from db_testing._commands import plan, program
+from db_testing.errors import InitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -373,7 +374,7 @@ def test_file_that_changes_meanwhile(shop: Path) -> None:
     conftest, pyproject = plan.make(shop).changes
     write(shop, {"tests/conftest.py": "mine = 1\n", "pyproject.toml": "[project]\n"})
     for change in (conftest, pyproject):
-        with pytest.raises(plan.InitError):
+        with pytest.raises(InitError):
             change.write()
     assert (shop / "tests/conftest.py").read_text() == "mine = 1\n"
     assert (shop / "pyproject.toml").read_text() == "[project]\n"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from ..errors import SuiteError
 from . import measuring, strategies, suite
 from .choice import Option as ServerOption
 from .console import OUT, Json, doing, show_json, show_table
@@ -59,7 +60,7 @@ def bench(
         )
     answer.check()
     if not answer.results:
-        raise suite.SuiteError(
+        raise SuiteError(
             f"pytest has collected {answer.facts['tests']} tests in {answer.facts['root']}, and so "
             f"there is no db_schema to measure. Run this where the tests are, or name them after "
             f"--."

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.syntax import Syntax
 
+from ..errors import InitError
 from . import plan
 from .console import ERR, OUT, Json, show_json
 
@@ -47,7 +48,7 @@ def init(
         return
     which = "this file" if len(found.changes) == 1 else f"these {len(found.changes)} files"
     if not yes and not typer.confirm(f"Write {which}?", err=True):
-        raise plan.InitError("nothing was written.")
+        raise InitError("nothing was written.")
     _write(found)
     OUT.print("Written. Next: db-testing doctor")
 

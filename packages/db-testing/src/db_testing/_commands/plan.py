@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import libcst
 
-from ..errors import DBTestingError
+from ..errors import InitError
 from . import configuration, conftest_text, old_fixtures, project, pytest_file, sources
 from .pytest_file import PytestFile
 
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 NOWHERE: Final = "/dev/null"
 """What a new file comes from, as diffs have it."""
-
-
-class InitError(DBTestingError):
-    """A project cannot be set up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +199,4 @@ def _read(path: Path) -> str:
         with path.open(encoding="utf-8", newline="") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise InitError(f"{path} cannot be read: {error}.") from error
+        raise InitError(f"{path} cannot be read: {error}. Mend it, and run init again.") from error

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from .. import _probe, _settings
-from ..errors import DBTestingError
+from ..errors import SuiteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,10 +27,6 @@ PATIENCE: Final = 15.0
 
 SHOWN: Final = 25
 """How many lines of pytest's output are shown when it has failed."""
-
-
-class SuiteError(DBTestingError):
-    """The project's pytest cannot say what is asked."""
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from packaging.utils import canonicalize_name
 
 from .. import _probe
+from ..errors import SuiteError
 from . import building, suite
 from .findings import Finding
 
@@ -46,7 +47,7 @@ def check(
     """Ask the project's pytest, and let it build the schemas."""
     try:
         answer = suite.ask(arguments, work=building.BUILD, server=choice.server, progress=progress)
-    except suite.SuiteError as error:
+    except SuiteError as error:
         yield Finding("pytest", "error", str(error), "As it says; then run doctor again.")
         return
     facts = answer.facts

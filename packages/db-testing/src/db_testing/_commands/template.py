@@ -11,7 +11,7 @@ import typer
 
 from .. import _naming, _removal, _server, _template, _uses
 from .._admin import Admin
-from ..errors import ServerError
+from ..errors import ServerError, SuiteError
 from . import building, choice, suite
 from .choice import Option as ServerOption
 from .console import CODES, OUT, Json, doing, megabytes, show_json, show_table
@@ -81,7 +81,7 @@ def build(
         answer = suite.ask(arguments or (), work=work, server=server, progress=progress)
     answer.check()
     if not answer.results:
-        raise suite.SuiteError(
+        raise SuiteError(
             f"pytest has collected {answer.facts['tests']} tests in {answer.facts['root']}, and so "
             f"there is no db_schema to build. Run this where the tests are, or name them after --."
         )
