@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 import os
 import signal
 import sys
@@ -19,9 +20,9 @@ from db_testing import Schema
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fork_server import Forked, ForkServer  # for mypy this file is in no package
+    from fork_server import WITH_PLUGINS, Forked, ForkServer  # for mypy this is in no package
 else:
-    from .fork_server import ForkServer
+    from .fork_server import WITH_PLUGINS, ForkServer
 
 
 # A shell lets what it runs in the background ignore these, and so do all its children; but
@@ -31,7 +32,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
-settings.register_profile("night", max_examples=2000)
+settings.register_profile("night", max_examples=4000)
 
 LEFT = """
     SELECT (SELECT json_agg(a ORDER BY id)::text FROM author a) AS authors,
@@ -124,6 +125,7 @@ def _at_a_terminal() -> Iterator[None]:
         for variable in ("CI", "BUILD_NUMBER", *MEASUREMENT):
             patch.delenv(variable, raising=False)
         patch.setenv("PYTEST_ADDOPTS", LEAN)
+        patch.setattr(importlib.metadata, "distributions", lambda: iter(WITH_PLUGINS))
         yield
 
 

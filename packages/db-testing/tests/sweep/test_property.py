@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from .conftest import Database
 
-unhurried = settings(  # examples: a hundred for each server, thousands with the profile `night`
+unhurried = settings(  # examples: fifty for each server, thousands with the profile `night`
+    max_examples=settings().max_examples // 2,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
