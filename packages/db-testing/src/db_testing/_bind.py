@@ -273,7 +273,7 @@ def _unbound(maker: sessionmaker[Any] | async_sessionmaker[Any], name: str) -> E
     except ImportError as error:
         raise SetupError(
             f"db_bind: {name} is synchronous, and psycopg 3 cannot be imported ({error}). Install "
-            f'it: pip install "db-testing[psycopg]".'
+            f'it: pip install "db-testing[sync]".'
         ) from error
 
 

@@ -16,7 +16,7 @@ try:
 except ImportError as error:
     raise FixtureError(
         f"synchronous code (db_sync, db_sync_engine) uses psycopg 3, which cannot be imported "
-        f'({error}). Install it: pip install "db-testing[psycopg]".'
+        f'({error}). Install it: pip install "db-testing[sync]".'
     ) from error
 
 from ._admin import PATIENCE, connect, url_for

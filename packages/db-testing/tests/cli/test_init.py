@@ -346,7 +346,7 @@ def test_what_is_left_to_do(shop: Path) -> None:
     said = CliRunner().invoke(program.app, ["init", "--yes"]).stdout
     todo = said[said.index("To be done by hand") :].replace("\n", " ")
     assert f"- {shop}/tests/conftest.py:13: event_loop: " in todo
-    assert "- synchronous engines need psycopg: pip install 'db-testing[psycopg]'" in todo
+    assert "- synchronous engines need psycopg: pip install 'db-testing[sync]'" in todo
     assert "asyncio_default_test_loop_scope = 'function' gives loops of their own" in todo
     assert f"- {shop}/pytest.ini: add src to pythonpath" in todo
 

@@ -178,7 +178,7 @@ def _is_installed(root: Path, found: Project) -> bool:
 def _notes(found: Project, file: PytestFile) -> list[str]:
     notes = []
     if any(each.is_synchronous for each in found.engines):
-        notes.append("synchronous engines need psycopg: pip install 'db-testing[psycopg]'")
+        notes.append("synchronous engines need psycopg: pip install 'db-testing[sync]'")
     notes += [
         f"{file.path}: {name} = {file.values[name]!r} gives loops of their own to tests or "
         f"fixtures, and each of them pays for connections; remove it"

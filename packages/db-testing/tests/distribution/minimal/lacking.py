@@ -7,7 +7,7 @@ from db_testing.errors import FixtureError, SchemaError
 
 
 def test_synchronous_fixtures(request: pytest.FixtureRequest) -> None:
-    with pytest.raises(FixtureError, match=r'pip install "db-testing\[psycopg\]"'):
+    with pytest.raises(FixtureError, match=r'pip install "db-testing\[sync\]"'):
         request.getfixturevalue("db_sync")
 
 
