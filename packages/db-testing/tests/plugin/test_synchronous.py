@@ -85,7 +85,7 @@ def test_without_psycopg(suite: Suite) -> None:
     result = pytester.runpytest_subprocess()
     result.assert_outcomes(passed=11, errors=2)
     result.stdout.fnmatch_lines(
-        ['E *FixtureError: *uses psycopg 3*Install it: pip install "db-testing[[]psycopg]".']
+        ['E *FixtureError: *uses psycopg 3*Install it: pip install "db-testing[[]sync]".']
     )
 
 
