@@ -32,7 +32,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
-settings.register_profile("night", max_examples=4000)
+settings.register_profile("night", max_examples=2000)
 
 LEFT = """
     SELECT (SELECT json_agg(a ORDER BY id)::text FROM author a) AS authors,

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from .conftest import Database
 
-unhurried = settings(  # examples: fifty for each server, thousands with the profile `night`
-    max_examples=settings().max_examples // 2,
+unhurried = settings(  # examples: a hundred for each server, thousands with the profile `night`
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
