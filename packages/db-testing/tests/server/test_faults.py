@@ -44,7 +44,7 @@ addopts = -p no:cacheprovider
 
 PASSED = "3 passed"
 
-RUNS, WORKERS = 8, 4
+RUNS, WORKERS = 8, 3
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
 
 
@@ -106,9 +106,9 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, untouched: Embedded) -> Place:
+def place(tmp_path: Path, embedded: Embedded) -> Place:
     """Return a project of its own, with a server of its own."""
-    return Place(tmp_path / f"project{os.getpid()}", untouched)
+    return Place(tmp_path / f"project{os.getpid()}", embedded)
 
 
 def summary(said: str) -> str:
@@ -249,7 +249,7 @@ def test_two_checkouts_at_once(place: Place, row: Row, tmp_path: Path) -> None:
     ends_well(place, row, "two checkouts at once", PASSED)
 
 
-def test_eight_runs_of_four_workers(place: Place, row: Row, tmp_path: Path) -> None:
+def test_eight_runs_of_three_workers(place: Place, row: Row, tmp_path: Path) -> None:
     """All at once on one server: none is refused a connection, and nothing is left."""
     others = [Place(tmp_path / str(number), place.embedded) for number in range(RUNS - 1)]
     with place.embedded.cluster.acquire():
