@@ -57,6 +57,14 @@ LOCK_TIMEOUT: Final = "2s"
 PATIENCE: Final = 60.0
 """Seconds within which each statement must have ended."""
 
+# What is not qualified is PostgreSQL's. Functions in constraints are the application's and may need
+# the path that its connections begin with, as rows are put back.
+_OWN_PATH: Final = """
+    SELECT pg_catalog.set_config('db_testing.path', pg_catalog.concat_ws(', ', 'pg_catalog',
+        NULLIF(pg_catalog.current_setting('search_path'), '')), false);
+    SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)
+"""
+
 # Others might set it too, where a superuser has granted them that.
 _MAY_REPLICATE: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 
@@ -177,11 +185,11 @@ class Sweep:
             server_settings={
                 "application_name": "db-testing (sweep)",
                 "lock_timeout": LOCK_TIMEOUT,
-                "search_path": "pg_catalog, pg_temp",
                 "extra_float_digits": "1",  # rows are kept as text, which must be exact
             },
         )
         try:
+            await connection.execute(_OWN_PATH)
             if await connection.fetchval(_MAY_REPLICATE):
                 await connection.execute("SET session_replication_role = replica")
             await connection.execute(_statements())

@@ -170,10 +170,12 @@ DECLARE
     put text := format('INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE SELECT %3$s'
         ' FROM (SELECT image::%1$s AS r FROM (%4$s AND image NOT IN (%5$s)) AS missing OFFSET 0)'
         ' AS restored', it.name, it.columns, it.fields, image, now);
+    path text := current_setting('search_path');
     differing bigint;
     surplus bigint;
     missing bigint;
 BEGIN
+    PERFORM set_config('search_path', current_setting('db_testing.path'), true);
     EXECUTE format('DELETE FROM ONLY %s AS db_testing_row WHERE db_testing_row::text NOT IN (%s)',
         it.name, image);
     GET DIAGNOSTICS surplus = ROW_COUNT;
@@ -187,6 +189,7 @@ BEGIN
         EXECUTE format('DELETE FROM ONLY %s', it.name);
         EXECUTE put;
     END IF;
+    PERFORM set_config('search_path', path, true);
     RETURN surplus + missing + differing <> 0;
 END
 $$;

@@ -316,6 +316,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         4,
+        "rows are put back with no path for the functions of constraints",
+        "sweep.sql",
+        "current_setting('db_testing.path')",
+        "path",
+        "sweep/test_rows.py::test_sweep_restores",
+    ),
+    Mutation(
+        4,
         "replication slots are not looked for",
         "sweep.sql",
         "        reason := 'a replication slot was left';",

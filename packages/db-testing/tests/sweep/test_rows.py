@@ -130,6 +130,23 @@ CASES = {
         "INSERT INTO t (x) SELECT repeat('x', 100) FROM generate_series(1, 40000);"
         "INSERT INTO c VALUES (7)",
     ),
+    "functions of constraints that name others without a schema": Case(
+        "CREATE FUNCTION lowest() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+        "CREATE FUNCTION fits(int) RETURNS boolean LANGUAGE plpgsql AS"
+        " $$BEGIN RETURN $1 >= lowest(); END$$;"
+        "CREATE TABLE c (id int, x int CHECK (fits(x))); INSERT INTO c VALUES (1, 1), (2, 2)",
+        "UPDATE c SET x = 5 WHERE id = 1; DELETE FROM c WHERE id = 2",
+    ),
+    "functions of constraints that need the database's path": Case(
+        "CREATE SCHEMA app; SET search_path = app;"
+        "CREATE FUNCTION fewest() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+        "CREATE FUNCTION fits(int) RETURNS boolean LANGUAGE plpgsql AS"
+        " $$BEGIN RETURN $1 >= fewest(); END$$;"
+        "CREATE TABLE c (id int, x int CHECK (fits(x))); INSERT INTO c VALUES (1, 1), (2, 2);"
+        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = app, public',"
+        " current_database()); END$$",
+        "SET search_path = app; UPDATE c SET x = 5 WHERE id = 1; DELETE FROM c WHERE id = 2",
+    ),
     "large values": Case(
         SEEDED,
         "UPDATE t SET x = (SELECT string_agg(md5(g::text), '') FROM generate_series(1, 9999) g)",
