@@ -1,6 +1,6 @@
 """What isolation costs a test: one suite, run with each way of isolating it, in turn.
 
-    moon run benchmarks:isolation -- [--tests 200] [--rounds 3] [--tables 20 50] [--only TEXT]
+    moon run benchmarks:isolation -- [--tests 200] [--rounds 3] [--tables 20 50] [--only TEXT ...]
 
 Every variant (`peers.py`) runs the same tests: insert two rows with an enum, a domain and JSONB,
 commit, read them back. They do so on the same embedded server, which nobody else uses; only the
@@ -152,6 +152,14 @@ def table(result: results.Result) -> str:
     return "\n".join(lines)
 
 
+def remarked(row: Mapping[str, Any], first: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Say of a row whether it is of more or fewer tests than the first."""
+    if (row["tests"], row["rounds"]) == (first["tests"], first["rounds"]):
+        return row
+    much = f"{row['tests']} tests, rounds: {row['rounds']}"
+    return {**row, "isolation": f"{row['isolation']}; {much}"}
+
+
 def everything(result: results.Result) -> str:
     """Render all that was found."""
     parts = []
@@ -160,7 +168,8 @@ def everything(result: results.Result) -> str:
         first = rows[0]
         parts.append(
             f"{size:,} tables, {first['tests']} tests, {first['rounds']} rounds, yardstick "
-            f"{first['yardstick_ms']:.3f} ms:\n{HEAD}\n" + "\n".join(line(row) for row in rows)
+            f"{first['yardstick_ms']:.3f} ms:\n{HEAD}\n"
+            + "\n".join(line(remarked(row, first)) for row in rows)
         )
     return "\n\n".join(parts)
 
@@ -184,10 +193,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each variant")
     parser.add_argument("--tables", type=int, nargs="+", default=[50], help="tables in its schema")
     parser.add_argument(
-        "--only", default="", metavar="TEXT", help="variants whose name contains it, and the floor"
+        "--only",
+        nargs="+",
+        default=[""],
+        metavar="TEXT",
+        help="variants whose name contains one of these, and their floors",
     )
     options = parser.parse_args()
-    variants = [suite for suite in FLOORS if options.only in suite.name]
+    variants = [suite for suite in FLOORS if any(only in suite.name for only in options.only)]
     variants = list(dict.fromkeys([FLOORS[suite] for suite in variants] + variants))
 
     with servers.own() as server:

@@ -349,8 +349,9 @@ def in_turn(
         while active:
             yardstick += server.yardstick(YARDSTICKS)
             for run in list(active):
-                spent = sum(sum(block.times) for block in run.blocks[1:])
-                if (spent > budget and len(run.blocks) > 1) or not run.block(server):
+                counted = run.blocks[1:]
+                spent = sum(sum(block.times) for block in counted)
+                if (spent > budget and len(counted) > 1) or not run.block(server):
                     active.remove(run)
                     failures[run.suite.name] = run.end()
     return {
