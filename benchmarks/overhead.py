@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 import results
 import server as servers
 import suites
+from peers import FLOOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,12 +41,8 @@ ISOLATIONS: Final = ("rollback", "commit")
 
 CONFTEST = (
     suites.DATABASE
+    + FLOOR.conftest.replace("def db(", "def floor(")
     + """
-@pytest.fixture
-async def floor(engine):
-    async with async_sessionmaker(engine)() as session:
-        yield session
-
 times = []
 end = None
 
@@ -98,12 +95,7 @@ def measure(server: Server, tables: int, isolation: str, tests: int) -> dict[str
         }.items():
             (folder / name).write_text(text)
         yardstick = server.yardstick(suites.YARDSTICKS)
-        told = {
-            "BENCHMARK_TESTS": str(tests),
-            "BENCHMARK_TABLES": str(tables),
-            "BENCHMARK_ROWS": "2",
-            "BENCHMARK_SERVER": server.url,
-            "BENCHMARK_SCHEMA": "known",
+        told = suites.shape(server, tests=tests, tables=tables) | {
             "BENCHMARK_BLOCK": str(BLOCK),
             "BENCHMARK_TIMES": str(folder / "times.json"),
         }

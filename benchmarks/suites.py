@@ -269,6 +269,19 @@ def environment(**told: str) -> dict[str, str]:
     }
 
 
+def shape(
+    server: Server, *, tests: int, tables: int, rows: int = 2, schema: str = "known"
+) -> dict[str, str]:
+    """Return what the files of a suite are told: of what size it is, and where."""
+    return {
+        "BENCHMARK_TESTS": str(tests),
+        "BENCHMARK_TABLES": str(tables),
+        "BENCHMARK_ROWS": str(rows),
+        "BENCHMARK_SERVER": server.url,
+        "BENCHMARK_SCHEMA": schema,
+    }
+
+
 @contextlib.contextmanager
 def start(
     suite: Suite,
@@ -288,12 +301,7 @@ def start(
     """
     may_go, go = os.pipe()
     done, is_done = os.pipe()
-    told = {
-        "BENCHMARK_TESTS": str(tests),
-        "BENCHMARK_TABLES": str(tables),
-        "BENCHMARK_ROWS": str(rows),
-        "BENCHMARK_SERVER": server.url,
-        "BENCHMARK_SCHEMA": schema,
+    told = shape(server, tests=tests, tables=tables, rows=rows, schema=schema) | {
         "BENCHMARK_COUNTS": str(counts),
         "BENCHMARK_PIPES": f"{may_go} {is_done}",
     }
