@@ -514,7 +514,9 @@ class Programs(RuleBasedStateMachine):
             self.conflict = True
             return
         if self.one_task:
-            self._oracle.took(number, action, InterruptedError if outcome == CANCELLED else outcome)
+            self._oracle.took(
+                number, action, asyncio.CancelledError if outcome == CANCELLED else outcome
+            )
         self.log.append((number, action, row, outcome))
 
     async def _cancel(self, number: int) -> None:

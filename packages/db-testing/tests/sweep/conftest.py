@@ -65,18 +65,9 @@ def running(programs: Path | None = None, **changed: str) -> Iterator[URL]:
         "cwd": "/",
         **identity.popen_options(),
     }
-    initdb: list[str | Path] = [
-        programs / "initdb",
-        "--auth=trust",
-        "--username=postgres",
-        "--no-sync",
-    ]
     command: list[str | Path] = [
-        *initdb,
-        "--encoding=UTF8",
-        "--locale=C.UTF-8",
-        "-D",
-        home / "data",
+        *(programs / "initdb", "--auth=trust", "--username=postgres", "--no-sync"),
+        *("--encoding=UTF8", "--locale=C.UTF-8", "-D", home / "data"),
     ]
     subprocess.run(command, check=True, capture_output=True, **options)
     settings = _cluster.OPTIONS | {"unix_socket_directories": str(home)} | changed
