@@ -199,9 +199,9 @@ class Isolation:
         return wire
 
     @property
-    def roles(self) -> set[str]:
-        """The roles that somebody has made or changed while tests really committed."""
-        return self._sweep.roles
+    def staying(self) -> set[str]:
+        """What of the server somebody has made or changed while tests really committed."""
+        return self._sweep.staying
 
     @property
     def identity_dependent(self) -> tuple[str, ...]:

@@ -156,7 +156,7 @@ def close(config: pytest.Config) -> None:
         for used in worker.applications:
             run.summary.add(used.isolation.tests, used.isolation.seconds)
             run.summary.replaced += used.isolation.replaced
-            run.summary.roles |= used.isolation.roles
+            run.summary.staying |= used.isolation.staying
         worker.close()
 
 

@@ -66,6 +66,7 @@ _OWN_PATH: Final = """
 """
 
 # Others might set it too, where a superuser has granted them that.
+_SLOTS: Final = "SELECT slot_name FROM pg_get_replication_slots() WHERE datoid IS NULL"
 _MAY_REPLICATE: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 
 _LOCK: Final = "format('%s %s %s %s', l.pid, l.classid, l.objid, l.objsubid)"
@@ -105,8 +106,8 @@ class Sweep:
 
     admin: Admin
     url: URL
-    roles: set[str] = field(default_factory=set)
-    """Those made or changed while it watched, on the whole server; they stay."""
+    staying: set[str] = field(default_factory=set)
+    """Roles and replication slots made or changed while it watched, on the whole server."""
     _connection: Connection | None = None
     _loop: asyncio.AbstractEventLoop | None = None
     """The connection's own, which runs in the thread that asks: to wake another takes longer."""
@@ -118,6 +119,8 @@ class Sweep:
     """Why nothing can be learnt of the database."""
     _spared: list[str] = field(default_factory=list)
     """Advisory locks that no test has taken."""
+    _slots: set[str] = field(default_factory=set)
+    """The replication slots of no database that are known."""
 
     # ----------------------------------------------------------------- from synchronous code
 
@@ -198,6 +201,7 @@ class Sweep:
             )
             assert learnt is not None  # noqa: S101  # a function without a set returns one row
             self._moment = tuple(learnt)
+            self._slots = {row[0] for row in await connection.fetch(_SLOTS)}
             await self._look_at_locks(connection)
         except asyncpg.PostgresError as error:
             # No plpgsql, no right to temporary tables, counters that are off.
@@ -241,7 +245,10 @@ class Sweep:
             *self._moment,
         )
         self._moment = self._moment[0], answer["transaction"], answer["at"]
-        self.roles.update(answer["roles"] or ())
+        slots = set(answer["slots"] or ())
+        self.staying |= {f"role {name}" for name in answer["roles"] or ()}
+        self.staying |= {f"replication slot {name}" for name in slots - self._slots}
+        self._slots = slots
         return answer
 
     async def _end(self, connection: Connection, others: list[int]) -> list[str]:

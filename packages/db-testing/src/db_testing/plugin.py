@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 WORKER_FIGURES = "db_testing_figures"
 WORKER_LEAKS = "db_testing_leaks"
 WORKER_REPLACED = "db_testing_replaced"
-WORKER_ROLES = "db_testing_roles"
+WORKER_STAYING = "db_testing_staying"
 WORKER_KEPT = "db_testing_kept"
 MOVED = "db_testing_commit"
 """The attribute of the reports of tests that were moved to commit isolation."""
@@ -192,7 +192,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         output[WORKER_FIGURES] = (figures.tests, figures.seconds)
         output[WORKER_LEAKS] = figures.leaks
         output[WORKER_REPLACED] = dict(figures.replaced)
-        output[WORKER_ROLES] = sorted(figures.roles)
+        output[WORKER_STAYING] = sorted(figures.staying)
         output[WORKER_KEPT] = figures.kept
         output[WORKER_MOVED] = _state.ladder(session.config).found
     else:
@@ -222,7 +222,7 @@ def pytest_testnodedown(node: Any) -> None:
         summary.add(*figures)
         summary.leaks += [(test, what) for test, what in output.get(WORKER_LEAKS, ())]
         summary.replaced.update(output.get(WORKER_REPLACED, {}))
-        summary.roles.update(output.get(WORKER_ROLES, ()))
+        summary.staying.update(output.get(WORKER_STAYING, ()))
         summary.kept += [(test, what) for test, what in output.get(WORKER_KEPT, ())]
         _state.ladder(node.config).learn(output.get(WORKER_MOVED, ({}, ())))
 

@@ -45,8 +45,8 @@ class Summary:
     replaced: Counter[str] = field(default_factory=Counter)
     """How many tests of commit isolation took a new database, by the reason."""
 
-    roles: set[str] = field(default_factory=set)
-    """Those made or changed while tests of commit isolation ran."""
+    staying: set[str] = field(default_factory=set)
+    """What of the whole server was made or changed while tests of commit isolation ran."""
 
     leaks: list[Leak] = field(default_factory=list)
     """What tests have left behind, in the order of the tests."""
@@ -76,11 +76,11 @@ class Summary:
             f"db-testing: a new database after tests under commit isolation ({number}): {reason}"
             for reason, number in self.replaced.most_common(REASONS_SHOWN)
         ]
-        if self.roles:
+        if self.staying:
             lines.append(
-                f"db-testing: roles were made or changed while tests under commit isolation ran, "
-                f"and stay: {', '.join(sorted(self.roles))}. They belong to the whole server; "
-                f"another run on it may have made them."
+                f"db-testing: made or changed while tests under commit isolation ran, and staying: "
+                f"{', '.join(sorted(self.staying))}. They belong to the whole server; another run "
+                f"on it may have made them."
             )
         return lines
 

@@ -204,6 +204,7 @@ CREATE FUNCTION pg_temp.db_testing_sweep(
     OUT others integer[],       -- sessions that must be waited for, or asked for thoroughness
     OUT prepared text[],        -- transactions that must be rolled back first
     OUT roles text[],           -- made or changed, by whomever on this server, and left as they are
+    OUT slots text[],           -- replication slots of no database
     OUT reason text,            -- why the database must be replaced instead
     OUT grown text              -- tables that need a VACUUM
 )
@@ -310,9 +311,9 @@ BEGIN
             THEN 'the database itself was altered'
         END;
     END IF;
-    IF EXISTS (SELECT FROM pg_get_replication_slots() WHERE datoid = database) THEN
-        reason := 'a replication slot was left';
-    END IF;
+    SELECT array_agg(slot_name::text) FILTER (WHERE datoid IS NULL AND NOT temporary),
+        CASE WHEN bool_or(datoid = database) THEN 'a replication slot was left' ELSE reason END
+    INTO slots, reason FROM pg_get_replication_slots();
     IF reason IS NOT NULL THEN
         RETURN;
     END IF;

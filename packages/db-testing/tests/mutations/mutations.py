@@ -326,8 +326,16 @@ MUTATIONS: Final = (
         4,
         "replication slots are not looked for",
         "sweep.sql",
-        "        reason := 'a replication slot was left';",
-        "        NULL;",
+        "CASE WHEN bool_or(datoid = database) THEN 'a replication slot was left' ELSE reason END",
+        "reason",
+        "sweep/test_slots.py",
+    ),
+    Mutation(
+        4,
+        "replication slots of no database are not named",
+        "_sweep.py",
+        "slots - self._slots",
+        "set()",
         "sweep/test_slots.py",
     ),
     Mutation(

@@ -180,7 +180,7 @@ def test_role_that_stays_is_named(suite: Suite, test_database_url: str) -> None:
         admin.close()
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        [f"db-testing: roles were made or changed while * ran, and stay: *{role}*. They *"]
+        [f"db-testing: made or changed while * ran, and staying: *role {role}*. They belong *"]
     )
     result.stdout.no_fnmatch_line("*a new database after*")
 

@@ -317,7 +317,8 @@ def test_role_is_noticed(database: Database, change: str) -> None:
         assert database.run() == (None, [])
     finally:
         database.execute("DROP ROLE made_before", "DROP ROLE IF EXISTS of_a_test")
-    assert database.sweep.roles == {"of_a_test" if "of_a_test" in change else "made_before"}
+    role = "of_a_test" if "of_a_test" in change else "made_before"
+    assert database.sweep.staying == {f"role {role}"}
     assert database.content() == before
 
 

@@ -1,4 +1,4 @@
-"""Replication slots: they are the server's, belong to one database, and are in the way of its end.
+"""Replication slots: some belong to one database, and are in the way of its end; others do not.
 
 On a server that decodes its log, as the embedded one does not.
 """
@@ -40,6 +40,22 @@ def decoding() -> Iterator[Database]:
 def asked(database: Database, query: str) -> object:
     """Ask from outside of the database."""
     return database.admin.run(database.admin.connection.fetchval, query)
+
+
+def test_slot_of_no_database_is_named(decoding: Database) -> None:
+    """A slot for a standby is the server's: no new database undoes it. It is named once."""
+    decoding.execute("SELECT pg_create_physical_replication_slot('of_before')")
+    decoding.sweep.begin()
+    try:
+        decoding.execute("SELECT pg_create_physical_replication_slot('of_a_test')")
+        assert decoding.run() == (None, [])
+        assert decoding.sweep.staying == {"replication slot of_a_test"}
+        decoding.sweep.staying.clear()
+        assert decoding.run() == (None, [])
+        assert decoding.sweep.staying == set()
+    finally:
+        decoding.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+        decoding.sweep.close()
 
 
 def test_slot_is_noticed_and_goes_with_the_database(decoding: Database) -> None:
