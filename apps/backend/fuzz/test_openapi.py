@@ -21,6 +21,8 @@ from backend.main import create_app
 from backend.seed import seed
 from backend.users.credentials import Credentials
 
+from . import files
+
 PUBLIC = {"/health", "/users", "/users/token"}
 # These two revoke the token that they are called with, so they are tried without one.
 REVOKING = {"/users/me/token", "/users/me/password"}
@@ -28,9 +30,10 @@ REVOKING = {"/users/me/token", "/users/me/password"}
 # Passwords are hashed as cheaply as Argon2 can: nobody guesses them here.
 HASHER = Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1)
 CREDENTIALS = Credentials("0" * 32, dt.timedelta(minutes=60), PasswordHash((HASHER,)))
-schemathesis.serializer.alias(
-    ["application/x-ofx", "application/vnd.intu.qfx"], "application/octet-stream"
-)
+QFX = "application/vnd.intu.qfx"
+schemathesis.serializer.alias(["application/x-ofx", QFX], "application/octet-stream")
+schemathesis.openapi.media_type("text/csv", files.CSV)
+schemathesis.openapi.media_type("application/x-ofx", files.OFX, aliases=[QFX])
 
 
 def _narrowed(description: Any) -> Any:  # noqa: ANN401 - any part of it
@@ -45,6 +48,8 @@ def _narrowed(description: Any) -> Any:  # noqa: ANN401 - any part of it
     narrowed = {key: _narrowed(part) for key, part in description.items()}
     if narrowed.get("maximum", 0) >= 2**63 - 1:
         narrowed["maximum"] = 9
+    if narrowed.get("name") == "bank_account_id":
+        narrowed["schema"]["maximum"] = 1  # the demo company has one, which files are sent to
     if narrowed.get("name") == "if-match":
         narrowed |= {"required": True, "schema": {"enum": ["*"]}}
     if narrowed.get("name") == "period":

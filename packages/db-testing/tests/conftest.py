@@ -34,6 +34,25 @@ if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
 
 settings.register_profile("night", max_examples=2000)
 
+SERVER = os.environ.get("DB_TESTING_SERVER", "")
+MAJOR = int(SERVER.removeprefix("system:")) if SERVER.startswith("system:") else None
+"""The major version of PostgreSQL that the tests were told to run on."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker of what an older PostgreSQL has not."""
+    config.addinivalue_line("markers", "since(major): PostgreSQL has it since that major version")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the server does not have."""
+    marks = {item: item.get_closest_marker("since") for item in items} if MAJOR else {}
+    late = [item for item, mark in marks.items() if mark is not None and mark.args[0] > MAJOR]
+    if late:
+        config.hook.pytest_deselected(items=late)
+        items[:] = [item for item in items if item not in late]
+
+
 LEFT = """
     SELECT (SELECT json_agg(a ORDER BY id)::text FROM author a) AS authors,
            (SELECT json_agg(b ORDER BY id)::text FROM book b) AS books,

@@ -101,5 +101,7 @@ Rate = Annotated[
 ]
 
 # The driver gives 100000 as 1.0E+5: the same number, but not what a client expects to read.
-Figure = Annotated[Decimal, PlainSerializer("{:f}".format, return_type=str, when_used="json")]
+Figure = Annotated[
+    Decimal, PlainSerializer(lambda value: f"{value:f}", return_type=str, when_used="json")
+]
 """A decimal as the API shows it: all its digits, without an exponent."""

@@ -14,7 +14,7 @@ def migrate(connection: Connection) -> None:
 
 
 async def connect_and_migrate() -> None:
-    url = make_url(context.config.get_main_option("sqlalchemy.url"))
+    url = make_url(context.config.get_main_option("sqlalchemy.url", ""))
     engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), poolclass=NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(migrate)

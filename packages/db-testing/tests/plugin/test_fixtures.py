@@ -29,7 +29,7 @@ def test_database_is_gone_after_the_run(
 
 def test_header_names_server_version_and_isolation(suite: Suite) -> None:
     """The header says what the tests run on."""
-    result = suite("every_fixture").runpytest()
+    result = suite("every_fixture").runpytest("--db-server=embedded")
     result.stdout.re_match_lines(
         [r"db-testing: PostgreSQL 18\.\d+ \(embedded\), rollback isolation"]
     )

@@ -106,7 +106,7 @@ def test_what_is_said(suite: Suite, kept: Kept) -> None:
             "*_ test_fails _*",
             "*- db-testing teardown -*",
             f"database {where} (without what was not committed: the transaction begun at *)",
-            "  * -m db_testing psql dbtkept_*",
+            "  * -m db_testing psql *dbtkept_*",
             "  postgresql://*@/dbtkept_*?host=*",
             "*= databases of failed tests =*",
             f"test_keep_failed.py::test_fails: {where} (without *)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ from .conftest import tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from sqlalchemy.engine import URL
 
@@ -85,8 +85,9 @@ def test_what_pg_dump_writes(
     )
     (folder / "40_more.sql").write_text(more)
     Schema.from_sql(folder).apply(first)
-    dump = _sql_files._psql(encrypts=False).replace("psql", "pg_dump")
-    asked = subprocess.run([dump, libpq_url(first)], capture_output=True, check=True, text=True)
+    [(programs,)] = fetch(first, "SELECT setting FROM pg_config WHERE name = 'BINDIR'")
+    dump = [Path(programs, "pg_dump"), libpq_url(first)]  # of the server's own version
+    asked = subprocess.run(dump, capture_output=True, check=True, text=True)
     assert "COPY public.city" in asked.stdout
     path = tmp_path_factory.mktemp("dump") / "dump.sql"
     path.write_text(asked.stdout)

@@ -128,6 +128,7 @@ def _row(
         for attribute in ("__name__", "__qualname__", "__module__", "__doc__"):
             setattr(function, attribute, getattr(source, attribute))
         function.row = Row((source.__doc__ or "").strip().removesuffix("."), outcome, note)
+        function.pytestmark = getattr(program, "pytestmark", [])
         return test
 
     return decorate

@@ -7,6 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import pytest
 
 from .table import attempt, different, refused, same
 
@@ -104,6 +105,7 @@ async def test_idle_in_transaction_session_timeout(w: World) -> object:
     error="SandboxLostError",
     note="It ends the connection of the whole test.",
 )
+@pytest.mark.since(17)
 async def test_transaction_timeout(w: World) -> object:
     """transaction_timeout ends a transaction."""
     one, two = await w.connect(), await w.connect()
