@@ -113,6 +113,7 @@ def test_wrong_ini_key_is_explained(suite: Suite) -> None:
     )
 
 
+@pytest.mark.since(15)  # by a sweep
 def test_sweep_undoes_whatever_the_test_does(
     suite: Suite, databases_of: Callable[[], list[str]]
 ) -> None:
@@ -138,6 +139,7 @@ def test_sweep_undoes_whatever_the_test_does(
     assert databases_of() == []
 
 
+@pytest.mark.since(15)  # by a sweep
 def test_new_database_leaves_no_task(suite: Suite) -> None:
     """Connections to the old one are gone when the next test begins, with what waits for them."""
     pytester = suite(mode="auto")
@@ -159,6 +161,7 @@ def test_new_database_leaves_no_task(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["*a new database after tests under commit isolation (1): the *"])
 
 
+@pytest.mark.since(15)  # by a sweep
 def test_role_that_stays_is_named(suite: Suite, test_database_url: str) -> None:
     """No new database would undo it; another run on the server may have made it as well."""
     role = f"role_{uuid.uuid4().hex}"
@@ -238,6 +241,7 @@ def test_sweep_in_random_order_and_in_parallel(suite: Suite) -> None:
     pytester.runpytest_subprocess("-n", "2", "--dist", "worksteal").assert_outcomes(passed=26)
 
 
+@pytest.mark.since(15)  # by a sweep
 def test_queue_again_and_again(suite: Suite) -> None:
     """Eight workers of a queue with notifications, and one that dies, leave nothing behind."""
     pytester = suite("job_queue", mode="auto")

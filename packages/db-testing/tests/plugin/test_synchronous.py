@@ -30,6 +30,7 @@ def test_commit_isolation(suite: Suite, databases_of: Callable[[], list[str]]) -
     assert databases_of() == []
 
 
+@pytest.mark.since(15)  # by a sweep
 def test_sessions_are_as_new_without_being_opened_anew(suite: Suite) -> None:
     """Nothing that a test has done to its connections reaches the next, on the same sessions."""
     result = suite("renewed_sync").runpytest("-p", "no:randomly", "--db-isolation=commit")

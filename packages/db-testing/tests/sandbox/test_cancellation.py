@@ -326,7 +326,10 @@ async def test_an_error_after_the_cancellation_is_not_reported(connect: Connect)
 
 
 async def test_a_statement_that_cannot_be_cancelled(
-    sandbox: Sandbox, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox,
+    connect: Connect,
+    until_asleep: Callable[[], Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """When the server does not confirm in time that a statement has ended, the wire is given up."""
     connection = connect()
@@ -341,8 +344,9 @@ async def test_a_statement_that_cannot_be_cancelled(
 
     monkeypatch.setattr(type(wire), "execute", never)
     monkeypatch.setattr(_wire, "CANCEL_PATIENCE", 0.05)
-    with pytest.raises(TimeoutError):
-        await connection.fetchval(SLEEP, timeout=0.01)
+    task = asyncio.create_task(connection.execute(SLEEP))
+    await until_asleep()
+    await cancelled(task)
     with pytest.raises(SandboxLostError):
         await connection.fetchval("SELECT 1")
     assert isinstance(sandbox.failure, SandboxLostError)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from .table import attempt, different, refused, same
 
 if TYPE_CHECKING:
@@ -149,6 +151,7 @@ async def test_large_object_descriptor(w: World) -> object:
     here=False,
     note="The server counts a transaction's rows and commits when it ends.",
 )
+@pytest.mark.since(15)
 async def test_statistics(w: World) -> object:
     """pg_stat_user_tables and pg_stat_database count rows and commits."""
     one = await w.connect()

@@ -19,14 +19,18 @@ from db_testing._admin import Admin, connect, disconnect
 from db_testing._binaries import Binaries
 from db_testing._identity import Identity
 from db_testing._real import RealConnection
-from db_testing._sweep import Sweep
+from db_testing._sweep import SINCE, Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from db_testing._sweep import Connection, Swept
 
-OTHERS = sorted({*_binaries._on_path(), *_binaries._installed()})
+OTHERS = [
+    folder
+    for folder in sorted({*_binaries._on_path(), *_binaries._installed()})
+    if Binaries(folder, _binaries._version(folder, Identity())).major >= SINCE
+]
 BOUND = 30.0
 """Seconds within which a server must have started."""
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from sqlalchemy.engine import URL
+
     from .conftest import Database
 
 MAKE = "SELECT pg_create_logical_replication_slot('of_a_test', 'pgoutput')"
@@ -28,12 +30,16 @@ ACTIVE = "SELECT array_agg(active) FROM pg_replication_slots"
 
 
 @pytest.fixture(scope="module")
-def decoding() -> Iterator[Database]:
-    """Return an empty database of a server whose log is decoded."""
-    with (
-        running(wal_level="logical", max_wal_senders="2") as url,
-        empty_database(url, "postgres") as database,
-    ):
+def decoding_server() -> Iterator[URL]:
+    """Run a server that decodes its log."""
+    with running(wal_level="logical", max_wal_senders="2") as url:
+        yield url
+
+
+@pytest.fixture
+def decoding(decoding_server: URL) -> Iterator[Database]:
+    """Return an empty database of it."""
+    with empty_database(decoding_server, "postgres") as database:
         yield database
 
 
