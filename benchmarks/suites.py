@@ -238,9 +238,13 @@ class Run:
     def end(self) -> str | None:
         """Let it end; return why it failed, if it did."""
         self.go.close()
-        if self.process.wait(60) == 0:
-            return None
+        code = self.process.wait(60)
         log = self.log.read_text()
+        for line in log.splitlines():
+            if "a new database after" in line:  # which explains a figure that surprises
+                print(f"{self.suite.name}: {line}", file=sys.stderr)
+        if code == 0:
+            return None
         reasons = [line[1:].strip() for line in log.splitlines() if line.startswith("E  ")]
         print(f"{self.suite.name} failed:\n{log}", file=sys.stderr)
         return reasons[0] if reasons else (log.splitlines() or ["it printed nothing"])[-1]

@@ -55,7 +55,7 @@ LOCK_TIMEOUT: Final = "2s"
 """How long the sweep waits for what another connection has locked."""
 
 PATIENCE: Final = 60.0
-"""Seconds within which each statement must have ended."""
+"""Seconds that anybody waits for the sweep: as long as nobody does, it may take its time."""
 
 # What is not qualified is PostgreSQL's. Functions in constraints are the application's and may need
 # the path that its connections begin with, as rows are put back.
@@ -154,7 +154,10 @@ class Sweep:
         task, self._task = self._task, None
         if task is None:
             return Swept(self._why_not or "nothing is known of its state", [])
-        return self._wait_for(_outcome, task)
+        try:
+            return self._wait_for(_outcome, task)
+        except TimeoutError:
+            return Swept(f"the sweep took longer than {PATIENCE:g} s", [])
 
     def close(self) -> None:
         """Disconnect, and forget the state."""
@@ -171,10 +174,11 @@ class Sweep:
 
     def _wait_for(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         assert self._loop is not None  # noqa: S101  # from begin() to close()
+        bounded = _bounded(work(*args))
         if asyncio._get_running_loop() is None:  # noqa: SLF001  # the public one raises
-            return self._loop.run_until_complete(work(*args))
+            return self._loop.run_until_complete(bounded)
         with ThreadPoolExecutor(1) as thread:  # beneath a loop that runs no other one can
-            return thread.submit(self._loop.run_until_complete, work(*args)).result()
+            return thread.submit(self._loop.run_until_complete, bounded).result()
 
     # ----------------------------------------------------------------- on its loop
 
@@ -184,7 +188,6 @@ class Sweep:
             return None
         connection = await connect(
             self.url,
-            command_timeout=PATIENCE,
             server_settings={
                 "application_name": "db-testing (sweep)",
                 "lock_timeout": LOCK_TIMEOUT,
@@ -268,6 +271,11 @@ class Sweep:
                 f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; its process was ended"
             )
         return said
+
+
+async def _bounded(work: Coroutine[Any, Any, T]) -> T:
+    async with asyncio.timeout(PATIENCE):
+        return await work
 
 
 async def _outcome(sweep: asyncio.Task[Swept]) -> Swept:

@@ -143,11 +143,15 @@ class Database:
 
     def run(self) -> Swept:
         """Make the connections as new, and sweep."""
+        self.start()
+        return self.sweep.finish()
+
+    def start(self, *more: Connection) -> None:
+        """Let the sweep begin; it believes that more connections are ours."""
         ours = [self.connection, self.other]
         for connection in ours:
             assert self.admin.run(cast("RealConnection", connection).renewed)
-        self.sweep.start([connection.get_server_pid() for connection in ours])
-        return self.sweep.finish()
+        self.sweep.start([connection.get_server_pid() for connection in [*ours, *more]])
 
     def drop(self) -> None:
         """Leave nothing."""

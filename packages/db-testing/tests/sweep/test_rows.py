@@ -434,6 +434,31 @@ def test_database_that_cannot_be_swept(database: Database, obstacle: str, reason
         assert reason in said
 
 
+def test_nobody_looks_for_long(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long pytest was busy with something else does not count, however slow a fixture is."""
+    monkeypatch.setattr(_sweep, "PATIENCE", 2.0)
+    database.execute(SERIAL)
+    before = database.content()
+    database.sweep.begin()
+    database.execute("INSERT INTO t (x) VALUES ('a')")
+    database.start()
+    time.sleep(2.2)  # is the fixture
+    assert database.sweep.finish() == (None, [])
+    assert database.content() == before
+
+
+def test_sweep_that_takes_too_long(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up, and says so."""
+    database.execute(SERIAL)
+    database.sweep.begin()
+    database.execute("INSERT INTO t (x) VALUES ('a')")
+    monkeypatch.setattr(_sweep, "PATIENCE", 0.2)
+    locker = database.connect()
+    database.admin.run(locker.execute, "BEGIN; LOCK TABLE t")
+    database.start(locker)  # it is taken for one of ours, which nobody would end
+    assert database.sweep.finish() == ("the sweep took longer than 0.2 s", [])
+
+
 def test_older_server(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server whose counters come late is not believed."""
     monkeypatch.setattr(_sweep, "SINCE", 99)
