@@ -38,6 +38,9 @@ PATIENCE: Final = 5.0
 COUNTS_AT_ONCE: Final = 15
 """The first major version of PostgreSQL whose statistics are never late."""
 
+NO_COUNT: Final = -1
+"""No number of sessions; an older server, which counts late, says 0 of a database that is new."""
+
 CATALOGS: Final = (
     "pg_attrdef",
     "pg_attribute",
@@ -165,7 +168,7 @@ class Watch:
     _last: int | None = None
     """The last transaction committed in the cluster that has been looked into."""
     _picture: Picture | None = None
-    _alone: int | None = None
+    _alone: int = NO_COUNT
     """How many sessions the database has had, if only ours are left of them."""
     _ours: set[int] = field(default_factory=set)
     """The server processes of connections that ask, and of the one that looks."""
@@ -183,7 +186,7 @@ class Watch:
     async def _count(self, connection: Connection) -> None:
         """Note how many sessions there have been, if nobody else is connected."""
         self._ours.add(connection.get_server_pid())
-        self._alone = None
+        self._alone = NO_COUNT
         if connection.get_server_version().major < COUNTS_AT_ONCE:
             return
         # In this order nobody can come in between.
@@ -194,7 +197,7 @@ class Watch:
     @property
     def question(self) -> str:
         """Return the statement whose status is `SELECT 0` when nothing has moved."""
-        return f"EXECUTE db_testing_moved('{self._last or 0}', {self._alone or 0})"
+        return f"EXECUTE db_testing_moved('{self._last or 0}', {self._alone})"
 
     @property
     def _question(self) -> str:
@@ -206,7 +209,7 @@ class Watch:
     def renewed(self) -> None:
         """Learn that the database has been replaced by a clone."""
         self._renewed = self.stale = self.pristine = True
-        self._alone = None
+        self._alone = NO_COUNT
 
     def swept(self, *, learnt: bool) -> None:
         """Learn that a test may commit, which is undone; it may have taken new relations."""
@@ -312,7 +315,7 @@ class Watch:
 
     async def _moved(self) -> bool:
         connection = await self._connected()
-        return bool(await connection.fetch(self._question, self._last or 0, self._alone or 0))
+        return bool(await connection.fetch(self._question, self._last or 0, self._alone))
 
     async def _last_commit(self, connection: Connection) -> int | None:
         if not self.tracks:
