@@ -65,8 +65,9 @@ _OWN_PATH: Final = """
     SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)
 """
 
-# Others might set it too, where a superuser has granted them that.
 _SLOTS: Final = "SELECT slot_name FROM pg_get_replication_slots() WHERE datoid IS NULL"
+
+# Others might set it too, where a superuser has granted them that.
 _MAY_REPLICATE: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 
 _LOCK: Final = "format('%s %s %s %s', l.pid, l.classid, l.objid, l.objsubid)"
@@ -248,10 +249,10 @@ class Sweep:
             *self._moment,
         )
         self._moment = self._moment[0], answer["transaction"], answer["at"]
-        slots = set(answer["slots"] or ())
+        slots = set(answer["slots"] or ()) - self._slots
+        self._slots |= slots
         self.staying |= {f"role {name}" for name in answer["roles"] or ()}
-        self.staying |= {f"replication slot {name}" for name in slots - self._slots}
-        self._slots = slots
+        self.staying |= {f"replication slot {name}" for name in slots}
         return answer
 
     async def _end(self, connection: Connection, others: list[int]) -> list[str]:

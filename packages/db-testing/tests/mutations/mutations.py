@@ -334,8 +334,8 @@ MUTATIONS: Final = (
         4,
         "replication slots of no database are not named",
         "_sweep.py",
-        "slots - self._slots",
-        "set()",
+        "for name in slots}",
+        "for name in ()}",
         "sweep/test_slots.py",
     ),
     Mutation(

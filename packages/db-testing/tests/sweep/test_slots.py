@@ -53,6 +53,8 @@ def test_slot_of_no_database_is_named(decoding: Database) -> None:
     decoding.execute("SELECT pg_create_physical_replication_slot('of_before')")
     decoding.sweep.begin()
     try:
+        stranger = decoding.connect()
+        decoding.admin.run(stranger.execute, "SELECT 1")  # so everything is looked at, after it
         decoding.execute("SELECT pg_create_physical_replication_slot('of_a_test')")
         assert decoding.run() == (None, [])
         assert decoding.sweep.staying == {"replication slot of_a_test"}
