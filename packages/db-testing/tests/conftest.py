@@ -15,7 +15,7 @@ from sqlalchemy import ForeignKey, Identity, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from db_testing import Schema
+from db_testing import Schema, _settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +34,8 @@ if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
 
 settings.register_profile("night", max_examples=2000)
 
-SERVER = os.environ.get("DB_TESTING_SERVER", "")
-MAJOR = int(SERVER.removeprefix("system:")) if SERVER.startswith("system:") else None
+SERVER = _settings.OWN_SERVER.fullmatch(os.environ.get(_settings.ENVIRONMENT_SERVER, ""))
+MAJOR = int(SERVER[2]) if SERVER is not None and SERVER[2] else None
 """The major version of PostgreSQL that the tests were told to run on."""
 
 
@@ -46,8 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what the server does not have."""
-    marks = {item: item.get_closest_marker("since") for item in items} if MAJOR else {}
-    late = [item for item, mark in marks.items() if mark is not None and mark.args[0] > MAJOR]
+    late = [
+        item
+        for item in items
+        if MAJOR and (mark := item.get_closest_marker("since")) and mark.args[0] > MAJOR
+    ]
     if late:
         config.hook.pytest_deselected(items=late)
         items[:] = [item for item in items if item not in late]

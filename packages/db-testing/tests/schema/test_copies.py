@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,14 +59,6 @@ def copies(admin: Admin) -> Iterator[list[Copy]]:
         admin.connection.remove_query_logger(log)
 
 
-def remark(admin: Admin, template: str, **said: object) -> None:
-    """Note something with a template, and that it was used just now, or others would prune it."""
-    used = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    text = json.dumps({"used": used, "run": None} | said)
-    comment = f"COMMENT ON DATABASE \"{template}\" IS '{text}'"
-    admin.run(admin.connection.execute, comment)
-
-
 @pytest.fixture
 def worker(admin: Admin, unique: str) -> Iterator[str]:
     """Return a name for a worker's database, which is gone after the test."""
@@ -106,7 +97,7 @@ def test_copies_are_made_in_the_way_that_is_noted(  # noqa: PLR0917  # fixtures
     offered = admin.run(_copies.ways, admin.connection)
     noted = way if way in offered else next(iter(offered), None)
     name, print_of = template(schema), _template.fingerprint(admin, schema)
-    remark(admin, name, copied=noted)
+    admin.run(_uses.note, admin.connection, name, None, noted)
     monkeypatch.setattr(_uses, "AGAIN", dt.timedelta())  # each use is noted
     layer = worker.replace("main", "layer")
     with copies(admin) as made:
@@ -127,7 +118,7 @@ def test_way_that_is_not_ours_is_not_believed(
 ) -> None:
     """Anybody may write a comment, or a version of db-testing that knows more ways or none."""
     name, print_of = template(schema), _template.fingerprint(admin, schema)
-    remark(admin, name, copied=noted)
+    admin.run(_uses.note, admin.connection, name, None, noted)
     with copies(admin) as made:
         _template.clone(admin, schema, print_of, worker)
     likeliest = next(iter(admin.run(_copies.ways, admin.connection)), None)
