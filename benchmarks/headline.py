@@ -1,6 +1,6 @@
 """How long a whole suite takes: 838 tests over 50 tables, each way of isolating them, in turn.
 
-    moon run benchmarks:headline -- [--rounds 3] [--workers 2] [--mixes uniform] [--only TEXT]
+    moon run benchmarks:headline -- [--rounds 3] [--workers 2] [--mixes uniform] [--only TEXT ...]
 
 The suite is generated, from a fixed seed: services that commit, requests over HTTP, constraints
 that fail, and tests without a database (`headline/actions.py` says what each does). In the mix
@@ -319,10 +319,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of pytest-xdist")
     parser.add_argument("--mixes", nargs="+", default=MIXES, choices=MIXES, help="of tests")
     parser.add_argument(
-        "--only", default="", metavar="TEXT", help="variants whose name contains it"
+        "--only", nargs="+", default=[""], metavar="TEXT", help="variants whose name contains one"
     )
     options = parser.parse_args()
-    variants = [variant for variant in VARIANTS if options.only in variant.name]
+    variants = [each for each in VARIANTS if any(text in each.name for text in options.only)]
     with servers.own() as server:
         rows = measure(
             variants,

@@ -69,6 +69,7 @@ async def test_without_a_database():
     pass
 """,
     "test_imports.py": """
+import asyncpg
 import sqlalchemy.dialects.postgresql.asyncpg
 import sqlalchemy.ext.asyncio
 from models import metadata

@@ -47,11 +47,16 @@ Positions: TypeAlias = dict[int, tuple[int, bool]]
 
 
 def restoring(positions: Positions) -> str:
-    """Return the statement that puts the sequences that this transaction has moved back."""
+    """Return the statement that undoes what no rollback does, but for `currval`.
+
+    It puts the sequences back that this transaction has moved, and gives up the advisory locks of
+    the session: in one statement, since each takes longer than what it does.
+    """
     known = json.dumps({str(oid): position for oid, position in positions.items()})
     # Digits and booleans only, so nothing needs escaping.
     return f"""
-        SELECT count(setval(relation::regclass, (at ->> 0)::bigint, (at ->> 1)::boolean))
+        SELECT count(setval(relation::regclass, (at ->> 0)::bigint, (at ->> 1)::boolean)),
+               pg_advisory_unlock_all()
         FROM (SELECT relation, '{known}'::jsonb -> relation::text AS at {_MOVED}) AS moved
         WHERE at IS NOT NULL
     """  # noqa: S608
@@ -115,10 +120,7 @@ class Catalog:
     identity: tuple[str, ...]
     """The objects that mention transaction identity."""
 
-    FORGET: ClassVar = "DISCARD SEQUENCES;SELECT pg_advisory_unlock_all()"
-    """Undoes what no rollback does, but for the positions of sequences."""
-
-    RESET: ClassVar = f"EXECUTE db_testing_reset;ROLLBACK;{FORGET}"
+    RESET: ClassVar = "EXECUTE db_testing_reset;ROLLBACK;DISCARD SEQUENCES"
     """Undoes, with a return to the lowest savepoint before it, a test in one round trip.
 
     A rollback undoes rows, DDL, settings, roles, temporary tables and cursors. It leaves the

@@ -83,18 +83,19 @@ _MOVED: Final = """
               AND other.state LIKE 'idle in transaction%')
         END
 """
+# Processes are given as text: about a type of arrays asyncpg asks the server first, for 10 ms.
 _OTHERS: Final = """
     SELECT EXISTS (
         SELECT FROM pg_stat_activity
-        WHERE datid = {database} AND pid <> ALL ($1) AND backend_type = 'client backend')
+        WHERE datid = {database} AND pid <> ALL (string_to_array($1, ',')::int[])
+            AND backend_type = 'client backend')
 """
-_COMMITTED: Final = (
-    "(SELECT coalesce(xid, '0'::xid) FROM pg_last_committed_xact()) IS DISTINCT FROM $1"
-)
+_COMMITTED: Final = "coalesce((pg_last_committed_xact()).xid, '0'::xid) <> $1"
 _IDLE: Final = """
     SELECT pid, application_name, xact_start, state_change, query
     FROM pg_stat_activity
-    WHERE datid = {database} AND pid <> ALL ($1) AND state LIKE 'idle in transaction%'
+    WHERE datid = {database} AND pid <> ALL (string_to_array($1, ',')::int[])
+        AND state LIKE 'idle in transaction%'
 """
 
 
@@ -191,7 +192,9 @@ class Watch:
             return
         # In this order nobody can come in between.
         sessions = await connection.fetchval(f"SELECT pg_stat_get_db_sessions({self._database})")
-        if not await connection.fetchval(_OTHERS.format(database=self._database), list(self._ours)):
+        if not await connection.fetchval(
+            _OTHERS.format(database=self._database), _listed(self._ours)
+        ):
             self._alone = sessions
 
     @property
@@ -326,7 +329,7 @@ class Watch:
     async def _idle_now(
         self, connection: Connection, ours: Collection[int] = ()
     ) -> dict[tuple[int, Any], asyncpg.Record]:
-        rows = await connection.fetch(_IDLE.format(database=self._database), list(ours))
+        rows = await connection.fetch(_IDLE.format(database=self._database), _listed(ours))
         return {(row["pid"], row["xact_start"]): row for row in rows}
 
     async def _look(self, ours: Collection[int]) -> tuple[str | None, list[str]]:
@@ -370,6 +373,10 @@ class Watch:
                 f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; {end}"
             )
         return said
+
+
+def _listed(processes: Collection[int]) -> str:
+    return ",".join(map(str, processes))
 
 
 async def _picture(connection: Connection) -> Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,19 +22,16 @@ _LIBRARY_FOLDERS: Final = (
 _TASK_STEP: Final = asyncio.Handle._run.__code__  # noqa: SLF001
 """What calls a task: beneath it is the event loop, and whoever happens to run that."""
 
+_passed: Final[set[str]] = set()
+"""Libraries' files that were met on the way to a caller, and can be passed without a look."""
 
-_known: Final[dict[str, bool]] = {}
-"""Of files that were seen, whether they are a library's."""
 
-
+@functools.cache
 def is_library(filename: str) -> bool:
     """Tell whether a file is not the program's own: installed, Python's, or db-testing's."""
-    found = _known.get(filename)
-    if found is None:
-        found = _known[filename] = filename.startswith(_LIBRARY_FOLDERS) or any(
-            folder in filename for folder in ("site-packages", "dist-packages")
-        )
-    return found
+    return filename.startswith(_LIBRARY_FOLDERS) or any(
+        folder in filename for folder in ("site-packages", "dist-packages")
+    )
 
 
 def caller(*, beneath: str = "") -> str:
@@ -44,12 +42,18 @@ def caller(*, beneath: str = "") -> str:
     # Each transaction asks, beneath the thirty frames of SQLAlchemy's.
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # inspect.stack() reads sources
     within = greenlet.getcurrent()
-    while frame is not None and frame.f_code is not _TASK_STEP:
+    passed = frozenset[str]() if beneath else _passed
+    while frame is not None:
         filename = frame.f_code.co_filename
-        if not (_known[filename] if filename in _known else is_library(filename)):
-            return f"{filename}:{frame.f_lineno}"
-        if filename == beneath:
-            return ""
+        if filename not in passed:
+            if frame.f_code is _TASK_STEP:
+                break
+            if not is_library(filename):
+                return f"{filename}:{frame.f_lineno}"
+            if filename == beneath:
+                return ""
+            if filename != _TASK_STEP.co_filename:
+                _passed.add(filename)
         frame = frame.f_back
         if frame is None and within.parent is not None:
             # SQLAlchemy's asynchronous engine runs its synchronous code, and events, in greenlets.

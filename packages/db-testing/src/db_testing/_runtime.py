@@ -8,7 +8,6 @@ driver. In :class:`AsyncioRuntime` tasks take turns, on asyncpg; in :mod:`._thre
 from __future__ import annotations
 
 import asyncio
-import functools
 import types
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
@@ -17,6 +16,7 @@ import asyncpg
 from ._admin import WIRE_ERRORS
 
 if TYPE_CHECKING:
+    import contextvars
     from collections.abc import Callable, Coroutine, Generator
     from types import TracebackType
 
@@ -261,28 +261,40 @@ def _until_done(
     pending: asyncio.Future[Any] | None,
 ) -> Generator[Any, Any, asyncio.CancelledError | None]:
     """Wait for a future that a cancellation must not reach; return the cancellation."""
-    cancelled = None
-    if pending is None:  # as sleep(0) says it
-        try:
-            yield
-        except asyncio.CancelledError as error:
-            cancelled = error
-        return cancelled
-    pending._asyncio_future_blocking = False  # noqa: SLF001  # what a task does with it
-    while not pending.done():
-        woken = pending.get_loop().create_future()
-        pending.add_done_callback(functools.partial(_wake, woken))
-        try:
-            yield from woken
-        except asyncio.CancelledError as error:
-            cancelled = error
-    return cancelled
+    if pending is not None:  # else it is what sleep(0) waits for
+        pending._asyncio_future_blocking = False  # noqa: SLF001  # what a task does with it
+    try:
+        yield None if pending is None else _Shield(pending)
+    except asyncio.CancelledError as error:
+        return error
+    return None
 
 
-def _wake(woken: asyncio.Future[None], pending: asyncio.Future[Any]) -> None:
-    del pending
-    if not woken.done():
-        woken.set_result(None)
+class _Shield:
+    """A future as a task sees it, done when another is, which cancelling the task does not cancel.
+
+    What cannot be cancelled a task waits for; then it is cancelled.
+    """
+
+    _asyncio_future_blocking = True
+
+    def __init__(self, pending: asyncio.Future[Any]) -> None:
+        self._pending = pending
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._pending.get_loop()
+
+    def add_done_callback(
+        self, wake: Callable[[_Shield], object], *, context: contextvars.Context | None = None
+    ) -> None:
+        self._pending.add_done_callback(lambda _: wake(self), context=context)
+
+    def cancel(self, msg: object = None) -> bool:
+        del msg
+        return False
+
+    def result(self) -> None:
+        return None
 
 
 async def within(seconds: float, step: Coroutine[Any, Any, T]) -> T:

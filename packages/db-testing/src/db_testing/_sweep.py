@@ -154,7 +154,10 @@ class Sweep:
         """Wait for what :meth:`start` began."""
         task, self._task = self._task, None
         if task is None:
-            return Swept(self._why_not or "nothing is known of its state", [])
+            # Not there, it was closed when a data layer inside the test replaced the database.
+            lost = self._connection is not None
+            why_not = "the sweep's connection was lost" if lost else "a data layer in the test"
+            return Swept(self._why_not or why_not, [])
         try:
             return self._wait_for(_outcome, task)
         except TimeoutError:

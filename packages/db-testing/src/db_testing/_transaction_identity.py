@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from ._runtime import Wire
 
 _FUNCTIONS: Final = (
-    r"txid_\w+|pg_current_xact_id\w*|pg_current_snapshot|pg_snapshot_\w+|pg_visible_in_snapshot"
-    r"|pg_xact_status|pg_xact_commit_timestamp\w*|pg_last_committed_xact"
+    *("txid_%", "pg_current_xact_id%", "pg_current_snapshot", "pg_snapshot_%"),
+    *("pg_visible_in_snapshot", "pg_xact_status", "pg_xact_commit_timestamp%"),
+    "pg_last_committed_xact",
 )
+_NAMES: Final = "|".join(_FUNCTIONS).replace("%", r"\w*")
 # `xmax = 0` tells an inserted row from an updated one, which is the same in a savepoint.
-_WORDS: Final = rf"\m(?:xmin|xmax(?!\)*\s*=\s*'?0\M)|{_FUNCTIONS})\M"
+_WORDS: Final = rf"\m(?:xmin|xmax(?!\)*\s*=\s*'?0\M)|{_NAMES})\M"
 _MENTION: Final = re.compile(_WORDS.replace(r"\m", r"\b").replace(r"\M", r"\b"), re.IGNORECASE)
 
 _PARTS: Final = ("xmin", "xmax", "txid_", "xact", "snapshot")
@@ -30,11 +32,13 @@ _PARTS: Final = ("xmin", "xmax", "txid_", "xact", "snapshot")
 
 # Expressions are searched as the server stores them, for the numbers of functions and of the
 # columns xmin (-2) and xmax (-4): putting them into words takes locks, and three times as long.
-# Objects numbered below 16384 are the server's own.
-_DEPENDENT: Final = """
+# Objects numbered below 16384 are the server's own; to match all its functions with one regular
+# expression takes 20 ms.
+_NAMED: Final = " OR ".join(f"proname LIKE '{name}'" for name in _FUNCTIONS).replace("_", r"\_")
+_DEPENDENT: Final = f"""
     WITH stored(pattern) AS (
         SELECT ':varattno -[24]\\M|:funcid (?:' || string_agg(oid::text, '|') || ')\\M'
-        FROM pg_proc WHERE oid < 16384 AND proname ~ ('^(?:' || $2 || ')$')
+        FROM pg_proc WHERE oid < 16384 AND ({_NAMED})
     ),
     object(class, oid, name, source, expression) AS (
         SELECT 'pg_proc'::regclass, p.oid, 'function ' || p.oid::regprocedure,
@@ -75,7 +79,7 @@ _DEPENDENT: Final = """
       AND NOT EXISTS (SELECT FROM pg_depend d
                       WHERE d.classid = class AND d.objid = object.oid AND d.deptype = 'e')
     ORDER BY name
-"""
+"""  # noqa: S608  # all ours
 
 
 async def read(wire: Wire) -> tuple[str, ...]:
@@ -83,7 +87,7 @@ async def read(wire: Wire) -> tuple[str, ...]:
 
     What belongs to an extension is left out: its authors know what they do.
     """
-    return tuple(row["name"] for row in await wire.fetch(_DEPENDENT, _WORDS, _FUNCTIONS))
+    return tuple(row["name"] for row in await wire.fetch(_DEPENDENT, _WORDS))
 
 
 @functools.lru_cache(maxsize=2048)

@@ -47,6 +47,8 @@ def test_examples_of_one_test(suite: Suite, isolation: str) -> None:
     pytester = suite("layers_inside", mode="auto")
     result = pytester.runpytest(f"--db-isolation={isolation}")
     result.assert_outcomes(passed=6)
+    if isolation == "commit":
+        result.stdout.fnmatch_lines(["*a new database after *(*): a data layer in the test"])
 
 
 SUITE = """
