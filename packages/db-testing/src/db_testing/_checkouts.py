@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event
 
-from ._origin import caller
+from ._origin import awaiting
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -62,7 +62,7 @@ class Checkouts:
         del connection
         self.taken = True
         if self.watching:
-            self._out[record] = weakref.ref(fairy), caller()
+            self._out[record] = weakref.ref(fairy), awaiting()
 
     def _checkin(self, connection: Any, record: Any) -> None:
         del connection

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from sqlalchemy.exc import DBAPIError
 
 from ._admin import WIRE_ERRORS, disconnect
+from ._runtime import Begun
 from ._sandbox import Sandbox
 from ._virtual import VirtualConnection
 from .errors import DBTestingError
@@ -104,9 +105,8 @@ class Rollback:
 
     async def undo(self, closing: list[Close]) -> None:
         # Closing a session sends nothing any more, so it can be done while the server rolls back.
-        ending = asyncio.get_running_loop().create_task(self._sandbox.end_test())
+        ending = Begun(self._sandbox.end_test())
         try:
-            await asyncio.sleep(0)  # lets it begin
             for close in closing:
                 await close()
         finally:

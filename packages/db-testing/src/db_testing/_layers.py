@@ -23,8 +23,9 @@ class Layer:
     """A savepoint on the server."""
 
     name: str
+    owner: Transaction
     frame: Frame | None
-    """Whose statements run in it; None once their transaction has ended."""
+    """Whose of its owner statements run in it; None once that has ended."""
     readonly: bool
     """Whether the server refuses writes in it, and so in every layer above."""
     wrote: Transaction | None = None
@@ -42,10 +43,7 @@ class Layer:
     @property
     def doomed(self) -> bool:
         """Whether its frame is aborted, so that nothing its owner did in it can be kept."""
-        if self.frame is None:
-            return False
-        transaction = self.frame.transaction
-        return transaction.failed and self.frame is transaction.frames[-1]
+        return self.owner.failed and self.frame is self.owner.frames[-1]
 
 
 @dataclass(eq=False, slots=True)
@@ -113,16 +111,16 @@ class Layers:
             script += [f"RELEASE {layer.name}" for layer in ended[:1]]
         elif ended and not changed and not transaction.readonly:
             script += [f"RELEASE {layer.name}" for layer in ended[1:2]]
-            self._stack.append(Layer(ended[0].name, frame, readonly=False))
+            self._stack.append(Layer(ended[0].name, transaction, frame, readonly=False))
         else:
-            script += self._push(frame, ended, readonly=transaction.readonly)
+            script += self._push(transaction, ended)
         return script
 
     def lay(self, origin: str) -> tuple[list[str], Layer]:
         """Take a layer for a ground on top of all others; return what that takes, and the layer."""
         script = self._due(None)
         ended, _ = self._take_ended()
-        script += self._push(Transaction(origin, origin).frames[0], ended, readonly=False)
+        script += self._push(Transaction(origin, origin), ended)
         return script, self._stack[-1]
 
     def _due(self, transaction: Transaction | None) -> list[str]:
@@ -135,14 +133,14 @@ class Layers:
             self.begun = True
         return script
 
-    def _push(self, frame: Frame, ended: list[Layer], *, readonly: bool) -> list[str]:
+    def _push(self, owner: Transaction, ended: list[Layer]) -> list[str]:
         """Take a new layer in place of ended ones; return what the server must do for it."""
         self._names += 1
-        layer = Layer(f"{BASE}_{self._names}", frame, readonly=readonly)
+        layer = Layer(f"{BASE}_{self._names}", owner, owner.frames[-1], owner.readonly)
         self._stack.append(layer)
         script = [f"RELEASE {old.name}" for old in ended[:1]]
         script.append(f"SAVEPOINT {layer.name}")
-        if readonly:
+        if layer.readonly:
             script.append("SET LOCAL transaction_read_only = on")
         return script
 
@@ -150,8 +148,7 @@ class Layers:
         """Return beneath read-only layers of others, in which nobody could write."""
         name = None
         while self._stack and self._stack[-1].readonly:
-            frame = self._stack[-1].frame
-            if frame is not None and frame.transaction is transaction:
+            if self._stack[-1].frame is not None and self._stack[-1].owner is transaction:
                 break
             if self._stack[-1].cursor is not None and self._stack[-1].cursor.open:
                 break

@@ -39,9 +39,23 @@ def caller(*, beneath: str = "") -> str:
 
     Nothing, where code of the library's file `beneath` has been called on the way.
     """
-    # Each transaction asks, beneath the thirty frames of SQLAlchemy's.
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # inspect.stack() reads sources
+    frame = sys._getframe(1)  # noqa: SLF001  # inspect.stack() reads sources
+    return _line(frame, greenlet.getcurrent(), beneath)
+
+
+def awaiting() -> str:
+    """Name the line of the program that awaits SQLAlchemy, where it is asynchronous.
+
+    What :func:`caller` looks at besides are thirty frames of SQLAlchemy's own, in a greenlet.
+    """
     within = greenlet.getcurrent()
+    if within.parent is not None:
+        within = within.parent
+        return _line(within.gr_frame, within)
+    return _line(sys._getframe(1), within)  # noqa: SLF001
+
+
+def _line(frame: FrameType | None, within: greenlet.greenlet, beneath: str = "") -> str:
     passed = frozenset[str]() if beneath else _passed
     while frame is not None:
         filename = frame.f_code.co_filename

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import types
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -17,7 +17,7 @@ from ._admin import WIRE_ERRORS
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
     from types import TracebackType
 
 T = TypeVar("T")
@@ -127,7 +127,9 @@ class Runtime(Protocol):
             TimeoutError: neither was so within the bound.
         """
 
-    async def finish(self, step: Coroutine[Any, Any, T], *, otherwise: Callable[[], None]) -> T:
+    def finish(
+        self, step: Coroutine[Any, Any, T], *, otherwise: Callable[[], None]
+    ) -> Awaitable[T]:
         """Take a step that must not stop half-way; `otherwise` is called when it did."""
 
     def aborted(self, wire: Any, error: BaseException) -> bool | None:
@@ -146,87 +148,6 @@ class Turn(asyncio.Lock):
     waiting = 0
     taken_at = 0.0
     """When it was taken last, in the loop's time."""
-
-
-class AsyncioRuntime:
-    """Tasks of an event loop, and asyncpg."""
-
-    worker = "task"
-    wire_errors: tuple[type[Exception], ...] = WIRE_ERRORS
-    loops_end = True
-
-    def opened(self, wire: Any) -> None:
-        # Before asyncpg 0.32 a cursor asks for a block of the driver's own, and ours is raw SQL.
-        wire._top_xact = wire.transaction()  # noqa: SLF001
-
-    def loop(self) -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
-
-    def current(self) -> asyncio.Task[Any] | None:
-        return asyncio.current_task()
-
-    def lock(self) -> Turn:
-        return Turn()
-
-    def event(self) -> asyncio.Event:
-        return asyncio.Event()
-
-    async def acquire(self, lock: Lock, seconds: float) -> None:
-        assert isinstance(lock, Turn)  # noqa: S101  # this runtime's own
-        loop = asyncio.get_running_loop()
-        if not (lock.waiting or lock.locked()):
-            await lock.acquire()  # at once; a timeout would cost more than all the rest
-            lock.taken_at = loop.time()
-            return
-        timer: asyncio.TimerHandle
-
-        def look() -> None:
-            nonlocal timer
-            due = lock.taken_at + seconds
-            if due <= loop.time():
-                bound.reschedule(0)
-            else:
-                timer = loop.call_at(due, look)
-
-        lock.waiting += 1
-        timer = loop.call_later(seconds, look)
-        try:
-            async with asyncio.timeout(None) as bound:
-                await lock.acquire()
-        finally:
-            timer.cancel()
-            lock.waiting -= 1
-        lock.taken_at = loop.time()
-
-    async def ended_or_orphaned(self, ended: Event, worker: Worker | None, seconds: float) -> None:
-        assert isinstance(ended, asyncio.Event)  # noqa: S101  # this runtime's own
-        ending = asyncio.ensure_future(ended.wait())
-        waits: set[asyncio.Future[Any]] = {ending}
-        if isinstance(worker, asyncio.Task):
-            waits.add(worker)
-        try:
-            async with asyncio.timeout(seconds):
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ending.cancel()
-
-    async def finish(self, step: Coroutine[Any, Any, T], *, otherwise: Callable[[], None]) -> T:
-        return await uninterrupted(step, otherwise=otherwise)
-
-    def aborted(self, wire: Any, error: BaseException) -> bool | None:
-        del wire
-        said_so = isinstance(error, asyncpg.PostgresError) and error.severity is not None
-        return True if said_so else None
-
-    def error(self, code: str, message: str) -> Exception:
-        made: Exception = asyncpg.PostgresError.new({"C": code, "M": message})
-        return made
-
-    def closed(self, message: str) -> Exception:
-        return asyncpg.InterfaceError(message)
-
-
-ASYNCIO: Final = AsyncioRuntime()
 
 
 @types.coroutine
@@ -297,30 +218,117 @@ class _Shield:
         return None
 
 
+class AsyncioRuntime:
+    """Tasks of an event loop, and asyncpg."""
+
+    worker = "task"
+    wire_errors: tuple[type[Exception], ...] = WIRE_ERRORS
+    loops_end = True
+    finish = staticmethod(uninterrupted)
+
+    def opened(self, wire: Any) -> None:
+        # Before asyncpg 0.32 a cursor asks for a block of the driver's own, and ours is raw SQL.
+        wire._top_xact = wire.transaction()  # noqa: SLF001
+
+    loop = staticmethod(asyncio.get_running_loop)
+    current = staticmethod(asyncio.current_task)
+    lock = Turn
+    event = asyncio.Event
+
+    async def acquire(self, lock: Lock, seconds: float) -> None:
+        assert isinstance(lock, Turn)  # noqa: S101  # this runtime's own
+        loop = asyncio.get_running_loop()
+        if not (lock.waiting or lock.locked()):
+            await lock.acquire()  # at once; a timeout would cost more than all the rest
+            lock.taken_at = loop.time()
+            return
+        timer: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal timer
+            due = lock.taken_at + seconds
+            if due <= loop.time():
+                bound.reschedule(0)
+            else:
+                timer = loop.call_at(due, look)
+
+        lock.waiting += 1
+        timer = loop.call_later(seconds, look)
+        try:
+            async with asyncio.timeout(None) as bound:
+                await lock.acquire()
+        finally:
+            timer.cancel()
+            lock.waiting -= 1
+        lock.taken_at = loop.time()
+
+    async def ended_or_orphaned(self, ended: Event, worker: Worker | None, seconds: float) -> None:
+        assert isinstance(ended, asyncio.Event)  # noqa: S101  # this runtime's own
+        ending = asyncio.ensure_future(ended.wait())
+        waits: set[asyncio.Future[Any]] = {ending}
+        if isinstance(worker, asyncio.Task):
+            waits.add(worker)
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ending.cancel()
+
+    def aborted(self, wire: Any, error: BaseException) -> bool | None:
+        del wire
+        said_so = isinstance(error, asyncpg.PostgresError) and error.severity is not None
+        return True if said_so else None
+
+    def error(self, code: str, message: str) -> Exception:
+        made: Exception = asyncpg.PostgresError.new({"C": code, "M": message})
+        return made
+
+    def closed(self, message: str) -> Exception:
+        return asyncpg.InterfaceError(message)
+
+
+ASYNCIO: Final = AsyncioRuntime()
+
+
+class Begun(Generic[T]):
+    """A step that is taken at once until it has to wait; who awaits it takes the rest."""
+
+    def __init__(self, step: Coroutine[Any, Any, T]) -> None:
+        self._step = step
+        self._value: T
+        self._pending: Any = None
+        self.done = False
+        """Whether there is no rest."""
+        try:
+            self._pending = step.send(None)
+        except StopIteration as end:
+            self.done = True
+            self._value = end.value
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        pending = self._pending
+        try:
+            while not self.done:
+                try:
+                    answer = yield pending
+                except BaseException as error:  # noqa: BLE001  # is the step's to handle
+                    pending = self._step.throw(error)
+                else:
+                    pending = self._step.send(answer)
+        except StopIteration as end:
+            self.done = True
+            self._value = end.value
+        return self._value
+
+
 async def within(seconds: float, step: Coroutine[Any, Any, T]) -> T:
     """Take a step that usually waits for nothing, and else must not take longer than a bound.
 
     Raises:
         TimeoutError: it did, and was cancelled.
     """
-    try:
-        pending = step.send(None)
-    except StopIteration as end:  # setting a bound would have cost more than the step
-        return end.value  # type: ignore[no-any-return]  # what the step returns
+    begun = Begun(step)
+    if begun.done:  # setting a bound would have cost more than the step
+        return await begun
     async with asyncio.timeout(seconds):
-        return await _going_on(step, pending)
-
-
-@types.coroutine
-def _going_on(step: Coroutine[Any, Any, T], pending: Any) -> Generator[Any, Any, T]:
-    """Go on with a step that has begun to wait."""
-    try:
-        while True:
-            try:
-                answer = yield pending
-            except BaseException as error:  # noqa: BLE001  # is the step's to handle
-                pending = step.throw(error)
-            else:
-                pending = step.send(answer)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # what the step returns
+        return await begun

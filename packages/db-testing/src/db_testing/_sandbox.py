@@ -501,7 +501,7 @@ class Sandbox:
     def savepoint(self, transaction: Transaction, name: str) -> None:
         """Open a savepoint. Nothing is sent until its first statement."""
         transaction.check_usable()
-        transaction.frames.append(Frame(transaction, name))
+        transaction.frames.append(Frame(name))
 
     def release(self, transaction: Transaction, name: str) -> None:
         """Merge a savepoint, and those inside it, into the frame around it."""

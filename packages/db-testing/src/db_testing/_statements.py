@@ -290,6 +290,12 @@ ANYTHING = re.compile("")
 
 
 @functools.lru_cache(maxsize=2048)
+def may_end_something(sql: str) -> bool:
+    """Tell whether something that a statement does may end with its transaction."""
+    return _mentions(sql, "set") or bool(endings(sql))
+
+
+@functools.lru_cache(maxsize=2048)
 def endings(sql: str) -> frozenset[tuple[str, str]]:
     """Return what a statement makes that ends with its transaction: kinds and folded names."""
     if not _mentions(sql, "declare", "commit"):

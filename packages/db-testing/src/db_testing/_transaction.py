@@ -20,7 +20,6 @@ NO_TEST: Final = "no test"
 class Frame:
     """A transaction or one of its savepoints: what a rollback returns to."""
 
-    transaction: Transaction
     savepoint: str | None = None
     constraint_modes: list[str] = field(default_factory=list)
     """The statements that have put constraints off, or not any more."""
@@ -37,9 +36,11 @@ class Transaction:
     readonly: bool = False
     codecs: Codecs = field(default_factory=dict)
     """Those of its connection."""
-    frames: list[Frame] = field(default_factory=list, init=False)
+    frames: list[Frame] = field(default_factory=lambda: [Frame()], init=False)
     task: Worker | None = field(default=None, init=False)
-    """The task or thread that used it last."""
+    """The task or thread that used it last, until it ends."""
+    _ran_in: str = field(default="", init=False)
+    """Its name, from then on."""
     wrote: bool = field(default=False, init=False)
     beneath: frozenset[Transaction] = field(default=frozenset(), init=False)
     """The transactions that were open and had written when it first wrote."""
@@ -52,9 +53,6 @@ class Transaction:
     """The innermost frame is aborted; only a rollback helps."""
     _ended: Event | None = field(default=None, init=False)
 
-    def __post_init__(self) -> None:
-        self.frames.append(Frame(self))
-
     @property
     def ended(self) -> Event:
         """What happens when it ends: most end before anybody waits for that."""
@@ -66,7 +64,8 @@ class Transaction:
 
     def __str__(self) -> str:
         kind = "statement" if self.implicit else "transaction"
-        task = f" in {self.runtime.worker} {self.task.get_name()!r}" if self.task else ""
+        name = self.task.get_name() if self.task is not None else self._ran_in
+        task = f" in {self.runtime.worker} {name!r}" if name else ""
         return f"the {kind} begun at {self.origin}{task}"
 
     def check_open(self) -> None:
@@ -85,7 +84,8 @@ class Transaction:
 
     def check_usable(self) -> None:
         """Raise what the server would raise to anything but a rollback in a failed block."""
-        self.check_open()
+        if not self.open:
+            self.check_open()
         if self.failed:
             raise self.runtime.error(
                 BROKEN_BLOCK,
@@ -95,6 +95,9 @@ class Transaction:
     def end(self) -> None:
         """Let it do no more, and wake who waits for it."""
         self.open = False
+        if self.task is not None:
+            # Its context leads back here: only the garbage collector would end that.
+            self._ran_in, self.task = self.task.get_name(), None
         if self._ended is not None:
             self._ended.set()
 

@@ -39,6 +39,8 @@ def taking_down(
     operation: Callable[[Wire], Awaitable[T]],
 ) -> Callable[[Wire], Awaitable[T]]:
     """Take down what of a statement's doing ends with its transaction; return what is to run."""
+    if not (effect.endings or effect.settings or _statements.may_end_something(sql)):
+        return operation
     transaction.endings |= _statements.endings(sql) | effect.endings
     transaction.frames[-1].constraint_modes += _statements.constraint_modes(sql)
     lasting = _statements.lasting_settings(sql, args)

@@ -136,9 +136,9 @@ class LiveWire:
         if script:
             await self._finish(self._bookkeeping(";".join(script)))
 
-    async def _finish(self, step: Coroutine[Any, Any, None]) -> None:
+    def _finish(self, step: Coroutine[Any, Any, None]) -> Awaitable[None]:
         """Take a step after which the bookkeeping is true, or give the wire up."""
-        await self._runtime.finish(step, otherwise=self.wire.terminate)
+        return self._runtime.finish(step, otherwise=self.wire.terminate)
 
     async def _bookkeeping(self, script: str) -> None:
         """Run statements of the sandbox's own, which must all succeed for the stack to be true."""

@@ -62,7 +62,10 @@ class Wires:
 
     async def use(self, loop: Loop) -> LiveWire:
         """Let the running test use a loop's wire, unless it has one; return the one it uses."""
-        async with self._doors.setdefault(loop, self._runtime.lock()):
+        door = self._doors.get(loop)
+        if door is None:
+            door = self._doors[loop] = self._runtime.lock()
+        async with door:
             if self.current is None:
                 found = await self.on(loop)
                 if self.current is None:  # else the loop of another thread was faster
