@@ -174,7 +174,10 @@ def pytester(
     Processes that it runs pytest in are forked, but for those of tests that ask for `afresh`.
     """
 
-    def fork(command: tuple[str, ...], stdout: IO[str], stderr: IO[str], stdin: object) -> Forked:
+    def fork(
+        command: tuple[str, ...], stdout: IO[str], stderr: IO[str], **others: object
+    ) -> Forked:
+        del others  # the input, and what versions of pytest say besides
         server: ForkServer = request.getfixturevalue("fork_server")
         assert command[:2] == (sys.executable, "-mpytest"), command
         return server.run_pytest(command[2:], stdout, stderr)
