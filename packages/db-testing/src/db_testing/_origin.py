@@ -49,7 +49,7 @@ def awaiting() -> str:
     What :func:`caller` looks at besides are thirty frames of SQLAlchemy's own, in a greenlet.
     """
     within = greenlet.getcurrent()
-    if within.parent is not None:
+    if getattr(within, "__sqlalchemy_greenlet_provider__", False):
         within = within.parent
         return _line(within.gr_frame, within)
     return _line(sys._getframe(1), within)  # noqa: SLF001
