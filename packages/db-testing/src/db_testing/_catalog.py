@@ -120,7 +120,10 @@ class Catalog:
     identity: tuple[str, ...]
     """The objects that mention transaction identity."""
 
-    RESET: ClassVar = "EXECUTE db_testing_reset;ROLLBACK;DISCARD SEQUENCES"
+    FORGET: ClassVar = "DISCARD SEQUENCES"
+    """Undoes what neither a rollback nor :func:`restoring` does: `currval`."""
+
+    RESET: ClassVar = f"EXECUTE db_testing_reset;ROLLBACK;{FORGET}"
     """Undoes, with a return to the lowest savepoint before it, a test in one round trip.
 
     A rollback undoes rows, DDL, settings, roles, temporary tables and cursors. It leaves the

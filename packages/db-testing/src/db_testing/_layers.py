@@ -25,7 +25,7 @@ class Layer:
     name: str
     owner: Transaction
     frame: Frame | None
-    """Whose of its owner statements run in it; None once that has ended."""
+    """That of its owner whose statements run in it; None once the owner has ended."""
     readonly: bool
     """Whether the server refuses writes in it, and so in every layer above."""
     wrote: Transaction | None = None

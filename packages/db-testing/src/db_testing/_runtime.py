@@ -224,16 +224,15 @@ class AsyncioRuntime:
     worker = "task"
     wire_errors: tuple[type[Exception], ...] = WIRE_ERRORS
     loops_end = True
+    loop = staticmethod(asyncio.get_running_loop)
+    current = staticmethod(asyncio.current_task)
+    lock = Turn
+    event = asyncio.Event
     finish = staticmethod(uninterrupted)
 
     def opened(self, wire: Any) -> None:
         # Before asyncpg 0.32 a cursor asks for a block of the driver's own, and ours is raw SQL.
         wire._top_xact = wire.transaction()  # noqa: SLF001
-
-    loop = staticmethod(asyncio.get_running_loop)
-    current = staticmethod(asyncio.current_task)
-    lock = Turn
-    event = asyncio.Event
 
     async def acquire(self, lock: Lock, seconds: float) -> None:
         assert isinstance(lock, Turn)  # noqa: S101  # this runtime's own

@@ -319,8 +319,6 @@ def _endings(text: str) -> frozenset[tuple[str, str]]:
 
 def local_settings(sql: str, args: Sequence[Any]) -> frozenset[str]:
     """Return the names of the settings that a statement makes for its transaction only."""
-    if "set" not in sql.lower():
-        return frozenset()
     skeleton = _skeleton(sql)
     if _BODY.match(skeleton):
         return local_settings_of_body(sql)
@@ -344,8 +342,6 @@ def _own_settings(names: set[str]) -> frozenset[str]:
 
 def lasting_settings(sql: str, args: Sequence[Any]) -> frozenset[str]:
     """Return the names of the settings that a statement makes for longer than its transaction."""
-    if "set" not in sql.lower():
-        return frozenset()
     names = {_setting(match[1]) for match in _SET_LASTING.finditer(_skeleton(sql))}
     return frozenset(names | _configured(sql, args, ("false", "f", "off", "no", "0")))
 

@@ -13,7 +13,7 @@ import asyncpg
 
 from . import _statements
 from ._admin import WIRE_ERRORS
-from ._catalog import deallocate, prepared, restoring
+from ._catalog import Catalog, deallocate, prepared, restoring
 from ._codecs import exchange
 from ._layers import BASE, Ground, Layers
 from ._runtime import ASYNCIO, NO_SAVEPOINT, sqlstate
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
     from ._blockers import Blockers
-    from ._catalog import Catalog
     from ._codecs import Codecs
     from ._routines import Effect, Routines
     from ._runtime import Runtime, Wire
@@ -206,7 +205,7 @@ class LiveWire:
         if ground not in self.layers.grounds:
             return True  # a ground beneath it is gone, or the test has ended
         name = ground.layer.name
-        script = f"ROLLBACK TO {name};RELEASE {name};{ground.restoring};DISCARD SEQUENCES"
+        script = f"ROLLBACK TO {name};RELEASE {name};{ground.restoring};{Catalog.FORGET}"
         if await self._undo_all(script, patience, ground.transactions, ground.prepared) is None:
             return False
         self.layers.drop(ground)

@@ -165,7 +165,7 @@ MUTATIONS: Final = (
         4,
         "currval() is defined in the next test",
         "_catalog.py",
-        ";DISCARD SEQUENCES",
+        "DISCARD SEQUENCES",
         "",
         "sandbox/test_reset.py::test_currval_and_lastval",
     ),

@@ -6,8 +6,6 @@ import asyncio
 import gc
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -44,6 +42,4 @@ async def test_ended_transactions_are_in_no_cycle(connect: Connect) -> None:
         gc.set_debug(0)
         gc.garbage.clear()
     assert asyncio.Task not in kinds
-    assert not [
-        kind for kind in kinds if kind.__module__.startswith(("db_testing", asyncpg.__name__))
-    ]
+    assert not [kind for kind in kinds if kind.__module__.startswith(("db_testing", "asyncpg"))]
