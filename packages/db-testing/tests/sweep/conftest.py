@@ -108,7 +108,9 @@ class Database:
     def __init__(self, admin: Admin) -> None:
         self.admin = admin
         self.url = admin.url.set(database=f"swept_{next(NUMBERS)}")
-        admin.run(admin.connection.execute, f"CREATE DATABASE {self.url.database}")
+        admin.run(
+            admin.connection.execute, f"CREATE DATABASE {self.url.database} STRATEGY file_copy"
+        )
         self.connections: list[Connection] = []
         self.connection, self.other = self.connect(), self.connect()
         self.sweep = Sweep(admin, self.url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from .conftest import empty_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from sqlalchemy.engine import URL
 
@@ -187,14 +189,16 @@ SHARED = [
 ]
 
 
+@functools.cache
+def pg_dump() -> Path:
+    """Return the embedded PostgreSQL's program, which reads older servers too."""
+    return Binaries.find().reachable_by(Identity.choose()).folder / "pg_dump"
+
+
 def dump(database: Database) -> list[str]:
     """Return what pg_dump says, without the order of rows."""
-    identity = Identity.choose()
-    programs = Binaries.find().reachable_by(identity).folder
     url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    said = subprocess.run(
-        [programs / "pg_dump", "--no-sync", url], check=True, capture_output=True, text=True
-    )
+    said = subprocess.run([pg_dump(), "--no-sync", url], check=True, capture_output=True, text=True)
     # Newer versions fence the script with a word that is new each time.
     lines = (line for line in said.stdout.splitlines() if "restrict" not in line)
     return sorted(line for line in lines if not line.startswith("--"))
