@@ -40,42 +40,40 @@ _DEPENDENT: Final = f"""
         SELECT ':varattno -[24]\\M|:funcid (?:' || string_agg(oid::text, '|') || ')\\M'
         FROM pg_proc WHERE oid < 16384 AND ({_NAMED})
     ),
-    object(class, oid, name, source, expression) AS (
-        SELECT 'pg_proc'::regclass, p.oid, 'function ' || p.oid::regprocedure,
-               p.prosrc, p.prosqlbody::text
-        FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+    object(class, oid, name) AS (
+        SELECT 'pg_proc'::regclass, p.oid, 'function ' || p.oid::regprocedure
+        FROM stored, pg_proc p JOIN pg_language l ON l.oid = p.prolang
         WHERE l.lanname NOT IN ('c', 'internal')
           AND p.pronamespace::regnamespace::text !~ '^pg_temp'
+          AND (p.prosrc ~* $1 OR p.prosqlbody::text ~ pattern)
       UNION ALL
         SELECT 'pg_class'::regclass, r.ev_class,
                CASE r.rulename WHEN '_RETURN' THEN 'view ' ELSE format('rule %I on ', r.rulename)
-               END || r.ev_class::regclass, NULL, r.ev_action::text || r.ev_qual::text
-        FROM pg_rewrite r
+               END || r.ev_class::regclass
+        FROM stored, pg_rewrite r WHERE r.ev_action::text || r.ev_qual::text ~ pattern
       UNION ALL
         SELECT 'pg_class'::regclass, t.tgrelid,
-               format('trigger %I on %s', t.tgname, t.tgrelid::regclass), NULL, t.tgqual::text
-        FROM pg_trigger t
+               format('trigger %I on %s', t.tgname, t.tgrelid::regclass)
+        FROM stored, pg_trigger t WHERE t.tgqual::text ~ pattern
       UNION ALL
         SELECT 'pg_class'::regclass, p.polrelid,
-               format('policy %I on %s', p.polname, p.polrelid::regclass), NULL,
-               concat(p.polqual, p.polwithcheck)
-        FROM pg_policy p
+               format('policy %I on %s', p.polname, p.polrelid::regclass)
+        FROM stored, pg_policy p WHERE concat(p.polqual, p.polwithcheck) ~ pattern
       UNION ALL
         SELECT 'pg_class'::regclass, d.adrelid,
-               format('default of %s.%I', d.adrelid::regclass, a.attname), NULL, d.adbin::text
-        FROM pg_attrdef d
+               format('default of %s.%I', d.adrelid::regclass, a.attname)
+        FROM stored, pg_attrdef d
         JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+        WHERE d.adbin::text ~ pattern
       UNION ALL
-        SELECT 'pg_constraint'::regclass, c.oid, format('constraint %I', c.conname), NULL,
-               c.conbin::text
-        FROM pg_constraint c
+        SELECT 'pg_constraint'::regclass, c.oid, format('constraint %I', c.conname)
+        FROM stored, pg_constraint c WHERE c.conbin::text ~ pattern
       UNION ALL
-        SELECT 'pg_class'::regclass, i.indexrelid, 'index ' || i.indexrelid::regclass, NULL,
-               concat(i.indexprs, i.indpred)
-        FROM pg_index i
+        SELECT 'pg_class'::regclass, i.indexrelid, 'index ' || i.indexrelid::regclass
+        FROM stored, pg_index i WHERE concat(i.indexprs, i.indpred) ~ pattern
     )
-    SELECT DISTINCT name FROM object, stored
-    WHERE oid >= 16384 AND (source ~* $1 OR expression ~ pattern)
+    SELECT DISTINCT name FROM object
+    WHERE oid >= 16384
       AND NOT EXISTS (SELECT FROM pg_depend d
                       WHERE d.classid = class AND d.objid = object.oid AND d.deptype = 'e')
     ORDER BY name

