@@ -26,6 +26,7 @@ import reporting
 import results
 import scale
 import startup
+import upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,6 +47,7 @@ DOCUMENTS: Final[Mapping[Path, Mapping[str, Callable[[results.Result], str]]]] =
         "startup": startup.everything,
         "guard": guard.everything,
     },
+    ROOT / "docs" / "explanation" / "upstream.md": {"upstream": upstream.table},
     ROOT / "docs" / "how-to" / "report.md": {"reporting": reporting.table},
 }
 

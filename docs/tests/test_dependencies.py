@@ -9,6 +9,7 @@ from .conftest import DOCS
 
 PROJECT = tomllib.loads((DOCS.parent / "packages/db-testing/pyproject.toml").read_text())["project"]
 PAGE = (DOCS / "explanation/dependencies.md").read_text(encoding="utf-8")
+README = (DOCS.parent / "packages/db-testing/README.md").read_text(encoding="utf-8")
 
 
 def test_dependencies_are_justified() -> None:
@@ -22,7 +23,8 @@ def test_dependencies_are_justified() -> None:
 
 
 def test_extras_are_justified() -> None:
-    """Each extra has a row, and there is no other row."""
-    assert set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)) == set(
-        PROJECT["optional-dependencies"]
-    )
+    """Each extra has a row, here and in the package's README, and there is no other row."""
+    extras = set(PROJECT["optional-dependencies"])
+    assert set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)) == extras
+    [table] = re.findall(r"^\| extra \|.*\n(?:\|.*\n)+", README, re.MULTILINE)
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == extras

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import importlib.util
 import os
@@ -157,7 +158,7 @@ def _embedded(required: int | None) -> Binaries:
         )
     folder = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
     try:
-        binaries = Binaries(folder, _version(folder, Identity()))
+        binaries = Binaries(folder, _own_version(folder))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise ServerError(
             f"the embedded PostgreSQL at {folder} does not run on this machine "
@@ -181,7 +182,7 @@ def _system(required: int | None) -> Binaries:
         fit = []
         for folder in group:
             try:
-                binaries = Binaries(folder, _version(folder, Identity()), _settings.SYSTEM)
+                binaries = Binaries(folder, _own_version(folder), _settings.SYSTEM)
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 unfit.append(f"{folder} does not run ({_reason(error)})")
                 continue
@@ -268,6 +269,12 @@ def _digest(package: Path) -> str:
     records = sorted(package.parent.glob(f"{package.name}-*.dist-info/RECORD"))
     content = [record.read_bytes() for record in records] or [bytes(package)]
     return hashlib.sha256(b"".join(content)).hexdigest()[:12]
+
+
+@functools.cache
+def _own_version(folder: Path) -> str:
+    """Ask once: the header of a run names it, and then the server is chosen by it."""
+    return _version(folder, Identity())
 
 
 def _version(folder: Path, identity: Identity) -> str:

@@ -21,7 +21,7 @@ import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import asyncpg
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 SINCE: Final = 15
 """The first major version of PostgreSQL whose counters are never late."""
@@ -148,7 +149,8 @@ class Sweep:
             return
         assert self._loop is not None  # noqa: S101  # it is the connection's
         self._task = self._loop.create_task(self._run(self._connection, list(ours)))
-        self._wait_for(asyncio.sleep, 0)  # in which the task asks the server
+        self._loop.call_soon(self._loop.stop)  # after a turn, in which the task asks the server
+        self._drive(self._loop.run_forever)
 
     def finish(self) -> Swept:
         """Wait for what :meth:`start` began."""
@@ -158,10 +160,15 @@ class Sweep:
             lost = self._connection is not None
             why_not = "the sweep's connection was lost" if lost else "a data layer in the test"
             return Swept(self._why_not or why_not, [])
+        assert self._loop is not None  # noqa: S101  # it is the task's
+        # Not a timeout of the task's own: that would run while nobody drives the loop.
+        bound = self._loop.call_later(PATIENCE, task.cancel)
         try:
-            return self._wait_for(_outcome, task)
-        except TimeoutError:
+            return self._drive(self._loop.run_until_complete, task)
+        except asyncio.CancelledError:
             return Swept(f"the sweep took longer than {PATIENCE:g} s", [])
+        finally:
+            bound.cancel()
 
     def close(self) -> None:
         """Disconnect, and forget the state."""
@@ -178,11 +185,13 @@ class Sweep:
 
     def _wait_for(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         assert self._loop is not None  # noqa: S101  # from begin() to close()
-        bounded = _bounded(work(*args))
+        return self._drive(self._loop.run_until_complete, _bounded(work(*args)))
+
+    def _drive(self, run: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if asyncio._get_running_loop() is None:  # noqa: SLF001  # the public one raises
-            return self._loop.run_until_complete(bounded)
+            return run(*args, **kwargs)
         with ThreadPoolExecutor(1) as thread:  # beneath a loop that runs no other one can
-            return thread.submit(self._loop.run_until_complete, bounded).result()
+            return thread.submit(run, *args, **kwargs).result()
 
     # ----------------------------------------------------------------- on its loop
 
@@ -280,10 +289,6 @@ class Sweep:
 async def _bounded(work: Coroutine[Any, Any, T]) -> T:
     async with asyncio.timeout(PATIENCE):
         return await work
-
-
-async def _outcome(sweep: asyncio.Task[Swept]) -> Swept:
-    return await sweep
 
 
 def _statements() -> str:
