@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 import os
 import shutil
 import statistics
@@ -23,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import results
 import server as servers
 from sqlalchemy import make_url
@@ -42,17 +42,13 @@ BLOCK: Final = 10
 
 def patched(folder: Path) -> Path:
     """Copy the asyncpg that is installed into a folder, apply the patch, and return the folder."""
-    spec = importlib.util.find_spec("asyncpg")
-    assert spec is not None and spec.origin is not None  # noqa: S101, PT018  # it is required
-    shutil.copytree(Path(spec.origin).parent, folder / "asyncpg")
-    subprocess.run(["git", "apply", PATCH], cwd=folder, check=True, timeout=TIMEOUT)
+    shutil.copytree(Path(asyncpg.__file__).parent, folder / "asyncpg")
+    subprocess.run(["git", "apply", PATCH], cwd=folder, check=True, timeout=TIMEOUT)  # noqa: S607
     return folder
 
 
 async def first_statements(url: str, connections: int) -> list[float]:
     """Return the seconds of the statement, on each of some new connections."""
-    import asyncpg
-
     taken = []
     for _ in range(connections):
         connection = await asyncpg.connect(url)

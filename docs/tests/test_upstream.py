@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -10,6 +9,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import asyncpg
 
 from db_testing import _server
 
@@ -110,10 +111,7 @@ def said(url: str, folder: Path | None) -> list[object]:
 
 def test_patch_for_asyncpg(tmp_path: Path) -> None:
     """With it asyncpg reads and writes the same arrays."""
-    spec = importlib.util.find_spec("asyncpg")
-    assert spec is not None
-    assert spec.origin is not None
-    shutil.copytree(Path(spec.origin).parent, tmp_path / "asyncpg")
+    shutil.copytree(Path(asyncpg.__file__).parent, tmp_path / "asyncpg")
     subprocess.run(["git", "apply", PATCH], cwd=tmp_path, check=True)  # noqa: S607
     assert len(TYPES) > 50
     server = _server.acquire("embedded")
