@@ -48,6 +48,20 @@ async def test_an_unknown_path_is_a_problem(client: AsyncClient) -> None:
     assert answer.json()["title"] == "Not Found"
 
 
+async def test_an_invalid_request_is_a_problem(client: AsyncClient) -> None:
+    """It says where; what was sent is not repeated, which here JSON could not carry."""
+    answer = await client.post(
+        "/orders",
+        content='{"customer": "Ada", "total": NaN}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert (problem["title"], problem["status"]) == ("Invalid request", 422)
+    assert [(error["in"], error["pointer"]) for error in problem["errors"]] == [("body", "/total")]
+
+
 @pytest.mark.parametrize("id_", ["0", "-1", str(2**63), "x"])
 @pytest.mark.parametrize("domain", ["orders", "events", "endpoints", "deliveries"])
 async def test_an_impossible_id_is_refused(client: AsyncClient, domain: str, id_: str) -> None:

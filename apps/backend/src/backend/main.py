@@ -25,9 +25,9 @@ _DESCRIPTION = """
 Register with `POST /users`, or sign in with `POST /users/token`; every other request but `/health`
 sends `Authorization: Bearer <token>`. The button *Authorize* does both for this page.
 
-Amounts and rates are decimals in strings, never numbers with a binary fraction. A change sends the
-`ETag` last read as `If-Match`. Errors are problem details (RFC 9457). Listings take `limit` and the
-`cursor` of the page before.
+Amounts and rates are decimals in strings, never numbers with a binary fraction. Changes of
+accounts, entries, bank accounts and matches send the `ETag` last read as `If-Match`. Errors are
+problem details (RFC 9457). Listings take `limit` and the `cursor` of the page before.
 """
 
 _TAGS = [

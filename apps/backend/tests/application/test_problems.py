@@ -77,13 +77,17 @@ async def test_rejected_input_is_not_echoed(client: AsyncClient) -> None:
 
 async def test_text_that_is_no_unicode_is_refused(client: AsyncClient) -> None:
     """A lone surrogate is valid JSON but no text; it is refused and not a failure of the server."""
-    body = rb'{"email": "ada@example.com", "name": "\ud800", "base_currency": "EUR"}'
+    body = (
+        rb'{"email": "ada@example.com", "name": "\ud800", "base_currency": "EUR",'
+        rb' "password": "the password of ada"}'
+    )
 
     response = await client.post(
         "/users", content=body, headers={"Content-Type": "application/json"}
     )
 
     _assert_problem(response, 422)
+    assert [error["pointer"] for error in response.json()["errors"]] == ["/name"]
 
 
 async def test_a_failure_of_the_server_reveals_nothing() -> None:

@@ -13,7 +13,7 @@ _WORD = re.compile(r"\w+")
 
 @runtime_checkable  # Litestar checks what it injects
 class Embedder(Protocol):
-    """Make vectors of texts."""
+    """Make vectors of texts; also in several threads at once, for imports."""
 
     def embed(self, *texts: str) -> list[float]:
         """Return one vector of length 1, of `DIMENSIONS` numbers, for all texts together."""

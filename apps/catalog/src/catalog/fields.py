@@ -8,7 +8,6 @@ from litestar.params import QueryParameter
 MAX_ID = 2**63 - 1
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
-Slug = Annotated[str, msgspec.Meta(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=100)]
 # PostgreSQL's text has no NUL.
 Name = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]+$", max_length=200)]
 Text = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$", max_length=10_000)]

@@ -130,6 +130,22 @@ async def test_a_moment_without_an_offset_is_refused(ada: AsyncClient, lamp: int
     assert await _at(ada, lamp, "2026-01-01T00:00:00") == 422
 
 
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "0001-01-01T00:00:00+14:00",
+        "1969-12-31T23:59:59Z",
+        "2200-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-01:00",
+    ],
+)
+async def test_a_moment_that_no_price_has_is_refused(
+    ada: AsyncClient, lamp: int, moment: str
+) -> None:
+    """Also if it lies outside of the calendar once its offset is counted."""
+    assert await _at(ada, lamp, moment) == 422
+
+
 @pytest.mark.parametrize("path", ["/products/12345/prices", "/products/12345/price?currency=EUR"])
 async def test_a_product_that_does_not_exist_has_no_price(ada: AsyncClient, path: str) -> None:
     """It is not found itself."""

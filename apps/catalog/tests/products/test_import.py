@@ -1,9 +1,17 @@
 """Importing many products at once, by COPY."""
 
+import asyncio
 import json
+import threading
 
 import pytest
 from httpx import AsyncClient, Response
+from sqlalchemy import text
+
+from catalog.database import Sessions
+from catalog.embedding import HashingEmbedder
+
+from .waiting import until_waiting
 
 LAMP = {"sku": "LMP", "name": "Lamp", "category_id": 9}
 MUG = {"sku": "MUG", "name": "Mug", "category_id": 4, "attributes": {"colour": "red"}}
@@ -19,8 +27,8 @@ async def _names(client: AsyncClient) -> list[str]:
 
 
 async def test_products_are_added(ada: AsyncClient) -> None:
-    """In the order of the file."""
-    assert (await _import(ada, LAMP, MUG)).json() == {"created": 2, "updated": 0}
+    """In the order of their SKUs, whatever that of the file."""
+    assert (await _import(ada, MUG, LAMP)).json() == {"created": 2, "updated": 0}
     assert await _names(ada) == ["Lamp", "Mug"]
 
 
@@ -83,3 +91,34 @@ async def test_many_products_are_imported(ada: AsyncClient) -> None:
     """A thousand, in one request."""
     many = [LAMP | {"sku": f"LMP-{number}", "name": f"Lamp {number}"} for number in range(1000)]
     assert (await _import(ada, *many)).json() == {"created": 1000, "updated": 0}
+
+
+async def test_the_server_goes_on_while_texts_are_embedded(
+    ada: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each text waits here for the event loop, on which other requests are answered."""
+    loop = asyncio.get_running_loop()
+    embed = HashingEmbedder.embed
+
+    def embed_later(self: HashingEmbedder, *texts: str) -> list[float]:
+        went_on = threading.Event()
+        loop.call_soon_threadsafe(went_on.set)
+        assert went_on.wait(10)
+        return embed(self, *texts)
+
+    monkeypatch.setattr(HashingEmbedder, "embed", embed_later)
+    assert (await _import(ada, LAMP, MUG)).json() == {"created": 2, "updated": 0}
+
+
+@pytest.mark.db(isolation="commit")  # three connections that wait for each other
+async def test_imports_at_the_same_time_take_turns(
+    ada: AsyncClient, db_sessionmaker: Sessions
+) -> None:
+    """Whatever the order of their lines: each would else lock one that the other waits for."""
+    lines = [LAMP | {"sku": sku} for sku in "ABC"]
+    await _import(ada, *lines)
+    async with asyncio.TaskGroup() as tasks, db_sessionmaker.begin() as between:
+        await between.execute(text("SELECT FROM products WHERE sku = 'B' FOR UPDATE"))
+        imports = [tasks.create_task(_import(ada, *each)) for each in (lines, lines[::-1])]
+        await until_waiting(between, 2)
+    assert [each.result().json() for each in imports] == 2 * [{"created": 0, "updated": 3}]

@@ -1,7 +1,16 @@
 """Products, one by one."""
 
+import asyncio
+
 import pytest
 from httpx import AsyncClient
+
+from catalog.database import Sessions
+from catalog.embedding import HashingEmbedder
+from catalog.products import service
+from catalog.products.schemas import ProductChange
+
+from .waiting import until_waiting
 
 CHAIR = {
     "sku": "CHR-OAK",
@@ -57,10 +66,60 @@ async def test_a_category_must_exist(ada: AsyncClient, method: str) -> None:
 async def test_a_change_leaves_what_it_does_not_name(
     ada: AsyncClient, change: dict[str, object]
 ) -> None:
-    """And is found by its new words at once."""
+    """All of it."""
     id_ = await _add(ada)
     before = (await ada.get(f"/products/{id_}")).json()
     assert (await ada.patch(f"/products/{id_}", json=change)).json() == before | change
+
+
+async def _found(client: AsyncClient, q: str) -> list[tuple[int, float]]:
+    hits = (await client.get("/search", params={"q": q, "mode": "meaning"})).json()
+    return [(hit["id"], hit["score"]) for hit in hits]
+
+
+async def test_a_changed_product_is_found_by_its_new_words(ada: AsyncClient) -> None:
+    """At once, and before one that has only some of them."""
+    other = await _add(ada, sku="SPD", name="Spade", description="")
+    id_ = await _add(ada)
+    await ada.patch(f"/products/{id_}", json={"name": "Garden spade", "description": ""})
+    assert [found for found, _ in await _found(ada, "garden spade")] == [id_, other]
+
+
+@pytest.mark.db(isolation="commit")  # two connections, one of which waits for the other
+async def test_changes_at_the_same_time_are_embedded_together(
+    ada: AsyncClient, db_sessionmaker: Sessions
+) -> None:
+    """The second one's words are not embedded with those that the first has replaced."""
+    id_ = await _add(ada)
+    async with asyncio.TaskGroup() as tasks, db_sessionmaker.begin() as first:
+        change = ProductChange(name="Garden spade")
+        await service.change(first, HashingEmbedder(), id_, change)
+        tasks.create_task(ada.patch(f"/products/{id_}", json={"description": "Digs."}))
+        await until_waiting(first)
+    ((found, score),) = await _found(ada, "garden spade digs")
+    assert found == id_
+    assert score > 0.99
+
+
+@pytest.mark.db(isolation="commit")  # two connections, one of which waits for the other
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "/products/{}", {"name": "Ash chair"}),
+        ("PUT", "/products/{}/prices", {"currency": "EUR", "amount": "1"}),
+    ],
+    ids=["change", "price"],
+)
+async def test_what_waits_for_a_removal_finds_nothing(
+    ada: AsyncClient, db_sessionmaker: Sessions, method: str, path: str, body: dict[str, str]
+) -> None:
+    """As if it had come afterwards."""
+    id_ = await _add(ada)
+    async with asyncio.TaskGroup() as tasks, db_sessionmaker.begin() as first:
+        await service.remove(first, id_)
+        request = tasks.create_task(ada.request(method, path.format(id_), json=body))
+        await until_waiting(first)
+    assert request.result().status_code == 404
 
 
 async def test_a_removed_product_is_gone(ada: AsyncClient) -> None:

@@ -89,9 +89,21 @@ async def test_the_database_itself_keeps_slugs_apart(db: AsyncSession) -> None:
         await db.execute(text("INSERT INTO categories (slug, name) VALUES ('home', 'Home')"))
 
 
+@pytest.mark.parametrize(
+    "values", ["(100, 100, 'a', 'A')", "(100, 101, 'a', 'A'), (101, 100, 'b', 'B')"]
+)
+async def test_the_database_itself_keeps_a_forest(db: AsyncSession, values: str) -> None:
+    """Nothing is inserted below itself, nor below what is inserted below it."""
+    with pytest.raises(DBAPIError, match="below itself"):
+        await db.execute(
+            text(f"INSERT INTO categories (id, parent_id, slug, name) VALUES {values}")
+        )
+
+
 async def test_seeding_again_changes_nothing(db: AsyncSession) -> None:
-    """What was moved stays where it is."""
+    """What was moved stays where it is, also above what it lay below."""
     await service.move(db, KITCHEN, GARDEN)
+    await service.move(db, HOME, KITCHEN)
     await service.seed(db)
     assert (await service.get(db, KITCHEN)).parent_id == GARDEN
     added = text("INSERT INTO categories (slug, name) VALUES ('new', 'New') RETURNING id")

@@ -14,7 +14,7 @@ from jobs.deliveries.router import router as deliveries_router
 from jobs.endpoints.router import router as endpoints_router
 from jobs.events.router import router as events_router
 from jobs.orders.router import router as orders_router
-from jobs.problems import register_problem_handlers
+from jobs.problems import PROBLEM_RESPONSES, register_problem_handlers
 from jobs.settings import Settings
 
 
@@ -31,6 +31,7 @@ def create_app(
         version="0.1.0",
         lifespan=lifespan,
         redirect_slashes=False,
+        responses=PROBLEM_RESPONSES,
     )
     app.state.sessionmaker = sessionmaker
     app.state.api_key = api_key

@@ -4,6 +4,7 @@ Workers learn of a job when that transaction commits, by NOTIFY; none of it rema
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import cast
 
@@ -12,6 +13,11 @@ from pgqueuer.db import AsyncpgDriver
 from pgqueuer.queries import Queries
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+
+_PRUNE_LOG = text(
+    "DELETE FROM pgqueuer_log AS entry WHERE created < :before"
+    " AND NOT EXISTS (SELECT FROM pgqueuer WHERE id = entry.job_id)"
+)
 
 
 class JobName(StrEnum):
@@ -33,3 +39,11 @@ async def enqueue(session: AsyncSession, name: JobName, ids: Sequence[int]) -> N
     await Queries(AsyncpgDriver(connection)).enqueue(
         [name] * len(ids), [str(id_).encode() for id_ in ids], [0] * len(ids)
     )
+
+
+async def prune_log(session: AsyncSession, before: datetime) -> None:
+    """Delete what was logged before a moment, of jobs that have left the queue.
+
+    PgQueuer itself keeps several rows of each job for ever.
+    """
+    await session.execute(_PRUNE_LOG, {"before": before})

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import asyncpg
 import httpx
@@ -162,7 +163,11 @@ async def run(settings: Settings, delivery_settings: DeliverySettings) -> None:
 
 def create_client(settings: DeliverySettings) -> httpx.AsyncClient:
     """Create the client that sends deliveries: no redirects, no proxy, no cookies of others."""
-    return httpx.AsyncClient(timeout=settings.timeout.total_seconds(), trust_env=False)
+    # By itself httpx sends what one receiver has set to all endpoints of the same host.
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.AsyncClient(
+        timeout=settings.timeout.total_seconds(), trust_env=False, cookies=no_cookies
+    )
 
 
 def main() -> None:

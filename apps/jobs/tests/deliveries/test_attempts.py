@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pgqueuer.errors import RetryRequested
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from jobs.deliveries import service
@@ -17,6 +18,7 @@ from jobs.deliveries.models import DeliveryState
 from jobs.deliveries.schemas import DeliveryQuery
 from jobs.endpoints import service as endpoints
 from jobs.endpoints.schemas import EndpointChange
+from jobs.events.models import Event
 from jobs.settings import DeliverySettings
 from jobs.worker import Work
 
@@ -25,6 +27,8 @@ from .shop import Shop
 from .workers import AT_ONCE
 
 SHORT = timedelta(seconds=0.2)
+
+WAITING = text("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid = ANY (:pids)")
 
 
 async def _delivery(shop: Shop, work: Work) -> int:
@@ -62,10 +66,14 @@ async def test_fanning_out_twice_makes_each_delivery_once(shop: Shop, work: Work
     assert len(await shop.deliveries()) == 1
 
 
-async def test_an_event_that_nobody_wants_is_told_to_nobody(shop: Shop, work: Work) -> None:
+async def test_an_event_that_nobody_wants_is_told_to_nobody(
+    shop: Shop, work: Work, db: AsyncSession
+) -> None:
     """And needs no second look."""
-    await work.fan_out(await shop.publish())
+    event = await shop.publish()
+    await work.fan_out(event)
     assert await shop.deliveries() == []
+    assert (await db.get_one(Event, event)).fanned_out_at is not None
 
 
 async def test_an_accepted_delivery_has_ended(
@@ -144,6 +152,17 @@ async def test_deliveries_of_one_event_have_ids_of_their_own(
         await work.deliver(delivery.id)
     first, second = receiver.received()
     assert first.id != second.id
+
+
+async def test_a_receivers_cookie_is_not_kept(shop: Shop, work: Work, receiver: Receiver) -> None:
+    """It would go to all endpoints of that host, which may be somebody else's."""
+    receiver.answers = [(200, {"set-cookie": "session=1"})]
+    for _ in range(2):
+        await shop.subscribe(receiver.url)
+    await work.fan_out(await shop.publish())
+    for delivery in await shop.deliveries():
+        await work.deliver(delivery.id)
+    assert ["cookie" in received.headers for received in receiver.received()] == [False, False]
 
 
 async def test_an_address_where_nobody_listens_is_tried_again(
@@ -291,6 +310,47 @@ async def test_an_answer_that_comes_too_late_changes_nothing(
     assert await service.record(db, id_, late, AT_ONCE) is None
     await db.commit()
     assert await _state(shop) == (DeliveryState.DELIVERED, 0)
+
+
+@pytest.mark.db(isolation="commit")  # connections that wait for each other
+async def test_two_workers_may_record_one_delivery(
+    shop: Shop, work: Work, db: AsyncSession
+) -> None:
+    """The second waits for the first one's commit, and neither attempt is lost."""
+    await shop.subscribe("http://one.example")
+    id_ = await _delivery(shop, work)
+    recording: list[int] = []
+
+    async def record() -> None:
+        async with shop.sessionmaker.begin() as session:
+            recording.append(await session.scalar(text("SELECT pg_backend_pid()")))
+            await service.record(session, id_, Answer(200), AT_ONCE)
+
+    async def let_go() -> None:
+        while await db.scalar(WAITING, {"pids": recording}) != 2:
+            pass  # the query has waited
+        await db.rollback()
+
+    # Lets both look at the delivery, but neither lock it.
+    await db.execute(text("SELECT FROM deliveries FOR NO KEY UPDATE"))
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(record(), record(), let_go())
+    assert await _state(shop) == (DeliveryState.DELIVERED, 0)
+    assert [attempt.status for attempt in await service.attempts(db, id_)] == [200, 200]
+
+
+@pytest.mark.db(isolation="commit")  # two connections, of which one would wait for the other
+async def test_recording_does_not_wait_for_the_endpoint(
+    shop: Shop, work: Work, db: AsyncSession
+) -> None:
+    """Another event may be on its way there."""
+    await shop.subscribe("http://one.example")
+    id_ = await _delivery(shop, work)
+    await service.fan_out(db, await shop.publish())  # not committed: it locks the endpoint
+    async with asyncio.timeout(PATIENCE), shop.sessionmaker.begin() as session:
+        await service.record(session, id_, Answer(500), AT_ONCE)
+    await db.rollback()
+    assert await _state(shop) == (DeliveryState.PENDING, 1)
 
 
 DELAYS = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=30))

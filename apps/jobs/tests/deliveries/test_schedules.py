@@ -33,6 +33,8 @@ DONE = text(
     " WHERE entrypoint = 'prune'"
 )
 
+LOGGED = text("SELECT job_id FROM pgqueuer_log")
+
 Pruned = asyncio.Queue[None]
 
 
@@ -122,3 +124,33 @@ async def test_pruning_keeps_what_is_not_over(
     left = set(await db.scalars(text("SELECT id FROM events")))
     assert left == {dead, young, waiting}
     assert delivered not in left
+
+
+async def test_pruning_keeps_the_log_of_jobs_that_are_not_over(
+    shop: Shop,
+    work: Work,
+    receiver: Receiver,
+    workers: Workers,
+    db: AsyncSession,
+) -> None:
+    """What was logged lately stays as well."""
+    await shop.subscribe(receiver.url)
+    await shop.publish(order=1)
+    await workers.drain()
+    over = set(await db.scalars(LOGGED))
+    await db.execute(text("UPDATE pgqueuer_log SET created = now() - interval '40 days'"))
+    await db.commit()
+    await shop.publish(order=2)
+    await workers.drain()
+    await shop.publish(order=3)
+    aged = text(
+        "UPDATE pgqueuer_log SET created = now() - interval '40 days'"
+        " WHERE job_id IN (SELECT id FROM pgqueuer)"
+    )
+    await db.execute(aged)
+    await db.commit()
+    logged = set(await db.scalars(LOGGED))
+    await work.prune()
+    left = set(await db.scalars(LOGGED))
+    assert left == logged - over
+    assert (len(over), len(left)) == (2, 3)

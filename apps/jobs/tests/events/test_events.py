@@ -73,7 +73,8 @@ async def test_what_cannot_be_stored_is_refused(client: AsyncClient, payload: ob
 async def test_what_json_cannot_carry_is_refused(client: AsyncClient, number: str) -> None:
     """Python's parser is more lenient than other systems', and than PostgreSQL."""
     body = f'{{"type": "order.placed", "payload": {{"value": {number}}}}}'
-    assert (await client.post("/events", content=body)).status_code == 422
+    headers = {"Content-Type": "application/json"}
+    assert (await client.post("/events", content=body, headers=headers)).status_code == 422
 
 
 # How long an example takes depends on what else the machine does.

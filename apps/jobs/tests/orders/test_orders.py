@@ -32,6 +32,18 @@ async def test_an_order_is_placed_and_paid(client: AsyncClient) -> None:
     assert paid["paid_at"] is not None
 
 
+@pytest.mark.parametrize(("typed", "shown"), [("5", "5.00"), ("1E+5", "100000.00")])
+async def test_an_amount_is_shown_alike_everywhere(
+    client: AsyncClient, db: AsyncSession, typed: str, shown: str
+) -> None:
+    """However it was typed: in each answer, and in each event."""
+    placed = (await client.post("/orders", json={"customer": "Ada", "total": typed})).json()
+    paid = (await client.post(f"/orders/{placed['id']}/payment")).json()
+    published = await db.scalars(select(Event.payload).order_by(Event.id))
+    told = [payload["total"] for payload in published]
+    assert [placed["total"], paid["total"], *told] == 4 * [shown]
+
+
 async def test_each_change_is_published(db: AsyncSession) -> None:
     """In the order in which they happened."""
     order = await service.place(db, ORDER)
@@ -91,9 +103,17 @@ async def test_of_two_payments_at_the_same_time_one_wins(
 
 @pytest.mark.parametrize(
     "change",
-    [{"total": "0"}, {"total": "-1"}, {"total": "1.005"}, {"customer": ""}, {"customer": "a\0"}],
+    [
+        {"total": "0"},
+        {"total": "-1"},
+        {"total": "1.005"},
+        {"total": 1.5},
+        {"total": True},
+        {"customer": ""},
+        {"customer": "a\0"},
+    ],
 )
-async def test_what_is_no_order_is_refused(client: AsyncClient, change: dict[str, str]) -> None:
+async def test_what_is_no_order_is_refused(client: AsyncClient, change: dict[str, object]) -> None:
     """Before it reaches the database."""
     body = {"customer": "Ada", "total": "1"} | change
     assert (await client.post("/orders", json=body)).status_code == 422

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 
+from . import _fitness
 from ._admin import PATIENCE as RETURN
 from ._admin import connect, disconnect, is_lost
 from ._removal import end_session
@@ -181,6 +182,8 @@ class Watch:
 
     async def prepare(self, wire: Connection) -> None:
         """Prepare the question on a connection that will ask it with each reset."""
+        if self._connection is None:  # a fixture of wider scope asks before the first test begins
+            await self._learn(wire)
         await wire.execute(f"PREPARE db_testing_moved (xid, bigint) AS {self._question}")
         await self._count(wire)
 
@@ -279,11 +282,16 @@ class Watch:
                 },
             )
             self._patience = RETURN
-            self._database = await self._connection.fetchval(
-                "SELECT oid FROM pg_database WHERE datname = current_database()"
-            )
-            self.tracks = await self._connection.fetchval("SHOW track_commit_timestamp") == "on"
+            # The template may have been made past a pooler that is in the way now.
+            await _fitness.check_place(self._connection, self.url.database)
+            await self._learn(self._connection)
         return self._connection
+
+    async def _learn(self, connection: Connection) -> None:
+        self._database = await connection.fetchval(
+            "SELECT oid FROM pg_database WHERE datname = current_database()"
+        )
+        self.tracks = await connection.fetchval("SHOW track_commit_timestamp") == "on"
 
     async def _begin(self) -> None:
         connection = await self._connected()
@@ -292,7 +300,9 @@ class Watch:
             return
         last = await self._last_commit(connection)
         picture = await _picture(connection)
-        if not renewed and self._picture is not None:
+        if renewed or self._picture is None:
+            self.changed = True  # a fixture may have asked, and then committed, before
+        else:
             if self._behind:
                 self._swept = await self._next_transaction(connection)
             if self._picture.difference(picture, swept=self._swept) is not None or (

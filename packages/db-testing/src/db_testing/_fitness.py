@@ -76,9 +76,17 @@ async def check_arrival(admin: Admin, name: str) -> None:
         what = f"has made the database {name}, and no connection to it is to be had ({reason})"
         raise await lacking(admin.connection, what) from error
     try:
-        there = await connection.fetchval("SELECT current_database()")
+        await check_place(connection, name)
     finally:
         await disconnect(connection)
+
+
+async def check_place(connection: Connection, name: str | None) -> None:
+    """Check that a connection leads to the database that it asked for.
+
+    Raises:
+        UnfitServerError: it does not.
+    """
+    there = await connection.fetchval("SELECT current_database()")
     if there != name:
-        what = f"leads to the database {there} who asks for {name}"
-        raise await lacking(admin.connection, what)
+        raise await lacking(connection, f"leads to the database {there} who asks for {name}")

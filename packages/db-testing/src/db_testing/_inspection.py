@@ -128,7 +128,7 @@ class Inspection:
             transaction,
             SandboxConflictError(
                 f"{transaction} could not write at {caller()}, because {reader} is "
-                f"read-only and has an open cursor. End the cursor's transaction first, "
+                f"read-only and has a cursor or settings of its own. End it first, "
                 f"or add {MARKER} to {self._failures.test_of(transaction)}."
             ),
         )

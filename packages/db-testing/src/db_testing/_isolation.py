@@ -184,17 +184,19 @@ class Isolation:
 
     async def _connect(self, **options: Any) -> Wire:
         # A server that a test restarts comes back; but one that does not is waited for only once.
-        patience, self._patience = self._patience, 0.0
         try:
             wire = await connect(
                 self.url,
-                patience=patience,
+                patience=self._patience,
                 gone=True,
                 server_settings={"lock_timeout": LOCK_TIMEOUT},
                 **options,
             )
-        except asyncpg.TooManyConnectionsError as error:
-            raise self._budget.no_more() from error
+        except Exception as error:
+            self._patience = 0.0
+            if isinstance(error, asyncpg.TooManyConnectionsError):
+                raise self._budget.no_more() from error
+            raise
         self._patience = RETURN
         return wire
 
@@ -218,6 +220,8 @@ class Isolation:
         self.layers.seal()
         chosen = self._kinds[kind]
         if chosen is not self._kind:
+            if self._kind.used and self._kind is not self._private:
+                self.settle()  # what a wider fixture has begun since the last test
             self._pools.exchange(self._kind, chosen)
             self._kind = chosen
         if self._states.settle():
@@ -230,6 +234,8 @@ class Isolation:
             self._watch.begin()
             if self._watch.changed:
                 # What is put back after a test is from now on what fixtures have committed.
+                if self._rollback.used:
+                    self.settle()  # what has begun before it would be put back to the old state
                 self._rollback.forget()
                 self._watch.changed = False
         self._commits.clear()
@@ -478,18 +484,21 @@ class Isolation:
             raise DBTestingError(message)
         if len(loops) < len(known):
             closing = [functools.partial(close_what_is_left, close) for close in closing]
-        # What the test was given lives on its own loop, which waits now; that of a thread may run.
-        for loop in sorted(loops, key=lambda loop: loop.is_running()):
-            run(loop, self._undo_here(kind, closing))
-            closing = []
-        if len(loops) < len(known):
-            kind.abandon()
-        if not loops:
-            self._close_without_loop(closing)
-        # What listeners do to a new connection, such as SET, has been undone with the test.
-        self._pools.forget_of_listeners()
-        if kind is self._commit or spoilt or kind.spoilt:
-            self._undo_commits(test)
+        try:
+            # What the test was given lives on its own loop, which waits now; that of a thread may
+            # run.
+            for loop in sorted(loops, key=lambda loop: loop.is_running()):
+                run(loop, self._undo_here(kind, closing))
+                closing = []
+            if len(loops) < len(known):
+                kind.abandon()
+            if not loops:
+                self._close_without_loop(closing)
+            # What listeners do to a new connection, such as SET, has been undone with the test.
+            self._pools.forget_of_listeners()
+        finally:
+            if kind is self._commit or spoilt or kind.spoilt:
+                self._undo_commits(test)
         self.seconds += time.perf_counter() - started
         return True
 

@@ -41,6 +41,11 @@ class Layer:
         return not (self.readonly or self.wrote or self.foreign)
 
     @property
+    def keeps(self) -> bool:
+        """Whether its owner, still open, may have set something in it."""
+        return self.frame is not None and self.wrote is not None
+
+    @property
     def doomed(self) -> bool:
         """Whether its frame is aborted, so that nothing its owner did in it can be kept."""
         return self.owner.failed and self.frame is self.owner.frames[-1]
@@ -93,10 +98,14 @@ class Layers:
         return None
 
     def readonly_besides(self, transaction: Transaction) -> Transaction | None:
-        """Return another transaction whose cursor keeps its read-only layer beneath this one."""
+        """Return another transaction that keeps its read-only layer beneath this one."""
         for layer in self._stack:
-            if layer.readonly and layer.cursor is not None and layer.cursor is not transaction:
+            if not layer.readonly:
+                continue
+            if layer.cursor is not None and layer.cursor is not transaction:
                 return layer.cursor
+            if layer.keeps and layer.owner is not transaction:
+                return layer.owner
         return None
 
     # ----------------------------------------------------------------- statements
@@ -149,6 +158,8 @@ class Layers:
         name = None
         while self._stack and self._stack[-1].readonly:
             if self._stack[-1].frame is not None and self._stack[-1].owner is transaction:
+                break
+            if self._stack[-1].keeps:
                 break
             if self._stack[-1].cursor is not None and self._stack[-1].cursor.open:
                 break

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 PIPE: Final = "--db-probe"
 WORK: Final = "--db-probe-work"
 ARGUMENT: Final = "--db-probe-argument"
+CHOSEN: Final = "--db-probe-chosen"
 PLUGIN: Final = "db_testing"
 SHOWN: Final = 5
 """How many errors of collection are passed on."""
@@ -68,6 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(PIPE, type=int, required=True)
     parser.addoption(WORK)
     parser.addoption(ARGUMENT, default="")
+    parser.addoption(CHOSEN, action="store_true", help="the environment names the server")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -83,6 +85,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config.option, "tx"):
         config.option.dist, config.option.tx, config.option.numprocesses = "no", [], None
     config.option.db_report = None
+    if config.getoption(CHOSEN):  # by the command, which goes before what pytest is always given
+        config.option.db_server = None
     watch = threading.Thread(target=_watch, args=[config.getoption(PIPE)], daemon=True)
     watch.start()
     config.stash[COLLECTION] = Collection()

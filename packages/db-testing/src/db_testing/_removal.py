@@ -100,8 +100,12 @@ async def retire(admin: Admin, name: str, to: str) -> bool:
         await connection.execute(
             f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false IS_TEMPLATE false'
         )
-        await vacate(connection, name)
-        await connection.execute(f'ALTER DATABASE "{name}" RENAME TO "{to}"')
+        try:
+            await vacate(connection, name)
+            await connection.execute(f'ALTER DATABASE "{name}" RENAME TO "{to}"')
+        except ServerError:
+            await connection.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
+            raise
     except asyncpg.InvalidCatalogNameError:
         return False
     return True

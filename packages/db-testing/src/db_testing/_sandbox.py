@@ -212,21 +212,24 @@ class Sandbox:
         if live.schema_changed:
             self.generation += 1
         live.answer = None
+        escaped = live.escaped  # a wire that was cut off does not tell any more
         question = self._watch.question if self._watch is not None else None
         if await live.reset(self._patience, question):
             self.moved = live.answer
         else:
-            self._discard(live)
-            if live.guard is not None:
-                await live.guard.aclose()
-        self._failures.committed |= live.escaped
+            await self._part_with(live)
+        self._failures.committed |= escaped or live.escaped
 
-    async def _commit_test(self, live: LiveWire) -> None:
-        self.kept = await _keeping.commit(live, self._patience)
-        self._failures.committed |= self.kept.committed or live.escaped
+    async def _part_with(self, live: LiveWire) -> None:
         self._discard(live)
         if live.guard is not None:
             await live.guard.aclose()
+
+    async def _commit_test(self, live: LiveWire) -> None:
+        escaped = live.escaped
+        self.kept = await _keeping.commit(live, self._patience)
+        self._failures.committed |= self.kept.committed or escaped
+        await self._part_with(live)
 
     def abandon_test(self) -> None:
         """End a test whose event loop is closed; its wire was closed with the loop."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from .errors import FixtureError
@@ -109,8 +111,7 @@ class Synchronous:
     def _patiently(self, connect: Callable[[], T]) -> T:
         """Connect, waiting for a server that has as many connections as it allows."""
         # One on which none becomes free is waited for only once.
-        patience, self._patience = self._patience, 0.0
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + self._patience
         while True:
             try:
                 connection = connect()
@@ -118,9 +119,9 @@ class Synchronous:
                 # All that libpq has of the reason is its text, perhaps not in English.
                 full = self._budget.exhausted()
                 if full is None:
-                    self._patience = patience
                     raise
                 if time.monotonic() > deadline:
+                    self._patience = 0.0
                     raise full from error
                 time.sleep(PAUSE)  # nothing tells that one has become free
             else:
@@ -165,7 +166,8 @@ class Synchronous:
         self._threads.drive(self._sandbox.end_test())
         closing, self._closing = self._closing, []
         for close in closing:
-            close()
+            with contextlib.suppress(DBAPIError, psycopg.Error):  # ended by the test itself
+                close()
         if not self._real:
             return used, self._sandbox.committed
         spare = self._budget.spare if self._kind == "commit" else 0

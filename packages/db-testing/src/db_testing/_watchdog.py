@@ -91,13 +91,13 @@ def main() -> int:
 
     recent: list[str] = []
     announced = False
-    with Path(order["log"]).open("wb") as log:
+    with Path(order["log"]).open("wb", buffering=0) as log:
         assert server.stderr is not None  # noqa: S101  # asked for above
         # Ends when the last process of the server has gone.
         for line in server.stderr:
             if log.tell() < LOG_LIMIT:
-                log.write(line)
-                log.flush()
+                with contextlib.suppress(OSError):  # a full file system ends no server
+                    log.write(line)
             if announced:
                 continue
             recent = [*recent[-20:], line.decode(errors="replace").rstrip()]

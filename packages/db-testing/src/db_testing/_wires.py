@@ -142,6 +142,8 @@ class Wires:
     async def close(self) -> None:
         """Close the running loop's wire."""
         live = self._open.pop(self._runtime.loop(), None)
+        if live is self.current:
+            self.current = None
         if live is not None and live.guard is not None:
             await live.guard.aclose()
         elif live is not None:
@@ -153,5 +155,6 @@ class Wires:
             if not live.loop.is_closed():
                 live.wire.terminate()
         self._open.clear()
+        self.current = None
         self._state.discarded.clear()
         self._state.sequences_moved = False

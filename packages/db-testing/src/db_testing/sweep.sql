@@ -223,6 +223,7 @@ DECLARE
     again text[] := '{}';
     server boolean := thorough; -- whether to look at what belongs to the whole server
     defined boolean := false;   -- whether the sweep itself has changed a catalog
+    decoded boolean;            -- whether a replication slot is of this database
     settled boolean;
     deletes text;
 BEGIN
@@ -252,6 +253,10 @@ BEGIN
     SELECT array_agg(r ORDER BY kind <> 'g', relation) INTO changed FROM pg_temp.db_testing_relations AS r
     WHERE thorough AND (rows >= 0 OR kind <> 'c')
         OR writes <> pg_temp.db_testing_writes(relation, kind);
+
+    SELECT array_agg(slot_name::text) FILTER (WHERE datoid IS NULL AND NOT temporary),
+        bool_or(datoid = database)
+    INTO slots, decoded FROM pg_get_replication_slots();
 
     -- What the schema consists of.
     FOREACH it IN ARRAY coalesce(changed, '{}') LOOP
@@ -311,9 +316,9 @@ BEGIN
             THEN 'the database itself was altered'
         END;
     END IF;
-    SELECT array_agg(slot_name::text) FILTER (WHERE datoid IS NULL AND NOT temporary),
-        CASE WHEN bool_or(datoid = database) THEN 'a replication slot was left' ELSE reason END
-    INTO slots, reason FROM pg_get_replication_slots();
+    IF decoded THEN
+        reason := 'a replication slot was left';
+    END IF;
     IF reason IS NOT NULL THEN
         RETURN;
     END IF;

@@ -333,7 +333,7 @@ def test_what_is_left_to_do(shop: Path) -> None:
     """Fixtures in the way, and settings that cost or lack something, are shown with the remedy."""
     database = DATABASE.replace("sqlalchemy.ext.asyncio", "sqlalchemy.orm").replace("async_", "")
     database = database.replace("sessionmaker, ", "sessionmaker\n    from sqlalchemy import ", 1)
-    settings = "asyncio_default_test_loop_scope = function\npythonpath = tests\n"
+    settings = "asyncio_default_test_loop_scope = module\npythonpath = tests\n"
     write(
         shop,
         SRC
@@ -347,7 +347,7 @@ def test_what_is_left_to_do(shop: Path) -> None:
     todo = said[said.index("To be done by hand") :].replace("\n", " ")
     assert f"- {shop}/tests/conftest.py:13: event_loop: " in todo
     assert "- synchronous engines need psycopg: pip install 'db-testing[sync]'" in todo
-    assert "asyncio_default_test_loop_scope = 'function' gives loops of their own" in todo
+    assert "asyncio_default_test_loop_scope = 'module' gives loops of their own" in todo
     assert f"- {shop}/pytest.ini: add src to pythonpath" in todo
 
 

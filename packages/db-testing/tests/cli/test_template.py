@@ -44,6 +44,20 @@ def test_template_is_built_listed_and_dropped(
     assert name not in {row["name"] for row in listed["templates"]}
 
 
+def test_server_that_is_chosen(project: Path, command: Command) -> None:
+    """`--server` goes before what pytest is always given, as it does for what needs no pytest."""
+    ini = (project / "pytest.ini").read_text()
+    (project / "pytest.ini").write_text(
+        ini.replace("addopts = ", "addopts = --db-server=system:99 ")
+    )
+    code, said = command("template", "build", "--json")
+    assert code == 1
+    assert "PostgreSQL 99" in said["error"]
+    code, built = command("template", "build", "--server=embedded", "--json")
+    assert code == 0
+    assert len(built["templates"]) == 1
+
+
 def test_template_that_is_not_there(command: Command) -> None:
     """Nothing is dropped in its place."""
     code, said = command("template", "prune", "zzz", "--json")

@@ -27,11 +27,12 @@ TEST_BOUND: Final = 30
 INTRODUCTION: Final = """\
 # Tests of db-testing
 
-`sandbox/` tests rollback isolation without pytest's machinery, `semantics/` compares it with
-production row by row (and writes `docs/semantics.md`), `sweep/` tests commit isolation on servers
-of its own, `schema/` and `server/` test what stands beneath, also for runs on several machines,
-`plugin/` and `cli/` run small suites (`suites/`) as a user does. `versions/` runs them on other
-versions of PostgreSQL, `distribution/` uses the wheel where nothing else is installed.
+`sandbox/` and `sandbox_sync/` test rollback isolation without pytest's machinery, `semantics/`
+compares it with production row by row (and writes `docs/semantics.md`), `sweep/` tests commit
+isolation on servers of its own, `schema/` and `server/` test what stands beneath, also for runs on
+several machines, `plugin/` and `cli/` run small suites (`suites/`) as a user does, `page/` reads
+the report's page in a browser. `versions/` runs them on other versions of PostgreSQL,
+`distribution/` uses the wheel where nothing else is installed.
 
 ## Mutations
 

@@ -57,6 +57,14 @@ def test_rows_of_wider_fixtures_are_no_escape(suite: Suite) -> None:
     )
 
 
+def test_fixture_that_asks_before_the_first_test(suite: Suite) -> None:
+    """Its connection notices escapes like any other, and knows the ids that are taken by then."""
+    pytester = suite("asked_early", mode="auto")
+    result = pytester.runpytest(*IN_ORDER)
+    result.assert_outcomes(passed=4, errors=1)
+    result.stdout.fnmatch_lines(["*test_escape has really committed 1 row in item*"])
+
+
 @pytest.mark.timeout(120)
 def test_transaction_left_open_elsewhere(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that keeps a table locked is named and ended; nobody waits for it."""

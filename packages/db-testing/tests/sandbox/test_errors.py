@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+    from db_testing._sandbox import Sandbox
     from db_testing._virtual import VirtualConnection
 
     Connect = Callable[[], VirtualConnection]
@@ -200,3 +201,12 @@ async def test_through_sqlalchemy(sessions: async_sessionmaker[AsyncSession]) ->
             await session.execute(text("SELECT 1"))
         await session.rollback()
         assert (await session.execute(text(NAMES))).scalar_one() == ["a"]
+
+
+async def test_a_commit_that_passed_the_sandbox_by(sandbox: Sandbox, connect: Connect) -> None:
+    """That it was one is known at the end of the test, though its wire is cut off then."""
+    await connect().fetchval("SELECT 1")
+    live = await sandbox.wire()
+    await live.wire.execute("COMMIT")
+    await sandbox.end_test()
+    assert sandbox.committed

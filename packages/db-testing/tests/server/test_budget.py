@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import psycopg
 import pytest
+from sqlalchemy.engine import URL
 
-from db_testing import _admin, _server, _synchronous
+from db_testing import _admin, _isolation, _server, _synchronous
 from db_testing._admin import Admin, connect, disconnect
 from db_testing._budget import MOST, OWN, Budget, Limit, lowest_limit
 from db_testing._checkouts import Checkouts
@@ -23,8 +24,6 @@ from .test_loss import INI, SUITES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-
-    from sqlalchemy.engine import URL
 
     from .conftest import Embedded
 
@@ -237,3 +236,19 @@ def test_test_that_takes_all(
     result.stdout.fnmatch_lines(
         [f"*no connection is to be had: * allows {ALLOWED} (the CONNECTION LIMIT of the role few)*"]
     )
+
+
+async def test_connections_that_are_opened_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits for a server that is full, or starts again; not the first of them alone."""
+    waited = []
+
+    async def connect(_: URL, *, patience: float, **__: object) -> object:
+        waited.append(patience)
+        await asyncio.sleep(0)  # the others begin
+        return object()
+
+    monkeypatch.setattr(_isolation, "connect", connect)
+    isolation = object.__new__(_isolation.Isolation)
+    isolation.url, isolation._patience = URL.create("postgresql"), 30.0
+    await asyncio.gather(*(isolation._connect() for _ in range(3)))
+    assert waited == [30.0] * 3

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import struct
 import threading
 from typing import TYPE_CHECKING
@@ -99,8 +100,8 @@ def schema() -> Schema:
     return Schema.from_metadata(metadata)
 
 
-def refusal(server: str, schema: Schema) -> str:
-    """Return what a worker says of a server that it cannot use."""
+def worker_of(server: str) -> Worker:
+    """Return a worker whose first test has begun."""
     worker = Worker(
         _settings.Settings(
             server=server,
@@ -114,6 +115,13 @@ def refusal(server: str, schema: Schema) -> str:
             worker="main",
         )
     )
+    worker.begin("test_it", "rollback")
+    return worker
+
+
+def refusal(server: str, schema: Schema) -> str:
+    """Return what a worker says of a server that it cannot use."""
+    worker = worker_of(server)
     try:
         with pytest.raises(UnfitServerError) as caught:
             worker.application(schema)
@@ -140,6 +148,19 @@ def test_database_that_is_another(embedded: Embedded, schema: Schema) -> None:
         message = refusal(url, schema)
     assert "the server leads to the database postgres who asks for dbt_building_" in message
     assert left(embedded) == 0
+
+
+def test_template_that_was_there_before(embedded: Embedded, schema: Schema) -> None:
+    """No test is led to another database either, where the schema need not be made any more."""
+    embedded.acquire()
+    past_it = worker_of(_server.address(embedded.cluster).render_as_string())
+    past_it.application(schema)
+    past_it.close()
+    template = left(embedded)
+    with Pooler(embedded, alone=False).running() as url:
+        message = refusal(url, schema)
+    assert re.search(r"leads to the database postgres who asks for dbt_p_\w+_main", message)
+    assert left(embedded) == template
 
 
 def test_one_connection_only(embedded: Embedded, schema: Schema) -> None:

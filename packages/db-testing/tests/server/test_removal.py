@@ -105,6 +105,19 @@ def test_streaming_slot(admin: Admin) -> None:
     admin.run(end, reading)
 
 
+def test_database_that_stays_is_open(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that could not be replaced is that of the tests that follow."""
+
+    async def refuse(*_: object) -> None:
+        message = "somebody stays"
+        raise ServerError(message)
+
+    monkeypatch.setattr(_removal, "vacate", refuse)
+    with pytest.raises(ServerError, match="somebody stays"):
+        admin.run(_removal.retire, admin, NAME, "dbt_p_01234567_r_mainused")
+    admin.run(inside, admin, "SELECT 1")
+
+
 def test_database_that_is_gone(admin: Admin) -> None:
     """A test may have dropped its database itself."""
     admin.run(_removal.drop, admin, NAME)

@@ -38,6 +38,8 @@ class Watched:
     lease: int
     running: int
     process: subprocess.Popen[bytes] | None = None
+    log_to: str | None = None
+    """Where its log is instead of in the folder."""
 
     def start(self, script: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
         """Start a watchdog of a shell script."""
@@ -61,7 +63,7 @@ class Watched:
             "identity": {},
             "leases": str(self.folder / "leases"),
             "stays": str(self.folder / "stays"),
-            "log": str(self.folder / "log"),
+            "log": self.log_to or str(self.folder / "log"),
             "running": self.running,
         }
         assert process.stdin is not None
@@ -102,6 +104,16 @@ def answer(process: subprocess.Popen[bytes]) -> str:
     """Read everything that the watchdog says."""
     assert process.stdout is not None
     return process.stdout.read().decode()
+
+
+def test_log_on_a_full_file_system(watched: Watched) -> None:
+    """What it cannot write is lost, and nothing else: the server is that of others, too."""
+    watched.log_to = "/dev/full"
+    process = watched.start(SERVER)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    watched.release()
+    assert process.wait(10) == 0
 
 
 def test_ready_is_told_once_the_server_is(watched: Watched) -> None:

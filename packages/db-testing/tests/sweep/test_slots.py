@@ -66,6 +66,22 @@ def test_slot_of_no_database_is_named(decoding: Database) -> None:
         decoding.sweep.close()
 
 
+def test_slot_beside_a_change_of_the_schema(decoding: Database) -> None:
+    """It is named although a new database is due, whose sweep will take the slot for old."""
+    decoding.sweep.begin()
+    try:
+        decoding.execute(
+            "CREATE TABLE t (x int)", "SELECT pg_create_physical_replication_slot('of_a_test')"
+        )
+        reason = decoding.run().reason
+        assert reason is not None
+        assert reason.startswith("the schema was changed")
+        assert decoding.sweep.staying == {"replication slot of_a_test"}
+    finally:
+        decoding.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+        decoding.sweep.close()
+
+
 def test_slot_is_noticed_and_goes_with_the_database(decoding: Database) -> None:
     """The database is replaced, again and again: used by somebody or not, the slot goes with it."""
     name = str(decoding.url.database)

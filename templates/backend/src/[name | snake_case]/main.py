@@ -2,14 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from starlette.types import StatelessLifespan
 
 from {{ name | snake_case }}.database import SESSION_OPTIONS
 from {{ name | snake_case }}.items.router import router as items_router
 from {{ name | snake_case }}.settings import Settings
+
+
+def _invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
+    # As FastAPI has it, but without the rejected input, which may be what JSON cannot carry.
+    errors = [{key: item[key] for key in ("type", "loc", "msg")} for item in error.errors()]
+    return JSONResponse({"detail": errors}, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 def create_app(
@@ -20,6 +29,7 @@ def create_app(
     """Create the application on sessions from `sessionmaker`, whose engine the caller owns."""
     app = FastAPI(title="{{ name }}", version="0.1.0", lifespan=lifespan)
     app.state.sessionmaker = sessionmaker
+    app.exception_handler(RequestValidationError)(_invalid_request)
     app.include_router(items_router)
     return app
 

@@ -34,3 +34,14 @@ async def test_a_taken_name_is_a_conflict(client: AsyncClient) -> None:
     await client.post("/items", json={"name": "lamp"})
     refused = await client.post("/items", json={"name": "lamp"})
     assert (refused.status_code, refused.json()) == (409, {"detail": "There is an item 'lamp'."})
+
+
+@pytest.mark.parametrize("name", [b"NaN", rb'"\ud800"'])
+async def test_a_name_that_json_cannot_carry_is_refused(client: AsyncClient, name: bytes) -> None:
+    """Python's parser accepts it; the answer doesn't repeat it."""
+    refused = await client.post(
+        "/items",
+        content=b'{"name": ' + name + b"}",
+        headers={"Content-Type": "application/json"},
+    )
+    assert refused.status_code == 422

@@ -44,29 +44,39 @@ async def balances(
     return {account_id: Balance(amount, base_amount) for account_id, amount, base_amount in rows}
 
 
+@dataclass(frozen=True)
+class Flow:
+    """Hold base amounts of an account before a period and within it, debits less credits."""
+
+    before: Decimal
+    within: Decimal
+
+
 async def flows_to(
     session: AsyncSession,
     book: Book,
     account_ids: Collection[int],
     first: dt.date,
     last: dt.date,
-) -> Mapping[int, Decimal]:
-    """Say from which other accounts money came to these, less what went there.
+) -> Mapping[int, Flow]:
+    """Sum up the entries that touch any of these accounts, on all their accounts.
 
-    An entry balances, so what it adds to `account_ids` is what its other lines are credited.
+    An entry balances, so what it adds to `account_ids` is what its other lines are credited. One
+    statement sees it all: what is posted meanwhile is on each of its accounts or on none.
     """
     touching = select(JournalLine.entry_id).where(JournalLine.account_id.in_(account_ids))
+    amount = JournalLine.base_amount
     rows = await session.execute(
-        select(JournalLine.account_id, -_signed(JournalLine.base_amount))
-        .join(JournalEntry, JournalEntry.id == JournalLine.entry_id)
-        .where(
-            _in_books(book, first, last),
-            JournalEntry.id.in_(touching),
-            JournalLine.account_id.not_in(account_ids),
+        select(
+            JournalLine.account_id,
+            _signed(case((JournalEntry.date < first, amount), else_=Decimal())),
+            _signed(case((JournalEntry.date >= first, amount), else_=Decimal())),
         )
+        .join(JournalEntry, JournalEntry.id == JournalLine.entry_id)
+        .where(_in_books(book, dt.date.min, last), JournalEntry.id.in_(touching))
         .group_by(JournalLine.account_id)
     )
-    return {account_id: amount for account_id, amount in rows}  # noqa: C416 - rows are no pairs
+    return {account_id: Flow(before, within) for account_id, before, within in rows}
 
 
 async def reversal_dates(

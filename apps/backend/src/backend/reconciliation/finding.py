@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.concurrency import run_in_threadpool
 
 from backend.journal import service as journal_service
 from backend.reconciliation import service
@@ -69,12 +70,8 @@ async def suggest(
     lines = await _open_lines(session, bank_account, data.date_from, data.date_to)
     entries = await _open_entries(session, book, bank_account, data.date_from, data.date_to)
     rejected = await _rejected(session, bank_account)
-    ranked = [
-        one
-        for one in _equal(lines, entries)
-        if one.score >= data.min_score and one.pairing not in rejected
-    ]
-    ranked.sort(key=lambda one: (-one.score, *map(sorted, one.pairing)))
+    # It takes its time with big books, so it runs in a thread: others are served meanwhile.
+    ranked = await run_in_threadpool(_ranked, lines, entries, rejected, data.min_score)
     matches: list[Match] = []
     used_lines: set[int] = set()
     used_entries: set[int] = set()
@@ -120,6 +117,22 @@ def _side(movements: Sequence[Movement], reconciled: Collection[int]) -> Side:
 
 def _ids(movements: Sequence[Movement]) -> frozenset[int]:
     return frozenset(movement.id for movement in movements)
+
+
+def _ranked(
+    lines: Sequence[Movement],
+    entries: Sequence[Movement],
+    rejected: Collection[Pairing],
+    min_score: int,
+) -> list[Ranked]:
+    """List what can be proposed, the likeliest first."""
+    ranked = [
+        one
+        for one in _equal(lines, entries)
+        if one.score >= min_score and one.pairing not in rejected
+    ]
+    ranked.sort(key=lambda one: (-one.score, *map(sorted, one.pairing)))
+    return ranked
 
 
 def _equal(lines: Sequence[Movement], entries: Sequence[Movement]) -> Iterator[Ranked]:

@@ -4,7 +4,6 @@ Cash is what accounts with the activity `cash` hold. Each entry that moves it sa
 lines what for, and their accounts say which activity that is.
 """
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,11 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from backend.accounts import service as accounts_service
 from backend.accounts.service import Account, Activity
 from backend.journal import service as journal_service
-from backend.reports.columns import Column, translated_column, zero
+from backend.reports.columns import Column, translation, zero
 from backend.reports.schemas import CashFlow, FlowRow, Flows, Period, PeriodsQuery
 from backend.users.service import Book
-
-_ONE_DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -62,20 +59,19 @@ async def cash_flow(session: AsyncSession, book: Book, query: PeriodsQuery) -> C
 async def _column(
     session: AsyncSession, book: Book, cash: set[int], currency: str, period: Period
 ) -> _PeriodFlows:
-    async def held(on: dt.date) -> Decimal:
-        balances = await journal_service.balances(session, book, on)
-        amounts = {id_: b.base_amount for id_, b in balances.items() if id_ in cash}
-        # At the rate of the column's last day, like its flows: rates alone change nothing.
-        column = await translated_column(session, book, amounts, currency, period.last)
-        return sum(column.values(), zero(currency))
-
-    first_of_all = period.first == dt.date.min
-    opening = zero(currency) if first_of_all else await held(period.first - _ONE_DAY)
-    flows = await journal_service.flows_to(session, book, cash, period.first, period.last)
+    # One statement for all three: what is posted meanwhile would be a difference between them.
+    moved = await journal_service.flows_to(session, book, cash, period.first, period.last)
+    # At the rate of the column's last day, all three: rates alone change nothing.
+    translate = await translation(session, book, currency, period.last)
+    held = [flow for account_id, flow in moved.items() if account_id in cash]
     return _PeriodFlows(
-        opening=opening,
-        flows=await translated_column(session, book, flows, currency, period.last),
-        closing=await held(period.last),
+        opening=sum((translate(flow.before) for flow in held), zero(currency)),
+        flows={
+            account_id: translate(-flow.within)
+            for account_id, flow in moved.items()
+            if account_id not in cash
+        },
+        closing=sum((translate(flow.before + flow.within) for flow in held), zero(currency)),
     )
 
 

@@ -1,7 +1,7 @@
 """Columns of a report: each account's amount, in the report's currency."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,14 +20,22 @@ Column = Mapping[int, Decimal]
 _DEBIT_TYPES = {AccountType.ASSET, AccountType.EXPENSE}
 
 
+async def translation(
+    session: AsyncSession, book: Book, currency: str, on: dt.date
+) -> Callable[[Decimal], Decimal]:
+    """Find what converts a base amount at the rate of a day; raises `RateNotFoundError`."""
+    if currency == book.base_currency:
+        return lambda amount: convert(amount, Decimal(1), currency)
+    rate = await rates_service.find(session, book, book.base_currency, currency, on)
+    return rate.convert
+
+
 async def translated_column(
     session: AsyncSession, book: Book, amounts: Column, currency: str, on: dt.date
 ) -> Column:
     """Convert base amounts at the rate of a day, each rounded; raises `RateNotFoundError`."""
-    if currency == book.base_currency:
-        return {account_id: convert(a, Decimal(1), currency) for account_id, a in amounts.items()}
-    rate = await rates_service.find(session, book, book.base_currency, currency, on)
-    return {account_id: rate.convert(amount) for account_id, amount in amounts.items()}
+    translate = await translation(session, book, currency, on)
+    return {account_id: translate(amount) for account_id, amount in amounts.items()}
 
 
 async def columns_as_of(

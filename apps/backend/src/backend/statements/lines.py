@@ -30,11 +30,12 @@ def checked_line(  # noqa: PLR0917 - the fields of a line, in their order
     currency: str,
 ) -> ParsedLine:
     """Make a line in `currency`; raises `RowError` for what no account in it can hold."""
+    # Size first: a signalling NaN cannot be compared. And `abs` would round, which can overflow.
+    if not amount.is_finite() or amount.copy_abs() >= MAX_AMOUNT:
+        message = f"the amount {amount} is too large"
+        raise RowError(message)
     if amount == 0:
         message = "the amount is zero"
-        raise RowError(message)
-    if not amount.is_finite() or abs(amount) >= MAX_AMOUNT:
-        message = f"the amount {amount} is too large"
         raise RowError(message)
     if not is_payable(amount, currency):
         message = f"the amount {amount} has more decimals than {currency} has"

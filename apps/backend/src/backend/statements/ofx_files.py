@@ -9,7 +9,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from decimal import DecimalException
+from itertools import accumulate, pairwise
 from typing import BinaryIO
 from xml.etree.ElementTree import Element
 
@@ -41,8 +41,7 @@ def read_ofx(
         message = f"The statement is in {found}, the account in {currency}."
         raise FileFormatError(message)
     # ofxtools keeps no positions: the n-th movement of the file begins at the n-th tag.
-    starts = (match.start() for match in _TRANSACTION.finditer(content))
-    lines = [content.count(b"\n", 0, start) + 1 for start in starts]
+    lines = _starting_lines(content)
     elements = list(root.iter("STMTTRN"))
     if len(lines) != len(elements):
         # A tag within CDATA or a comment: lines cannot be told then.
@@ -51,6 +50,12 @@ def read_ofx(
     for line, element in zip(lines, elements, strict=True):
         if id(element) in ours:
             yield _parse(line, element, currency)
+
+
+def _starting_lines(content: bytes) -> list[int]:
+    starts = (match.start() for match in _TRANSACTION.finditer(content))
+    breaks = (content.count(b"\n", start, end) for start, end in pairwise([0, *starts]))
+    return [1 + above for above in accumulate(breaks)]
 
 
 def _tree(file: BinaryIO) -> Element:
@@ -88,7 +93,7 @@ def _parse(line: int, element: Element, currency: str) -> ParsedLine | BadRow:
 
     try:
         movement = Aggregate.from_etree(element)
-    except (ValueError, TypeError, SyntaxError, DecimalException) as error:
+    except (ValueError, TypeError, SyntaxError, ArithmeticError) as error:
         return BadRow(line=line, reason=f"is not as OFX demands: {error}")
     if not isinstance(movement, STMTTRN):
         message = f"ofxtools made {movement!r} of a STMTTRN"

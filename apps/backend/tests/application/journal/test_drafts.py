@@ -43,7 +43,7 @@ async def test_a_draft_need_not_balance(ledger: Ledger) -> None:
         {"date": "2026-02-29"},
         {"description": ""},
         {"description": "a\0b"},
-        {"lines": [{}] * 501},
+        {"lines": [{"account_id": 1, "side": "debit", "amount": "1.00"}] * 501},
         {"lines": None},
         {"state": "posted"},
     ],

@@ -1,7 +1,7 @@
 """What holds for every ledger, whatever is in it."""
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -172,6 +172,26 @@ async def test_cash_flow_is_the_change_of_cash(
     assert report.opening[1] == report.closing[0]
     cash = [row.own[0] for row in proof.rows if row.code in {"bank", "dollars", "valuation"}]
     assert report.closing[2] == sum(own.debit - own.credit for own in cash)
+
+
+# Somebody posts after each statement of the report: only real transactions do that.
+@pytest.mark.db(isolation="commit")
+async def test_an_entry_posted_meanwhile_is_no_difference(
+    book: Book, company: Ledger, db: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the flows have brought is in the closing as well, whatever is posted meanwhile."""
+    execute: Callable[..., Awaitable[object]] = db.execute
+
+    async def execute_and_post(*args: object, **options: object) -> object:
+        result = await execute(*args, **options)
+        await company.post(("bank", "debit", "1.00"), ("capital", "credit", "1.00"))
+        return result
+
+    monkeypatch.setattr(db, "execute", execute_and_post)
+    report = await cash_flow(db, book, PeriodsQuery(period=[Period(first=FIRST, last=LAST)]))
+
+    assert any(report.change)
+    assert report.translation_difference == [0]
 
 
 @ledgers

@@ -7,7 +7,7 @@ from httpx import AsyncClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.statements.ofx_files import MAX_OFX_BYTES, read_ofx
+from backend.statements.ofx_files import MAX_OFX_BYTES, _starting_lines, read_ofx
 from backend.tables import BadRow, FileFormatError
 
 from ..bank import Bank
@@ -82,6 +82,15 @@ async def test_a_line_says_where_its_movement_begins(bank: Bank) -> None:
     assert [rows[line["line"] - 1] for line in await bank.lines()] == ["<STMTTRN>"] * 2
 
 
+@pytest.mark.timeout(30)  # far too little to count from the beginning for each of them
+def test_the_lines_of_a_large_file_are_counted_once() -> None:
+    """As many movements as a file can have take no longer than reading it."""
+    tag = b"<STMTTRN>\n"
+    count = MAX_OFX_BYTES // len(tag)
+
+    assert _starting_lines(tag * count) == list(range(1, count + 1))
+
+
 async def test_a_tag_within_a_text_makes_line_numbers_unknown(bank: Bank) -> None:
     """Then they could be those of other movements, so each line says 1; nothing else is lost."""
     memo = "<![CDATA[we sent <STMTTRN> twice]]>"
@@ -139,6 +148,9 @@ async def test_a_credit_card_has_statements_too(bank: Bank) -> None:
         ({"TRNAMT": "1.005"}, "has more decimals than EUR has"),
         ({"TRNAMT": "1" * 16}, "is too large"),
         ({"TRNAMT": "NaN"}, "is too large"),
+        ({"TRNAMT": "sNaN"}, "is too large"),
+        ({"TRNAMT": "1E+1000000"}, "is too large"),
+        ({"DTPOSTED": "00010101000000[+1:X]"}, "is not as OFX demands"),
     ],
     ids=str,
 )

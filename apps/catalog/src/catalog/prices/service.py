@@ -1,4 +1,7 @@
-"""What is done with prices. They are only ever added, or corrected in their place."""
+"""What is done with prices.
+
+They are only ever added, or corrected in their place, until their product is deleted.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -26,7 +29,9 @@ async def put(session: AsyncSession, product_id: int, data: PriceIn) -> Price:
         InvalidPriceError: the amount has more than two decimals, is negative or too large; or the
             moment lies before 1970 or after 2199.
     """
-    product = await products.get(session, product_id)
+    product = await products.get(  # FOR KEY SHARE: it stays until the price is there
+        session, product_id, with_for_update={"read": True, "key_share": True}
+    )
     amount, valid_from = _checked(data)
     values = {
         "tenant_id": product.tenant_id,
@@ -48,14 +53,20 @@ async def put(session: AsyncSession, product_id: int, data: PriceIn) -> Price:
 
 
 async def at(session: AsyncSession, product_id: int, currency: str, moment: datetime) -> Price:
-    """Return what a product cost at a moment; raises `ProductNotFoundError` and `NoPriceError`."""
+    """Return what a product cost at a moment.
+
+    Raises:
+        ProductNotFoundError: there is no such product of the tenant's.
+        InvalidPriceError: the moment lies before 1970 or after 2199.
+        NoPriceError: it had no price in that currency then.
+    """
     await products.get(session, product_id)
     statement = (
         select(Price)
         .where(
             Price.product_id == product_id,
             Price.currency == currency,
-            Price.valid_from <= moment,
+            Price.valid_from <= _possible(moment),
         )
         .order_by(Price.valid_from.desc())
         .limit(1)
@@ -80,11 +91,15 @@ async def history(session: AsyncSession, product_id: int, limit: int) -> Sequenc
 
 
 def _checked(data: PriceIn) -> tuple[Decimal, datetime]:
-    amount, valid_from = data.amount, data.valid_from or datetime.now(UTC)
+    amount = data.amount
     if not amount.is_finite() or not 0 <= amount < _LIMIT or amount != round(amount, 2):
         message = f"{amount} is no amount: two decimals, from 0 to below {_LIMIT:,}."
         raise InvalidPriceError(message)
-    if not _FIRST <= valid_from < _LAST:
-        message = f"{valid_from.isoformat()} is no moment from 1970 to 2199."
+    return amount.quantize(_CENT), _possible(data.valid_from or datetime.now(UTC))
+
+
+def _possible(moment: datetime) -> datetime:
+    if not _FIRST <= moment < _LAST:
+        message = f"{moment.isoformat()} is no moment from 1970 to 2199."
         raise InvalidPriceError(message)
-    return amount.quantize(_CENT), valid_from
+    return moment

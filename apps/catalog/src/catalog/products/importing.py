@@ -3,6 +3,7 @@
 PostgreSQL refuses COPY into a table with row-level security, and it could not update what is there.
 """
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import cast
@@ -29,10 +30,11 @@ _UNKNOWN = text("""
     SELECT line, category_id FROM staged
     WHERE NOT EXISTS (SELECT FROM categories WHERE id = category_id) ORDER BY line LIMIT 1
 """)
+# In one order: two at the same time that lock the same products would wait for each other.
 _MERGE = text("""
     INSERT INTO products (tenant_id, sku, name, description, category_id, attributes, embedding)
     SELECT :tenant, sku, name, description, category_id, attributes::jsonb, embedding::vector
-    FROM staged ORDER BY line
+    FROM staged ORDER BY sku
     ON CONFLICT (tenant_id, sku) DO UPDATE SET
         name = excluded.name, description = excluded.description,
         category_id = excluded.category_id, attributes = excluded.attributes,
@@ -53,7 +55,7 @@ async def import_products(
     await session.execute(_STAGE)
     raw = await (await session.connection()).get_raw_connection()
     connection = cast("asyncpg.Connection", raw.driver_connection)
-    records = list(_records(content, embedder))
+    records = await asyncio.to_thread(lambda: list(_records(content, embedder)))
     await connection.copy_records_to_table("staged", records=records, columns=_COLUMNS)
     twice = (await session.execute(_TWICE)).one_or_none()
     if twice is not None:

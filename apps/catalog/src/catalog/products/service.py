@@ -25,9 +25,11 @@ async def create(
     return product
 
 
-async def get(session: AsyncSession, id_: int) -> Product:
-    """Return a product; raises `ProductNotFoundError`."""
-    product = await session.get(Product, id_)
+async def get(
+    session: AsyncSession, id_: int, *, with_for_update: bool | dict[str, bool] = False
+) -> Product:
+    """Return a product, locked as `session.get` is told to; raises `ProductNotFoundError`."""
+    product = await session.get(Product, id_, with_for_update=with_for_update)
     if product is None:
         raise _not_found(id_)
     return product
@@ -50,7 +52,8 @@ async def change(
     session: AsyncSession, embedder: Embedder, id_: int, data: ProductChange
 ) -> Product:
     """Change a product; raises `ProductNotFoundError` and `UnknownCategoryError`."""
-    product = await get(session, id_)
+    # Locked: its embedding is of all its words, also of those that another request changes now.
+    product = await get(session, id_, with_for_update=True)
     for name, value in msgspec.structs.asdict(data).items():
         if value is not msgspec.UNSET:
             setattr(product, name, value)

@@ -88,10 +88,15 @@ async def record(
     session: AsyncSession, id_: int, answer: Answer, settings: DeliverySettings
 ) -> timedelta | None:
     """Record what came of an attempt; return after how long another one is due, if one is."""
-    session.add(Attempt(delivery_id=id_, status=answer.status, error=answer.error))
     delivery = await session.get_one(
-        Delivery, id_, with_for_update=True, options=[joinedload(Delivery.endpoint, innerjoin=True)]
+        Delivery,
+        id_,
+        with_for_update={"of": Delivery},
+        options=[joinedload(Delivery.endpoint, innerjoin=True)],
     )
+    # Not before: its foreign key locks the delivery weakly, and two workers with such a lock would
+    # wait for each other.
+    session.add(Attempt(delivery_id=id_, status=answer.status, error=answer.error))
     if delivery.state is not DeliveryState.PENDING:
         return None  # another worker was faster: this one's lease had ended
     if answer.accepted:
@@ -137,10 +142,15 @@ async def discard(session: AsyncSession, id_: int) -> Delivery:
 
 
 async def prune(session: AsyncSession, before: datetime) -> int:
-    """Delete events fanned out before a moment, with all deliveries ended; return how many."""
+    """Delete events fanned out before a moment, with all deliveries ended; return how many.
+
+    What the queue logged before then goes as well.
+    """
     open_ones = exists().where(Delivery.event_id == Event.id, Delivery.state.not_in(_ENDED))
     statement = delete(Event).where(Event.fanned_out_at < before, ~open_ones)
-    return len((await session.execute(statement.returning(Event.id))).all())
+    pruned = (await session.execute(statement.returning(Event.id))).all()
+    await queue.prune_log(session, before)
+    return len(pruned)
 
 
 def _end(delivery: Delivery, state: DeliveryState) -> None:

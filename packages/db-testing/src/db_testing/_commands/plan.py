@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 NOWHERE: Final = "/dev/null"
 """What a new file comes from, as diffs have it."""
 
+HARMLESS_SCOPES: Final = {
+    "asyncio_default_test_loop_scope": "function",
+    "asyncio_default_fixture_loop_scope": "fixture-scope",
+}
+"""What stands for nothing where pytest-asyncio's loop scopes are configured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -182,8 +188,8 @@ def _notes(found: Project, file: PytestFile) -> list[str]:
     notes += [
         f"{file.path}: {name} = {file.values[name]!r} gives loops of their own to tests or "
         f"fixtures, and each of them pays for connections; remove it"
-        for name in ("asyncio_default_test_loop_scope", "asyncio_default_fixture_loop_scope")
-        if file.values.get(name) not in {None, "session", "fixture-scope"}
+        for name, harmless in HARMLESS_SCOPES.items()
+        if file.values.get(name) not in {None, "session", harmless}
     ]
     if "pythonpath" in file.values and (paths := _paths(file, found)):
         given = file.values["pythonpath"]

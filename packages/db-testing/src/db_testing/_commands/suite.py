@@ -69,7 +69,8 @@ def ask(
     read, write = os.pipe()
     command = [sys.executable, "-m", "pytest", "-p", _probe.__name__, f"{_probe.PIPE}={write}"]
     command += [f"{_probe.WORK}={work}", f"{_probe.ARGUMENT}={argument}"] if work else []
-    # As an option it would be wrong usage where the plugin is turned off.
+    command += [_probe.CHOSEN] if server else []
+    # As an argument everybody could read its password.
     chosen = {_settings.ENVIRONMENT_SERVER: server} if server else {}
     with tempfile.TemporaryFile("w+") as output, os.fdopen(read) as pipe:
         try:
