@@ -273,7 +273,12 @@ class Sandbox:
             return  # undone with its test, or lost, which was said
         if live.schema_changed:
             self.generation += 1
-        if not await live.fall_back(ground, self._patience):
+        try:
+            undone = await live.fall_back(ground, self._patience)
+        except BaseException:
+            live.wire.terminate()  # nobody knows how much of it was undone
+            raise
+        if not undone:
             live.wire.terminate()
             raise self._failures.lost()
 

@@ -327,8 +327,8 @@ MUTATIONS: Final = (
         4,
         "replication slots are not looked for",
         "sweep.sql",
-        "CASE WHEN bool_or(datoid = database) THEN 'a replication slot was left' ELSE reason END",
-        "reason",
+        "IF decoded THEN",
+        "IF false THEN",
         "sweep/test_slots.py",
     ),
     Mutation(

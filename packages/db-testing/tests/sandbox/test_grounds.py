@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from db_testing.errors import SandboxConflictError
+from db_testing.errors import SandboxConflictError, SandboxLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,20 @@ async def test_a_rollback_while_a_ground_is_laid(sandbox: Sandbox, connect: Conn
     (live, ground), _ = await asyncio.gather(sandbox.lay(), roll_back())
     await sandbox.fall_back(live, ground)
     assert not sandbox.lost
+    assert not sandbox.committed
+
+
+async def test_a_return_that_is_cancelled(sandbox: Sandbox, connect: Connect) -> None:
+    """How far the server had come is not known: the connection is gone, and nothing committed."""
+    await connect().execute(INSERT, "before")
+    live, ground = await sandbox.lay()
+    ground.restoring = "SELECT pg_sleep(30)"
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await sandbox.fall_back(live, ground)
+    with pytest.raises(SandboxLostError):
+        await connect().fetchval(NAMES)
+    await sandbox.end_test()
     assert not sandbox.committed
 
 
