@@ -298,7 +298,7 @@ def _pool(engine: Engine, target: Target) -> Pool:
     def connect_synchronously() -> Any:
         synchronous = target.isolation().synchronous()
         synchronous.serve(engine)
-        return synchronous.connect()
+        return synchronous.connect(engine.dialect)
 
     options: dict[str, Any] = {
         "echo": mine.echo,

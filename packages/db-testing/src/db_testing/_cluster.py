@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from ._binaries import Binaries
     from ._identity import Identity
 
-SOCKET_NAME: Final = ".s.PGSQL.5432"
+PORT: Final = 5432
+"""The number in its socket's name; it listens on no port."""
+
+SOCKET_NAME: Final = f".s.PGSQL.{PORT}"
 SOCKET_LIMIT: Final = 107 if sys.platform == "linux" else 103
 """Bytes that a unix socket's path may have."""
 

@@ -75,6 +75,7 @@ class Isolation:
         self._keepsake: Keepsake | None = None
         """What the database of the test that ends is to be kept as."""
         self._parting = threading.Lock()
+        self._making = threading.Lock()
         self._expected = False
         """Whether the next test is to have a database of its own."""
         self.tests = 0
@@ -137,21 +138,23 @@ class Isolation:
         Raises:
             FixtureError: psycopg is not installed.
         """
-        if self._synchronous is None:
-            from ._synchronous import Synchronous
+        with self._making:  # threads may ask for it at the same time
+            if self._synchronous is None:
+                from ._synchronous import Synchronous
 
-            self._synchronous = Synchronous(
-                self.url,
-                self._database,
-                lambda: self._admit("psycopg (db_sync, db_sync_engine)"),
-                self._checkouts,
-                part=self.part,
-                budget=self._budget,
-                loop=self._sweep.admin.loop,
-            )
-            if self._test is not None:
-                self._synchronous.begin(*self._test)
-        return self._synchronous
+                made = Synchronous(
+                    self.url,
+                    self._database,
+                    lambda: self._admit("psycopg (db_sync, db_sync_engine)"),
+                    self._checkouts,
+                    part=self.part,
+                    budget=self._budget,
+                    loop=self._sweep.admin.loop,
+                )
+                if self._test is not None:
+                    made.begin(*self._test)
+                self._synchronous = made
+            return self._synchronous
 
     def _admit(self, family: str) -> str | None:
         """Say why a family may not be used by this test; None if it may."""
@@ -220,10 +223,7 @@ class Isolation:
         self.layers.seal()
         chosen = self._kinds[kind]
         if chosen is not self._kind:
-            if self._kind.used and self._kind is not self._private:
-                self.settle()  # what a wider fixture has begun since the last test
-            self._pools.exchange(self._kind, chosen)
-            self._kind = chosen
+            self._change_to(chosen)
         if self._states.settle():
             self.changed()
         if self._rollback.unsettled and (chosen is not self._rollback or self._watch.stale):
@@ -251,6 +251,12 @@ class Isolation:
         chosen.begin(test)
         if self._synchronous is not None:
             self._synchronous.begin(test, kind)
+
+    def _change_to(self, kind: Kind) -> None:
+        if self._kind.used and self._kind is not self._private:
+            self.settle()  # what a wider fixture has begun since the last test
+        self._pools.exchange(self._kind, kind)
+        self._kind = kind
 
     def part(self) -> None:
         """Give the test a database of its own, if it is to have one and has not."""

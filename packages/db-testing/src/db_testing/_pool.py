@@ -102,14 +102,14 @@ class LoopPool(Pool):
         """Count the connections that have been given out."""
         return self._used
 
-    @property
-    def has_listeners_of_its_own(self) -> bool:
-        """Whether something besides SQLAlchemy itself, and us, prepares each new connection."""
-        modules = [getattr(listener, "__module__", "") for listener in self.dispatch.connect]
-        return any(
-            not module.startswith(OURS) or module.startswith("sqlalchemy.event.")
-            for module in modules  # sqlalchemy.event wraps the listeners of others
-        )
+
+def has_listeners_of_its_own(pool: Pool) -> bool:
+    """Tell whether something besides SQLAlchemy itself, and us, prepares each new connection."""
+    modules = [getattr(listener, "__module__", "") for listener in pool.dispatch.connect]
+    return any(
+        not module.startswith(OURS) or module.startswith("sqlalchemy.event.")
+        for module in modules  # sqlalchemy.event wraps the listeners of others
+    )
 
 
 class Pooled(NamedTuple):
@@ -149,7 +149,7 @@ class Pools:
         """Return what is in the pools, without connections that listeners have prepared."""
         idle: dict[Any, ConnectionPoolEntry] = {}
         for pool in self._present():
-            if not pool.has_listeners_of_its_own:
+            if not has_listeners_of_its_own(pool):
                 idle |= pool.idle()
         return Pooled(idle, {wire for pool in self._present() for wire in pool.held()})
 
@@ -172,5 +172,5 @@ class Pools:
         for engine in list(self._engines):
             pool = cast("LoopPool", engine.pool)
             grown, pool.has_grown = pool.has_grown, False
-            if grown and pool.has_listeners_of_its_own:
+            if grown and has_listeners_of_its_own(pool):
                 engine.pool = pool.recreate()

@@ -57,10 +57,10 @@ def numbered(sql: str, params: Any) -> tuple[str, Sequence[Any]]:
     if params is None:
         return sql, ()
     if isinstance(params, Mapping):
-        names = list(params)
+        places = {name: f"${place}" for place, name in enumerate(params, 1)}
         args = list(params.values())
     else:
-        names = []
+        places = {}
         args = list(params)
     count = 0
 
@@ -69,7 +69,7 @@ def numbered(sql: str, params: Any) -> tuple[str, Sequence[Any]]:
         if match[0] == "%%":
             return "%"
         if match["name"] is not None:
-            return f"${names.index(match['name']) + 1}" if match["name"] in names else match[0]
+            return places.get(match["name"], match[0])
         count += 1
         return f"${count}"
 
@@ -228,7 +228,8 @@ class _ServerCursor(psycopg.ServerCursor[Any]):
         if self.closed:
             return
         current = connection.current
-        idle = self._declared is None and current is None
+        declared = self._declared is not None or (self.withhold and self._described)
+        idle = current is None and not declared
         if connection.closed or self._gone or idle or (current is not None and current.failed):
             psycopg.Cursor.close(self)
             return

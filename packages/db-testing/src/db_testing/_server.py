@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from . import _folders, _settings
 from ._binaries import Binaries
-from ._cluster import Cluster
+from ._cluster import PORT, Cluster
 from ._data_directory import SUPERUSER
 from ._identity import Identity
 from .errors import ServerError
@@ -106,7 +106,8 @@ def address(cluster: Cluster) -> URL:
         "postgresql+asyncpg",
         username=SUPERUSER,
         database="postgres",
-        query={"host": str(cluster.socket_folder)},
+        # Without the port drivers would take PGPORT's.
+        query={"host": str(cluster.socket_folder), "port": str(PORT)},
     )
 
 

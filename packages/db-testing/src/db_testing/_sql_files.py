@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import subprocess
@@ -25,6 +26,9 @@ INCLUDE: Final = re.compile(
     rb"^\s*\\(i|ir|include|include_relative)\s+'?([^'\n]+?)'?\s*$", re.MULTILINE
 )
 ELSEWHERE: Final = re.compile(rb"^\s*\\(c|connect)\b.*$", re.MULTILINE)
+
+DUMPED: Final = re.compile(rb"set_config\('search_path', '', false\)")
+"""How pg_dump begins: what follows in its session must name every schema."""
 
 
 class Scripts:
@@ -69,7 +73,7 @@ class Scripts:
                 "--no-psqlrc",
                 "--quiet",
                 "--set=ON_ERROR_STOP=1",
-                *(f"--file={path}" for path in files),
+                *itertools.chain.from_iterable(map(_read, files)),
                 libpq_url(url),
             ],
             capture_output=True,
@@ -87,6 +91,12 @@ class Scripts:
             if "SSL support is not compiled in" in said:
                 hint = " Install PostgreSQL's client programs: the wheel's psql knows no TLS."
             raise SchemaError(f"{self!r} failed: {said}{hint}")
+
+
+def _read(path: Path) -> list[str]:
+    """Return psql's arguments for a file; what a dump has set is not for the files after it."""
+    end = ["--command=RESET ALL"] if DUMPED.search(path.read_bytes()) is not None else []
+    return [f"--file={path}", *end]
 
 
 def _psql(*, encrypts: bool) -> str:

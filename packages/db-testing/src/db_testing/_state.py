@@ -185,19 +185,25 @@ def ladder(config: pytest.Config) -> _ladder.Ladder:
     return config.stash[RUN].ladder
 
 
-def mark(config: pytest.Config) -> None:
-    """Write markers into the tests that were moved."""
+def mark(config: pytest.Config) -> bool:
+    """Write markers into the tests that were moved; tell whether that could be done."""
     from ._markers import Move, plan
 
     moves = []
     for test in ladder(config).moved:
-        file, *names = test.split("::")
-        names[-1] = names[-1].partition("[")[0]
-        moves.append(Move(config.rootpath / file, tuple(names), "commit"))
-    planned = plan(moves, root=config.rootpath)
-    said = [f"db-testing: marked tests in {path}" for path in planned.write()]
-    said += [f"db-testing: not marked: {left.reason}" for left in planned.left]
+        file, _, names = test.partition("::")
+        # Parameters may hold anything, and xdist's loadgroup adds a group: no name has these signs.
+        names = names.partition("[")[0].partition("@")[0]
+        moves.append(Move(config.rootpath / file, tuple(names.split("::")), "commit"))
+    try:
+        planned = plan(moves, root=config.rootpath)
+        said = [f"db-testing: marked tests in {path}" for path in planned.write()]
+        said += [f"db-testing: not marked: {left.reason}" for left in planned.left]
+    except (SetupError, OSError) as error:  # the run itself has more to say
+        config.stash[RUN].marked = [f"db-testing: not marked: {error}"]
+        return False
     config.stash[RUN].marked = said
+    return True
 
 
 def marked(config: pytest.Config) -> list[str]:

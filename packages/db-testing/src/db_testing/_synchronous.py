@@ -23,6 +23,7 @@ except ImportError as error:
 
 from ._admin import PATIENCE, connect, url_for
 from ._blockers import Blockers
+from ._pool import has_listeners_of_its_own
 from ._psycopg import VirtualConnection
 from ._psycopg_real import RealConnections
 from ._psycopg_wire import PsycopgWire
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from sqlalchemy.engine import URL, Engine
+    from sqlalchemy.engine import URL, Dialect, Engine
 
     from ._budget import Budget
     from ._checkouts import Checkouts
@@ -85,7 +86,7 @@ class Synchronous:
         self._closing: list[Callable[[], None]] = []
         self.engine: Engine = create_engine(
             self._url,
-            creator=self.connect,
+            creator=lambda: self.connect(self.engine.dialect),
             poolclass=QueuePool,
             pool_size=0,  # no limit: nobody waits for a connection that a test has lost
         )
@@ -100,9 +101,12 @@ class Synchronous:
             self._engines.add(engine)
             self._checkouts.watch(engine)
 
-    def connect(self) -> psycopg.Connection[Any]:
-        """Return a new connection of the driver, virtual or real."""
-        options = self._options()
+    def connect(self, dialect: Dialect) -> psycopg.Connection[Any]:
+        """Return a new connection of the driver, virtual or real, for an engine of a dialect.
+
+        It says how values are adapted, as by functions for JSON of the application's own.
+        """
+        options = self._options(dialect)
         if self._kind == "rollback":
             return VirtualConnection(self._sandbox, self._threads, options.get("context"))
         self._part()
@@ -128,14 +132,14 @@ class Synchronous:
                 self._patience = PATIENCE
                 return connection
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, dialect: Dialect) -> dict[str, Any]:
         """Translate the URL into the arguments of `psycopg.connect`."""
-        _, options = self.engine.dialect.create_connect_args(self._url)
+        _, options = dialect.create_connect_args(self._url)
         own = {"connect_timeout": 15, "options": f"-c lock_timeout={LOCK_TIMEOUT}"}
         return own | dict(options)
 
     async def _open(self) -> Wire:
-        options = self._options()
+        options = self._options(self.engine.dialect)
         return cast("Wire", await Step(lambda: self._patiently(lambda: PsycopgWire(options))))
 
     def begin(self, test: str, kind: IsolationName) -> None:
@@ -169,6 +173,9 @@ class Synchronous:
             with contextlib.suppress(DBAPIError, psycopg.Error):  # ended by the test itself
                 close()
         if not self._real:
+            if used:
+                # What listeners do to a new connection, such as SET, has been undone with the test.
+                self._forget_pools(lambda engine: has_listeners_of_its_own(engine.pool))
             return used, self._sandbox.committed
         spare = self._budget.spare if self._kind == "commit" else 0
         for connection in self._real.end(keep=spare):
@@ -176,9 +183,9 @@ class Synchronous:
         self._forget_pools()
         return used, True
 
-    def _forget_pools(self) -> None:
+    def _forget_pools(self, which: Callable[[Engine], bool] = lambda _: True) -> None:
         """Empty the pools: virtual connections need no closing, and real ones have been closed."""
-        for engine in list(self._engines):
+        for engine in filter(which, list(self._engines)):
             engine.dispose(close=False)
 
     @property

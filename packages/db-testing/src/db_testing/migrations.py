@@ -186,7 +186,7 @@ def _enums(all_metadata: Sequence[MetaData]) -> Mapping[tuple[str, str], list[st
             while isinstance(kind, ARRAY | TypeDecorator):
                 kind = kind.item_type if isinstance(kind, ARRAY) else kind.impl_instance
             if isinstance(kind, Enum) and kind.native_enum and kind.name:
-                place = kind.schema or column.table.schema or "public", kind.name
+                place = kind.schema or "public", kind.name
                 found[place] = list(kind.enums)
     return found
 

@@ -176,7 +176,8 @@ def pytest_runtest_makereport(
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """Say of a test that it was moved."""
-    if getattr(report, MOVED, False) and report.when == "call" and report.passed:
+    moved = getattr(report, MOVED, False) and not hasattr(report, "wasxfail")
+    if moved and report.when == "call" and report.passed:
         return "passed", ".", "PASSED (commit isolation)"
     return None
 
@@ -198,8 +199,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     else:
         _state.ladder(session.config).write(session.config)
         _state.write_outcomes(session.config)
-        if _state.settings(session.config).explain == "apply":
-            _state.mark(session.config)
+        explain = _state.settings(session.config).explain
+        if explain == "apply" and not _state.mark(session.config) and not exitstatus:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         moved = _state.ladder(session.config).moved
         _recorder.write(
             session.config, exitstatus, summary=_state.summary(session.config), moved=moved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,6 @@ from db_testing.errors import InitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from .conftest import Command
 
@@ -357,6 +357,12 @@ def test_plan_alone(shop: Path, command: Command) -> None:
     code, said = command("init", "--json")
     assert (code, said["written"], len(said["files"])) == (0, False, 2)
     assert not (shop / "tests/conftest.py").exists()
+
+
+def test_configuration_above_the_project() -> None:
+    """As in a repository of several: the difference leads to it from where the command runs."""
+    change = plan.Change(Path("/shop/pyproject.toml"), "a\n", "b\n")
+    assert change.diff(Path("/shop/services/api")).startswith("--- ../../pyproject.toml\n")
 
 
 def test_folder_without_tables(shop: Path, command: Command) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +21,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import scoped_session, sessionmaker
 
+from db_testing import _synchronous
 from db_testing._bind import Bindings, Target
 from db_testing.errors import SetupError
 
@@ -91,13 +94,49 @@ def test_synchronous_objects_lead_to_the_tests_database(
     isolation: str,
 ) -> None:
     """So do those of synchronous code."""
-    names = ("engine", "session_factory", "scoped", "unbound", "make_engine")
+    names = ("engine", "session_factory", "scoped", "unbound", "own_json", "make_engine")
     more = "db_bind =\n" + "\n".join(f"    database_sync:{name}" for name in names)
     pytester = application("bind_sync", more=more)
     pytester.makepyfile(database_sync=(SUITES / "database_sync.py").read_text())
     result = pytester.runpytest_subprocess(f"--db-isolation={isolation}")
-    result.assert_outcomes(passed=12)
+    result.assert_outcomes(passed=14)
     assert databases_of() == []
+
+
+def test_first_use_by_several_threads(
+    application: Callable[..., pytest.Pytester], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They get connections of one sandbox, and so see each other's rows."""
+    both = threading.Barrier(2)
+    make = _synchronous.Synchronous.__init__
+
+    def make_slowly(*arguments: object, **options: object) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1)  # for the other thread, which must not come as far
+        make(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_synchronous.Synchronous, "__init__", make_slowly)
+    pytester = application(more="db_bind = database_sync:engine")
+    pytester.makepyfile(
+        database_sync=(SUITES / "database_sync.py").read_text(),
+        test_threads="""
+        from concurrent.futures import ThreadPoolExecutor
+        from database_sync import engine
+        from models import Item
+        from sqlalchemy import func, insert, select
+
+        def write(name):
+            with engine.begin() as connection:
+                connection.execute(insert(Item).values(name=name))
+
+        def test_both_are_seen():
+            with ThreadPoolExecutor(2) as pool:
+                list(pool.map(write, ["a", "b"]))
+            with engine.connect() as connection:
+                assert connection.scalar(select(func.count()).select_from(Item)) == 2
+        """,
+    )
+    pytester.runpytest().assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize("ending", ["pass", "raise KeyboardInterrupt"])

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from db_testing import _markers
+from db_testing.errors import SetupError
+
 if TYPE_CHECKING:
     from .conftest import Suite
 
@@ -179,6 +182,79 @@ def test_markers_are_written(suite: Suite) -> None:
     result.stdout.no_fnmatch_line("*found out in this run*")
     source = (pytester.path / "test_ladder.py").read_text()
     assert source.count('@pytest.mark.db(isolation="commit")\n') == MOVED
+
+
+def test_markers_of_tests_whose_names_say_more(suite: Suite) -> None:
+    """Parameters may hold anything, and xdist adds the group of a test."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.parametrize("host", ["::1"])
+        async def test_parameter(db, host):
+            await db.execute(text("LISTEN news"))
+
+        @pytest.mark.xdist_group("listeners")
+        async def test_group(db):
+            await db.execute(text("LISTEN news"))
+        """
+    )
+    result = pytester.runpytest_subprocess(
+        "-n1", "--dist=loadgroup", "--db-explain=apply", timeout=120
+    )
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*not marked*")
+    [module] = pytester.path.glob("test_*.py")
+    assert module.read_text().count('@pytest.mark.db(isolation="commit")\n') == 2
+
+
+def test_markers_that_cannot_be_written(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is said beside what else the run has to say, and its report is written."""
+
+    def lack() -> None:
+        message = "no libcst"
+        raise SetupError(message)
+
+    monkeypatch.setattr(_markers, "_require_libcst", lack)
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        from sqlalchemy import text
+
+        async def test_listens(db):
+            await db.execute(text("LISTEN news"))
+
+        def test_fails():
+            assert 1 == 2
+        """
+    )
+    options = ("--db-explain=apply", "--cache-clear")
+    result = pytester.runpytest(*options, "--db-report=report.json")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*= FAILURES =*", "db-testing: not marked: no libcst"])
+    assert (pytester.path / "report.json").exists()
+    result = pytester.runpytest(*options, "-k", "listens")
+    result.assert_outcomes(passed=1, deselected=1)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_moved_test_that_should_fail(suite: Suite) -> None:
+    """Under the isolation that it needed it passes, which is as unexpected as anywhere else."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.xfail
+        async def test_listens(db):
+            await db.execute(text("LISTEN news"))
+        """
+    )
+    pytester.runpytest().assert_outcomes(xpassed=1)
+    pytester.runpytest().assert_outcomes(xpassed=1)
 
 
 def test_reruns_of_another_plugin(suite: Suite) -> None:

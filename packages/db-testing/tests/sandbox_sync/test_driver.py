@@ -12,6 +12,8 @@ from psycopg import sql
 from psycopg.rows import dict_row, scalar_row
 from psycopg.types import TypeInfo
 
+from db_testing._psycopg_cursor import numbered
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
@@ -274,6 +276,10 @@ def named_cursors(c: Connection) -> Iterator[Any]:
     c.autocommit = True
     with c.cursor("outside") as cursor:
         yield attempt(lambda: cursor.execute(NAMES))
+    for _ in range(2):
+        with c.cursor("again", withhold=True) as held:
+            held.execute(NAMES)
+            yield held.fetchall()
 
 
 def closing(c: Connection) -> Iterator[Any]:
@@ -329,3 +335,23 @@ def test_scripts(world: World, options: dict[str, Any], plain: Connection, scrip
             "DELETE FROM book; DELETE FROM author; SELECT setval('author_id_seq', 1, false)"
         )
     assert virtual == expected
+
+
+def test_named_parameters_are_looked_up() -> None:
+    """Not searched: SQLAlchemy sends ten thousand of them at a time."""
+    compared = 0
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+    params = {Name(f"p{number}"): number for number in range(500)}
+    compared = 0
+    sql, _ = numbered(",".join(f"%(p{number})s" for number in range(500)), params)
+    assert sql.endswith(",$499,$500")
+    assert compared < 5_000

@@ -131,6 +131,27 @@ def test_enums_are_found_in_other_types(suite: Suite, model: str, migration: str
     assert f"public.colour has {wanted}" in result.stdout.str()
 
 
+def test_enum_of_a_table_in_a_schema(suite: Suite) -> None:
+    """SQLAlchemy makes the type where no schema is named, unless it is told to."""
+    named = '__tablename__ = "thing"'
+    models = suite.models.read_text().replace(
+        named, f'{named}\n    __table_args__ = {{"schema": "shop"}}'
+    )
+    suite.models.write_text(models)
+    migration = suite.first.read_text().replace(
+        "nullable=False))", 'nullable=False), schema="shop")'
+    )
+    suite.first.write_text(
+        migration.replace(
+            "    op.create_table(", '    op.execute("CREATE SCHEMA shop")\n    op.create_table('
+        )
+    )
+    suite.run("-k", "enums", passed=1, deselected=5)
+    suite.models.write_text(models.replace("green = 2", "blue = 3"))
+    result = suite.run("-k", "enums", failed=1, deselected=5)
+    result.stdout.fnmatch_lines(["*public.colour has the values*"])
+
+
 def test_model_that_env_does_not_import(suite: Suite) -> None:
     """Autogenerate cannot miss what it does not know; the metadata that is named does."""
     (suite.pytester.path / "more.py").write_text(

@@ -97,6 +97,19 @@ def test_what_pg_dump_writes(
     assert fetch(second, "INSERT INTO t DEFAULT VALUES RETURNING id") == [(2,)]
 
 
+def test_files_after_a_dump(tmp_path: Path, empty: URL) -> None:
+    """What pg_dump sets for its own statements is not for those of the next file."""
+    begins = "SELECT pg_catalog.set_config('search_path', '', false);\n"
+    (tmp_path / "1.sql").write_text(f"{begins}CREATE TABLE public.city (id integer);")
+    (tmp_path / "2.sql").write_text(
+        "SET search_path = pg_temp, public; INSERT INTO city VALUES (1);"
+    )
+    (tmp_path / "3.sql").write_text("CREATE TABLE own (id integer); INSERT INTO city VALUES (2);")
+    Schema.from_sql(tmp_path).apply(empty)
+    assert fetch(empty, "SELECT * FROM city") == [(1,), (2,)]
+    assert tables_of(empty) == ["public.city"]  # 3.sql goes on with what 2.sql has chosen
+
+
 def test_error_names_file_and_line(folder: Path, empty: URL) -> None:
     """It is the server's, and nothing after it is run."""
     wrong = folder / "15_wrong.sql"

@@ -183,7 +183,7 @@ def test_psycopg_on_a_full_server(
     monkeypatch.setattr(_synchronous, "PATIENCE", 0.1)
     engine = synchronous(admin, Budget(admin, lambda: 1))
     with pytest.raises(ServerError) as caught:
-        engine.connect()
+        engine.connect(engine.engine.dialect)
     assert f"allows {ALLOWED} (the CONNECTION LIMIT of the role few)" in str(caught.value)
     assert f"{ALLOWED} are taken: {ALLOWED} in postgres" in str(caught.value)
     assert isinstance(caught.value.__cause__, psycopg.OperationalError)

@@ -275,6 +275,14 @@ def test_opened_folder_can_be_read_by_others(tmp_path: Path) -> None:
     assert elsewhere.stat().st_mode & 0o777 == 0o600
 
 
+def test_size_of_what_a_server_is_removing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that goes while the folder is looked at takes up nothing."""
+    (tmp_path / "there").write_bytes(b"x" * 8192)
+    alone = _folders.size(tmp_path)
+    monkeypatch.setattr(os, "walk", lambda _: [(str(tmp_path), [], ["gone", "there"])])
+    assert _folders.size(tmp_path) == alone >= 8192
+
+
 def test_limit_is_a_share_of_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server's data may fill half of the memory file system, and any disk."""
     monkeypatch.setattr(_folders, "MEMORY", tmp_path / "shm")

@@ -11,9 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from db_testing import _cluster, _folders, _locks
+from db_testing import _cluster, _folders, _locks, _server
+from db_testing._admin import Admin, libpq_url
 from db_testing._binaries import Binaries
 from db_testing._cluster import Cluster
 from db_testing._identity import Identity
@@ -105,6 +107,15 @@ def test_lease_is_not_inherited_by_a_forked_child(embedded: Embedded) -> None:
         os.waitpid(child, 0)
         os.close(ready)
         os.close(tell)
+
+
+def test_port_of_the_environment(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PGPORT is for a server of the user's; ours has one socket, by whatever driver."""
+    embedded.acquire()
+    monkeypatch.setenv("PGPORT", "5433")
+    url = _server.address(embedded.cluster)
+    Admin(url).close()
+    psycopg.connect(libpq_url(url)).close()
 
 
 def test_killed_watchdog_takes_the_server_with_it(embedded: Embedded) -> None:

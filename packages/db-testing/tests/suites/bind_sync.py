@@ -3,9 +3,17 @@
 from collections.abc import Callable
 
 import pytest
-from database_sync import COMMITS, engine, make_engine, scoped, session_factory, unbound
+from database_sync import (
+    COMMITS,
+    engine,
+    make_engine,
+    own_json,
+    scoped,
+    session_factory,
+    unbound,
+)
 from models import Item
-from sqlalchemy import func, insert, select
+from sqlalchemy import JSON, cast, func, insert, literal, select, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
@@ -38,6 +46,14 @@ def test_engine(db_sync: Session, time: str) -> None:
     engine.dispose()
     assert rows(db_sync) == [(1, time)]
     assert engine.url.database == db_sync.get_bind().engine.url.database
+
+
+@TWICE
+def test_engine_that_adapts_and_prepares_by_itself(time: str) -> None:
+    with own_json.connect() as connection:
+        value = cast(literal({"time": time}, JSON), JSON)
+        assert connection.scalar(select(value)) == ["own", "serialized"]
+        assert connection.scalar(text("SHOW timezone")) == "Asia/Kathmandu"
 
 
 @TWICE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ class Change:
 
     def diff(self, folder: Path) -> str:
         """Return the difference as `diff -u` shows it."""
-        name = str(self.path.relative_to(folder))
+        name = os.path.relpath(self.path, folder)  # pytest's configuration may be above it
         lines = difflib.unified_diff(
             (self.before or "").splitlines(keepends=True),
             self.after.splitlines(keepends=True),
