@@ -271,7 +271,7 @@ class Watch:
         if self._connection is None or self._connection.is_closed():
             # A server that does not come back is waited for only once.
             patience, self._patience = self._patience, 0.0
-            self._connection = await connect(
+            connection = await connect(
                 self.url,
                 patience=patience,
                 gone=self._connection is not None,
@@ -282,9 +282,14 @@ class Watch:
                 },
             )
             self._patience = RETURN
-            # The template may have been made past a pooler that is in the way now.
-            await _fitness.check_place(self._connection, self.url.database)
-            await self._learn(self._connection)
+            try:
+                # The template may have been made past a pooler that is in the way now.
+                await _fitness.check_place(connection, self.url.database)
+                await self._learn(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+            self._connection = connection
         return self._connection
 
     async def _learn(self, connection: Connection) -> None:

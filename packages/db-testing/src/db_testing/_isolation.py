@@ -234,8 +234,8 @@ class Isolation:
             self._watch.begin()
             if self._watch.changed:
                 # What is put back after a test is from now on what fixtures have committed.
-                if self._rollback.used:
-                    self.settle()  # what has begun before it would be put back to the old state
+                self._settle_sandboxes()  # a reset of theirs would put back the old state
+                self._watch.begin()  # they may have taken a new database
                 self._rollback.forget()
                 self._watch.changed = False
         self._commits.clear()
@@ -252,9 +252,18 @@ class Isolation:
         if self._synchronous is not None:
             self._synchronous.begin(test, kind)
 
+    def _settle_sandboxes(self) -> None:
+        """End the transactions that fixtures of wider scope have begun since the last test."""
+        if self._rollback.used:
+            self.settle()
+        if self._synchronous is not None and self._synchronous.sandbox.used:
+            _, spoilt, _ = self._end_synchronous()
+            if spoilt:
+                self._undo_commits("a fixture of wider scope")
+
     def _change_to(self, kind: Kind) -> None:
-        if self._kind.used and self._kind is not self._private:
-            self.settle()  # what a wider fixture has begun since the last test
+        if self._kind is self._rollback:
+            self._settle_sandboxes()
         self._pools.exchange(self._kind, kind)
         self._kind = kind
 
@@ -490,21 +499,18 @@ class Isolation:
             raise DBTestingError(message)
         if len(loops) < len(known):
             closing = [functools.partial(close_what_is_left, close) for close in closing]
-        try:
-            # What the test was given lives on its own loop, which waits now; that of a thread may
-            # run.
-            for loop in sorted(loops, key=lambda loop: loop.is_running()):
-                run(loop, self._undo_here(kind, closing))
-                closing = []
-            if len(loops) < len(known):
-                kind.abandon()
-            if not loops:
-                self._close_without_loop(closing)
-            # What listeners do to a new connection, such as SET, has been undone with the test.
-            self._pools.forget_of_listeners()
-        finally:
-            if kind is self._commit or spoilt or kind.spoilt:
-                self._undo_commits(test)
+        # What the test was given lives on its own loop, which waits now; that of a thread may run.
+        for loop in sorted(loops, key=lambda loop: loop.is_running()):
+            run(loop, self._undo_here(kind, closing))
+            closing = []
+        if len(loops) < len(known):
+            kind.abandon()
+        if not loops:
+            self._close_without_loop(closing)
+        # What listeners do to a new connection, such as SET, has been undone with the test.
+        self._pools.forget_of_listeners()
+        if kind is self._commit or spoilt or kind.spoilt:
+            self._undo_commits(test)
         self.seconds += time.perf_counter() - started
         return True
 
@@ -517,6 +523,8 @@ class Isolation:
             self._sweep_up(test)
         else:
             self._replace(test)
+        for sandbox in self._sandboxes():
+            sandbox.forgive()
 
     def _replace(self, test: str) -> None:
         """Undo what a test has really committed, or keep it where that is wanted."""

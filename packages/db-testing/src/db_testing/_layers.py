@@ -42,8 +42,8 @@ class Layer:
 
     @property
     def keeps(self) -> bool:
-        """Whether its owner, still open, may have set something in it."""
-        return self.frame is not None and self.wrote is not None
+        """Whether its owner, still open, has settings that a return beneath it would undo."""
+        return self.frame is not None and bool(self.owner.local_settings) and not self.doomed
 
     @property
     def doomed(self) -> bool:
@@ -159,7 +159,7 @@ class Layers:
         while self._stack and self._stack[-1].readonly:
             if self._stack[-1].frame is not None and self._stack[-1].owner is transaction:
                 break
-            if self._stack[-1].keeps:
+            if self._stack[-1].keeps and transaction is not None:
                 break
             if self._stack[-1].cursor is not None and self._stack[-1].cursor.open:
                 break

@@ -195,6 +195,10 @@ class Sandbox:
         """Whether something of this test was really committed, so that no reset can undo it."""
         return self._failures.committed
 
+    def forgive(self) -> None:
+        """Learn that what was really committed has been undone."""
+        self._failures.committed = False
+
     @property
     def remark(self) -> str | None:
         """What the running test, should it fail, may owe to transaction identity."""
@@ -212,13 +216,12 @@ class Sandbox:
         if live.schema_changed:
             self.generation += 1
         live.answer = None
-        escaped = live.escaped  # a wire that was cut off does not tell any more
         question = self._watch.question if self._watch is not None else None
         if await live.reset(self._patience, question):
             self.moved = live.answer
         else:
             await self._part_with(live)
-        self._failures.committed |= escaped or live.escaped
+        self._failures.committed |= live.escaped
 
     async def _part_with(self, live: LiveWire) -> None:
         self._discard(live)
@@ -226,9 +229,8 @@ class Sandbox:
             await live.guard.aclose()
 
     async def _commit_test(self, live: LiveWire) -> None:
-        escaped = live.escaped
         self.kept = await _keeping.commit(live, self._patience)
-        self._failures.committed |= self.kept.committed or escaped
+        self._failures.committed |= self.kept.committed or live.escaped
         await self._part_with(live)
 
     def abandon_test(self) -> None:

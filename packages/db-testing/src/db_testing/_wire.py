@@ -247,6 +247,7 @@ class LiveWire:
             return None
         try:
             if self.wire.is_closed() or self.escaped:
+                self._uprooted |= self.escaped  # a wire that is cut off does not tell any more
                 return None
             if script:
                 status = await self.wire.execute(script, timeout=patience) or status

@@ -284,4 +284,4 @@ def test_isolations_alternate(suite: Suite, order: tuple[str, ...]) -> None:
 def test_isolations_take_turns(suite: Suite) -> None:
     """What a fixture has begun under one is over when a test begins under another."""
     pytester = suite("one_after_another", mode="auto")
-    pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=8)
+    pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=10)

@@ -249,3 +249,41 @@ def test_who_looks_on_a_server_of_their_own() -> None:
     command, shown = _kept.how_to_look("postgresql://...", url, "dbtkept_x")
     assert shown == "postgresql://me@db.example:5433/dbtkept_x?sslmode=require"
     assert shlex.split(command) == ["psql", shown]
+
+
+def test_fixtures_between_a_kept_test_and_the_next(suite: Suite, kept: Kept) -> None:
+    """What has been kept is replaced once: what a fixture then commits by itself stays."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import asyncpg
+        import pytest_asyncio
+        from models import Item
+        from sqlalchemy import func, select
+        from sqlalchemy.engine import make_url
+
+        COUNT = select(func.count()).select_from(Item)
+
+        @pytest_asyncio.fixture(scope="class")
+        async def row(db_engine, test_database_url):
+            url = make_url(test_database_url)
+            options = {"host": url.query["host"], "database": url.database}
+            connection = await asyncpg.connect(user="postgres", **options)
+            await connection.execute("INSERT INTO item (name) VALUES ('a')")
+            await connection.close()
+            async with db_engine.connect() as connection:
+                assert (await connection.execute(COUNT)).scalar_one() == 1
+
+        async def test_that_fails(db):
+            db.add(Item(name="kept"))
+            await db.commit()
+            assert False
+
+        class TestNext:
+            async def test_with_the_row(self, row, db):
+                assert (await db.execute(COUNT)).scalar_one() == 1
+        """
+    )
+    result = pytester.runpytest("-p", "no:randomly", "--db-keep-failed")
+    result.assert_outcomes(passed=1, failed=1)
+    assert list(kept().values()) == ["kept"]

@@ -421,6 +421,16 @@ async def test_settings_of_a_read_only_transaction(connect: Connect) -> None:
     await end(reader, keep=True)
 
 
+async def test_a_read_only_transaction_without_any(connect: Connect) -> None:
+    """What only looks as if it wrote keeps nobody from writing."""
+    reader, writer = connect(), connect()
+    await reader.transaction(readonly=True).start()
+    await reader.fetchval("SELECT 1 AS share")
+    await writer.execute(INSERT, "a")
+    assert await reader.fetchval(NAMES) == ["a"]
+    await end(reader, keep=True)
+
+
 # ------------------------------------------------------------------ what can be expressed
 
 

@@ -5,7 +5,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 from models import Item
-from sqlalchemy import func, select, text
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
@@ -29,6 +29,12 @@ async def read(db_engine: AsyncEngine) -> None:
         await connection.execute(COUNT)
 
 
+@pytest.fixture(scope="class")
+def read_synchronously(db_sync_engine: Engine) -> None:
+    with db_sync_engine.connect() as connection:
+        connection.execute(COUNT)
+
+
 @pytest.mark.usefixtures("read")
 class TestFirst:
     @pytest.mark.db(isolation="database")
@@ -43,6 +49,21 @@ async def test_after_it(db: AsyncSession) -> None:
 
 @pytest.mark.usefixtures("read")
 class TestSecond:
+    @pytest.mark.db(isolation="commit")
+    async def test_whose_change_waits_for_no_fixture(self, db: AsyncSession) -> None:
+        await db.execute(text("SET LOCAL lock_timeout = '1s'"))
+        await db.execute(text("ALTER TABLE item ADD COLUMN more int"))
+        await db.commit()
+
+
+@pytest.mark.usefixtures("read_synchronously")
+class TestThird:
+    def test_of_rollback(self, db_sync: Session) -> None:
+        assert db_sync.execute(COUNT).scalar_one() == 0
+
+
+@pytest.mark.usefixtures("read_synchronously")
+class TestFourth:
     @pytest.mark.db(isolation="commit")
     async def test_whose_change_waits_for_no_fixture(self, db: AsyncSession) -> None:
         await db.execute(text("SET LOCAL lock_timeout = '1s'"))
