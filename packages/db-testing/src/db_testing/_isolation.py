@@ -384,7 +384,19 @@ class Isolation:
         for sandbox in self._sandboxes():
             sandbox.keep, sandbox.kept = False, None  # fixtures of wider scope may be next
         self._waits = True
+        if waits:
+            self._rest()
         return failure
+
+    def _rest(self) -> None:
+        """Let what fixtures of wider scope do be rolled back, and so refused where they write.
+
+        They serve tests of more than one isolation: it must not depend on which came last.
+        """
+        if self._kind is not self._rollback:
+            self._change_to(self._rollback)
+        if self._synchronous is not None:
+            self._synchronous.rest()
 
     def finish(self) -> list[tuple[str, str]]:
         """Wait for a sweep that is under way; return what its test has left behind, and the test.
@@ -476,6 +488,7 @@ class Isolation:
 
     def settle(self) -> None:
         """Undo what fixtures of wider scope did as they ended, perhaps on another event loop."""
+        self._rest()
         self._undo("a fixture of wider scope")
 
     def _undo(self, test: str, *, spoilt: bool = False) -> bool:

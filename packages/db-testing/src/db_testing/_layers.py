@@ -224,8 +224,23 @@ class Layers:
             name = self._stack[lowest].name
             del self._stack[lowest:]
             self._return_to(name)
+        self.leave_cursors(frames)
         self.relabel(frames, None)
         return None
+
+    def leave_cursors(self, frames: list[Frame]) -> None:
+        """Schedule the return beneath layers in which frames have only read, with a cursor.
+
+        That closes it, which else would keep its tables from DDL. Where something of another
+        transaction is above, it stays open until the end of the test.
+        """
+        for index, layer in enumerate(self._stack):
+            if layer.cursor is not None and layer.frame in frames:
+                above = self._stack[index:]
+                if all(each.frame in frames and not (each.wrote or each.foreign) for each in above):
+                    del self._stack[index:]
+                    self._return_to(layer.name)
+                return
 
     def finish(self) -> list[str]:
         """Return what the server must do before the outer transaction can be committed."""

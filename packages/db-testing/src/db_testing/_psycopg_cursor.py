@@ -167,8 +167,9 @@ class _ServerCursor(psycopg.ServerCursor[Any]):
         with connection.operation(*numbered(text_of(query), params), cursor=True) as wire:
             self._make_room(wire)
             super().execute(query, params, **options)
-            self._declared = connection.current
-            wire.cursors[self.name] = connection.current
+            self._declared = wire.cursors[self.name] = connection.current
+            if self._declared is not None and not self.withhold:
+                self._declared.endings |= {("cursor", self.name)}
         return self
 
     def _make_room(self, wire: PsycopgWire) -> None:

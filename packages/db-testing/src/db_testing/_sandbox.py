@@ -561,6 +561,8 @@ class Sandbox:
                 if conflict is not None:
                     raise conflict from error
                 raise
+        if not transaction.wrote:
+            live.layers.leave_cursors(transaction.frames)
         live.layers.relabel(transaction.frames, None)
         live.turns.end(transaction)
 

@@ -144,10 +144,17 @@ class Synchronous:
 
     def begin(self, test: str, kind: IsolationName) -> None:
         """Let what follows belong to a test, isolated in one way or the other."""
+        self._change_to(kind)
+        self._sandbox.begin_test(test)
+
+    def rest(self) -> None:
+        """Let what fixtures of wider scope do between two tests be rolled back."""
+        self._change_to("rollback")
+
+    def _change_to(self, kind: IsolationName) -> None:
         if kind != self._kind:
             self._forget_pools()
             self._kind = kind
-        self._sandbox.begin_test(test)
 
     @property
     def sandbox(self) -> Sandbox:

@@ -56,6 +56,7 @@ class VirtualCursorFactory(Resource):
         real = await self._connection.run(
             self._query, self._make, self._args, cursor=True, timeout=self._timeout
         )
+        transaction.endings |= {("cursor", real._portal_name)}  # noqa: SLF001  # nothing tells it
         return VirtualCursor(self._connection, transaction, self._query, real)
 
     def __aiter__(self) -> AsyncIterator[Any]:

@@ -238,6 +238,65 @@ def test_write_by_a_session_fixture_is_refused(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["*SandboxRefusedError*ran while no test was running*"])
 
 
+@pytest.mark.parametrize("isolation", ["commit", "database"])
+def test_write_by_a_wider_fixture_is_refused_after_any_test(suite: Suite, isolation: str) -> None:
+    """What a fixture between two tests may do does not depend on how the test before was undone."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+        from sqlalchemy import select, text
+
+        @pytest.fixture(scope="class")
+        async def writes(db_sessionmaker):
+            async with db_sessionmaker.begin() as session:
+                session.add(Item(name="a"))
+
+        @pytest.fixture(scope="class")
+        def writes_sync(db_sync_engine):
+            with db_sync_engine.begin() as connection:
+                connection.execute(text("INSERT INTO item (name) VALUES ('a')"))
+
+        @pytest.fixture(scope="class")
+        async def clears(db_sessionmaker):
+            yield
+            async with db_sessionmaker.begin() as session:
+                session.add(Item(name="a"))
+
+        async def test_before(db, db_sync_engine):
+            db.add(Item(name="a"))
+            await db.commit()
+
+        @pytest.mark.usefixtures("writes")
+        class TestAsync:
+            async def test_async(self, db):
+                pass
+
+        async def test_between(db_sync):
+            db_sync.add(Item(name="a"))
+            db_sync.commit()
+
+        @pytest.mark.usefixtures("writes_sync")
+        class TestSync:
+            def test_sync(self, db_sync):
+                pass
+
+        @pytest.mark.usefixtures("clears")
+        class TestEnd:
+            async def test_end(self, db):
+                db.add(Item(name="a"))
+                await db.commit()
+
+        async def test_nothing_is_there(db):
+            assert list(await db.scalars(select(Item))) == []
+        """
+    )
+    result = pytester.runpytest("-p", "no:randomly", f"--db-isolation={isolation}")
+    result.assert_outcomes(passed=4, errors=3)
+    result.stdout.fnmatch_lines(["*SandboxRefusedError*ran while no test was running*"] * 3)
+
+
 def test_error_that_the_application_swallowed_fails_the_test(suite: Suite) -> None:
     """A conflict that a library logs and forgets does not pass for success."""
     pytester = suite(mode="auto")

@@ -70,6 +70,48 @@ async def test_cursor_that_was_closed(connect: Connect) -> None:
     assert await connection.fetchval("SELECT count(*) FROM pg_cursors WHERE name = 'c'") == 0
 
 
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("wrote", ["nothing", "before", "since"])
+async def test_cursor_of_the_driver(connect: Connect, *, keep: bool, wrote: str) -> None:
+    """One that a stream has left in the middle ends with its transaction; DDL does not mind it."""
+    connection, other = connect(), connect()
+    transaction = connection.transaction()
+    await transaction.start()
+    if wrote == "before":
+        await connection.execute("INSERT INTO author (name, notes) VALUES ('a', '{}')")
+    cursor = await connection.cursor("SELECT name FROM author")
+    await cursor.fetch(1)
+    if wrote == "since":
+        await connection.execute("INSERT INTO author (name, notes) VALUES ('a', '{}')")
+    await (transaction.commit() if keep else transaction.rollback())
+    await other.execute("TRUNCATE author CASCADE")
+    assert await other.fetchval("SELECT count(*) FROM pg_cursors WHERE name <> ''") == 0
+
+
+async def test_cursor_beneath_another_transaction(connect: Connect) -> None:
+    """What another has written above a cursor stays; the cursor is closed with the test."""
+    one, two = connect(), connect()
+    transaction = one.transaction()
+    await transaction.start()
+    await one.cursor("SELECT name FROM author")
+    await two.execute("INSERT INTO author (name, notes) VALUES ('b', '{}')")
+    await transaction.rollback()
+    assert await two.fetchval("SELECT count(*) FROM author WHERE name = 'b'") == 1
+
+
+async def test_cursor_in_a_savepoint(connect: Connect) -> None:
+    """A return to a savepoint closes the cursors opened since, and no others."""
+    connection = connect()
+    async with connection.transaction():
+        outer = await connection.cursor("SELECT generate_series(1, 3)")
+        inner = connection.transaction()
+        await inner.start()
+        await connection.cursor("SELECT 1")
+        await inner.rollback()
+        assert await connection.fetchval("SELECT count(*) FROM pg_cursors WHERE name <> ''") == 1
+        assert len(await outer.fetch(5)) == 3
+
+
 async def test_one_transactions_end_is_not_anothers(connect: Connect) -> None:
     """A commit closes the cursors of its own transaction only."""
     one, two = connect(), connect()
