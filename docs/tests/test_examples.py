@@ -18,7 +18,8 @@ INCLUDED = re.compile(r"^```\{literalinclude\} (\S+)", re.MULTILINE)
 def test_example_passes(name: str, suite: pytest.Pytester) -> None:
     """An example's tests pass, on a database, without a warning, and leave nothing behind."""
     shutil.copytree(EXAMPLES / name, suite.path, dirs_exist_ok=True)
-    result = suite.runpytest()
+    plugins = ("-p", "pytest_queryguard.plugin") if name == "queries" else ()
+    result = suite.runpytest(*plugins)
     outcomes = result.parseoutcomes()
     assert outcomes == {"passed": outcomes.get("passed")}
     result.stdout.fnmatch_lines(["db-testing: * database test*"])

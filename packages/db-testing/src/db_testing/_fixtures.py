@@ -8,7 +8,6 @@ needs take it from `REQUESTS` instead.
 from __future__ import annotations
 
 import inspect
-import os
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +19,7 @@ from .schema import SchemaLike
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     import asyncpg
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     )
     from sqlalchemy.orm import Session
 
-    from ._query_count import Queries
     from ._worker import Application
 
 
@@ -283,21 +281,6 @@ def db_sync(
     session = kind(db_sync_engine, **options)
     _db_application.isolation.synchronous().at_end(session.close)
     return session
-
-
-@pytest.fixture
-def db_queries() -> Iterator[Queries]:
-    """Return a count of the statements that the test sends by connections of the fixtures.
-
-    `with db_queries(at_most=3):` fails with the surplus and its lines; `db_queries.count` is for
-    assertions of your own. Binds of the application's engines count as well, in every isolation.
-    """
-    from ._listening import listening
-    from ._query_count import Queries
-
-    queries = Queries(f"{REQUESTS[-1].config.rootpath}{os.sep}")
-    with listening(queries.note):
-        yield queries
 
 
 def _needs_async(request: pytest.FixtureRequest) -> None:

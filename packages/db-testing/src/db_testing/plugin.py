@@ -24,7 +24,6 @@ from ._fixtures import (  # noqa: F401  # pytest finds fixtures among the plugin
     db_asyncpg,
     db_bind,
     db_connection,
-    db_queries,
     db_schema,
     db_session_options,
     db_sync,
