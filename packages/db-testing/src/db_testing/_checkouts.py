@@ -6,6 +6,7 @@ the garbage collector meets them, in whichever test runs by then.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import weakref
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +37,8 @@ class Checkouts:
         self.taken = False
         """Whether anything has been taken since this was last set to false."""
         self._out: dict[Any, tuple[weakref.ref[Any], str]] = {}
+        self._loops: dict[Any, asyncio.AbstractEventLoop] = {}
+        """Where each of them was taken."""
         self._detached: list[tuple[weakref.ref[Any], Any, str]] = []
         self._collected: list[str] = []
         self._ended: set[Any] = set()
@@ -58,18 +61,28 @@ class Checkouts:
         """Whether something has not come back."""
         return bool(self._out or self._detached or self._collected)
 
+    @property
+    def loops(self) -> set[asyncio.AbstractEventLoop]:
+        """The event loops on which something has not come back."""
+        return set(self._loops.values())
+
     def _checkout(self, connection: Any, record: Any, fairy: Any) -> None:
         del connection
         self.taken = True
         if self.watching:
             self._out[record] = weakref.ref(fairy), awaiting()
+            loop = asyncio._get_running_loop()  # noqa: SLF001  # the public one raises
+            if loop is not None:
+                self._loops[record] = loop
 
     def _checkin(self, connection: Any, record: Any) -> None:
         del connection
         self._out.pop(record, None)
+        self._loops.pop(record, None)
 
     def _detach(self, connection: Any, record: Any) -> None:
         taken = self._out.pop(record, None)
+        self._loops.pop(record, None)
         if taken is None:
             return
         fairy, line = taken
@@ -92,6 +105,7 @@ class Checkouts:
             for line in self._collected
         ]
         out, self._out = self._out, {}
+        self._loops.clear()
         detached, self._detached, self._collected = self._detached, [], []
         for fairy_of, connection, line in detached:
             driver = _driver(connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -34,14 +35,24 @@ Codecs: TypeAlias = dict[tuple[str, str], Codec]
 """By the names of the types and of their schemas."""
 
 
-def _meaning(value: Any) -> Any:
+def _meaning(value: Any, around: tuple[Any, ...] = ()) -> Any:
+    """Return what is equal for functions that do the same, such as those made by one other."""
     if isinstance(value, dict):
-        return {name: _meaning(item) for name, item in value.items()}
-    code = getattr(value, "__code__", None)
-    if code is None:
-        return value
-    cells = [_meaning(cell.cell_contents) for cell in value.__closure__ or ()]
-    return code, cells, value.__defaults__
+        return {name: _meaning(item, around) for name, item in value.items()}
+    if not isinstance(value, types.FunctionType):
+        return value  # a method among them, which is equal to that of the same object only
+    if value in around:
+        return around.index(value)  # it calls itself
+    inside = (*around, value)
+    cells = [_meaning(_content(cell), inside) for cell in value.__closure__ or ()]
+    return value.__code__, cells, value.__defaults__, value.__kwdefaults__
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing has been assigned to that name yet
+        return cell
 
 
 async def exchange(wire: Wire, present: Codecs, wanted: Codecs) -> None:

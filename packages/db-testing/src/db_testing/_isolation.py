@@ -8,7 +8,7 @@ import functools
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 CLOSE_PATIENCE: Final = 5.0
 """Seconds that closing a session or a connection may take, perhaps in code of the application's."""
+
+_HAS_WRITTEN: Final = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"
 
 
 class Isolation:
@@ -107,6 +109,8 @@ class Isolation:
             "database": self._private,
         }
         self._kind: Kind = self._rollback
+        self._layering = False
+        """Whether a data layer is being written."""
         self._test: tuple[str, IsolationName] | None = None
         self._closing: list[Close] = []
         self._waits = True
@@ -158,6 +162,12 @@ class Isolation:
 
     def _admit(self, family: str) -> str | None:
         """Say why a family may not be used by this test; None if it may."""
+        if self._kind is not self._rollback:
+            return (
+                "goes through a connection that was opened while no test was running, under "
+                "rollback isolation, and this test really commits. Open it in the test, or in a "
+                "function-scoped fixture"
+            )
         self._family = self._family or family
         if family == self._family:
             return None
@@ -183,7 +193,9 @@ class Isolation:
         return await self._kind.connect()
 
     async def _connect_really(self) -> Wire:
-        return await self._connect(connection_class=RealConnection)
+        wire = await self._connect(connection_class=RealConnection)
+        cast("RealConnection", wire).may_commit = self._check_between
+        return wire
 
     async def _connect(self, **options: Any) -> Wire:
         # A server that a test restarts comes back; but one that does not is waited for only once.
@@ -224,6 +236,8 @@ class Isolation:
         chosen = self._kinds[kind]
         if chosen is not self._kind:
             self._change_to(chosen)
+        elif chosen is not self._rollback:
+            self._settle_sandboxes()
         if self._states.settle():
             self.changed()
         if self._rollback.unsettled and (chosen is not self._rollback or self._watch.stale):
@@ -254,7 +268,7 @@ class Isolation:
 
     def _settle_sandboxes(self) -> None:
         """End the transactions that fixtures of wider scope have begun since the last test."""
-        if self._rollback.used:
+        if self._kind is self._rollback and self._rollback.used:
             self.settle()
         if self._synchronous is not None and self._synchronous.sandbox.used:
             _, spoilt, _ = self._end_synchronous()
@@ -332,6 +346,7 @@ class Isolation:
     def commit(self, *, really: bool) -> None:
         """Let connections that wider fixtures take commit for real, or not any more."""
         self._kind = self._commit if really else self._rollback
+        self._layering = really
 
     @property
     def lost(self) -> bool:
@@ -385,18 +400,30 @@ class Isolation:
             sandbox.keep, sandbox.kept = False, None  # fixtures of wider scope may be next
         self._waits = True
         if waits:
-            self._rest()
+            self.rest("rollback")
         return failure
 
-    def _rest(self) -> None:
-        """Let what fixtures of wider scope do be rolled back, and so refused where they write.
+    def rest(self, kind: IsolationName) -> None:
+        """Let what fixtures of wider scope do be isolated as the coming test will be.
 
-        They serve tests of more than one isolation: it must not depend on which came last.
+        So a connection that such a fixture holds serves its tests. Where it writes for them, it is
+        refused in either isolation; a database of its own only a test has.
         """
-        if self._kind is not self._rollback:
-            self._change_to(self._rollback)
+        chosen = self._commit if kind == "commit" else self._rollback
+        if self._kind is not chosen:
+            self._change_to(chosen)
         if self._synchronous is not None:
             self._synchronous.rest()
+
+    async def _check_between(self, wire: RealConnection) -> None:
+        """Refuse to commit for real what would be undone with the first test.
+
+        Raises:
+            SandboxRefusedError: no test runs, nor is a data layer being written.
+        """
+        if self._test is None and not self._layering and await wire.fetchval(_HAS_WRITTEN):
+            await wire.execute("ROLLBACK")  # as a server does where a commit fails
+            raise self._rollback.sandbox.outside_of_tests("COMMIT")
 
     def finish(self) -> list[tuple[str, str]]:
         """Wait for a sweep that is under way; return what its test has left behind, and the test.
@@ -488,7 +515,6 @@ class Isolation:
 
     def settle(self) -> None:
         """Undo what fixtures of wider scope did as they ended, perhaps on another event loop."""
-        self._rest()
         self._undo("a fixture of wider scope")
 
     def _undo(self, test: str, *, spoilt: bool = False) -> bool:
@@ -512,20 +538,27 @@ class Isolation:
             raise DBTestingError(message)
         if len(loops) < len(known):
             closing = [functools.partial(close_what_is_left, close) for close in closing]
-        # What the test was given lives on its own loop, which waits now; that of a thread may run.
-        for loop in sorted(loops, key=lambda loop: loop.is_running()):
-            run(loop, self._undo_here(kind, closing))
-            closing = []
-        if len(loops) < len(known):
-            kind.abandon()
-        if not loops:
-            self._close_without_loop(closing)
+        # What the test was given lives on its own loop, which waits now, and on which it may have
+        # connections still; that of a thread may run.
+        held = self._checkouts.loops
+        loops.sort(key=lambda loop: (loop.is_running(), loop not in held))
+        with contextlib.ExitStack() as steps:  # each is taken, also where one before it fails
+            steps.callback(self._undone, kind, test, spoilt=spoilt)
+            if not loops:
+                steps.callback(self._close_without_loop, closing)
+            if len(loops) < len(known):
+                steps.callback(kind.abandon)
+            for loop in reversed(loops):
+                mine = closing if loop is loops[0] else []
+                steps.callback(run, loop, self._undo_here(kind, mine))
+        self.seconds += time.perf_counter() - started
+        return True
+
+    def _undone(self, kind: Kind, test: str, *, spoilt: bool) -> None:
         # What listeners do to a new connection, such as SET, has been undone with the test.
         self._pools.forget_of_listeners()
         if kind is self._commit or spoilt or kind.spoilt:
             self._undo_commits(test)
-        self.seconds += time.perf_counter() - started
-        return True
 
     async def _undo_here(self, kind: Kind, closing: list[Close]) -> None:
         await generators_closed()

@@ -209,7 +209,7 @@ class Commit:
     @property
     def processes(self) -> list[int]:
         """The server processes of connections that are as new, and whose counters are known."""
-        return [wire.get_server_pid() for wire in self._renewed]
+        return [wire.get_server_pid() for wire in self._renewed if not wire.is_closed()]
 
     @property
     def spoilt(self) -> bool:
@@ -220,8 +220,14 @@ class Commit:
         return None
 
     async def undo(self, closing: list[Close]) -> None:
-        for close in closing:
-            await close_what_is_left(close)  # a test may have terminated its own connections
+        try:
+            for close in closing:
+                await close_what_is_left(close)  # a test may have terminated its own connections
+        finally:
+            await self._clean()
+
+    async def _clean(self) -> None:
+        """Make the running loop's connections as new, or close them."""
         wires, _ = self._wires[asyncio.get_running_loop()]
         pooled = self._pooled()
         self._used = False
@@ -306,8 +312,9 @@ class Private(Commit):
         return True
 
     async def undo(self, closing: list[Close]) -> None:
-        for close in closing:
-            await close_what_is_left(close)  # a test may have terminated its own connections
+        await super().undo(closing)
+
+    async def _clean(self) -> None:
         await self.close_here()
         self._used = bool(self._wires)
 

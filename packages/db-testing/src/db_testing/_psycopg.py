@@ -71,6 +71,8 @@ class VirtualConnection(psycopg.Connection[Any]):
         """The transaction that is open."""
         self._hear: Callable[..., None] = stand_in.notice_handler
         self._map = AdaptersMap((context or psycopg).adapters)
+        self.stuck = False
+        """Whether it can only be closed, as one with a COPY that was not read to its end."""
         self._inside: int | None = None
         """The thread that runs an operation."""
         self._ended = False
@@ -344,6 +346,7 @@ class VirtualConnection(psycopg.Connection[Any]):
 
     def close(self) -> None:
         if not self._ended:
+            self.stuck = False
             try:
                 self.end(keep=False)
             finally:
@@ -353,6 +356,9 @@ class VirtualConnection(psycopg.Connection[Any]):
         """Raise what psycopg does on a closed connection."""
         if self._ended:
             message = "the connection is closed"
+            raise psycopg.OperationalError(message)
+        if self.stuck:
+            message = "sending query failed: another command is already in progress"
             raise psycopg.OperationalError(message)
 
 

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from . import _statements
+from ._setting_statements import Many, args_of_many
 from .errors import FixtureError
 
 if TYPE_CHECKING:
@@ -116,8 +118,12 @@ class _Cursor(psycopg.Cursor[Any]):
         super()._reset(*args, **options)
 
     def executemany(self, query: Any, params_seq: Iterable[Any], **options: Any) -> None:
-        with self._virtual.operation(text_of(query)):
-            super().executemany(query, params_seq, **options)
+        sql = text_of(query)
+        rows = args_of_many(sql, params_seq)
+        numbers = [numbered(sql, row) for row in rows] if isinstance(rows, Many) else []
+        args = Many(each for _, each in numbers)
+        with self._virtual.operation(numbers[0][0] if numbers else sql, args):
+            super().executemany(query, rows, **options)
 
     def stream(self, query: Any, params: Any = None, **options: Any) -> Iterator[Any]:
         """Return the rows when all have come: others may use the connection between two of them."""
@@ -127,11 +133,14 @@ class _Cursor(psycopg.Cursor[Any]):
 
     @contextlib.contextmanager
     def copy(self, statement: Any, params: Any = None, **options: Any) -> Iterator[psycopg.Copy]:
-        with (
-            self._virtual.operation(*numbered(text_of(statement), params)),
-            super().copy(statement, params, **options) as copy,
-        ):
-            yield copy
+        with self._virtual.operation(*numbered(text_of(statement), params)) as wire:
+            with super().copy(statement, params, **options) as copy:
+                yield copy
+            if wire.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                # Rows were left unread. That makes this connection useless, and no other.
+                while copy.read():
+                    pass
+                self._virtual.stuck = True
 
 
 class _ServerCursor(psycopg.ServerCursor[Any]):
@@ -164,7 +173,10 @@ class _ServerCursor(psycopg.ServerCursor[Any]):
         if self._gone:
             self._described = False
         self._page = None
-        with connection.operation(*numbered(text_of(query), params), cursor=True) as wire:
+        reads = False if self.withhold else None  # such a one outlives its transaction
+        with connection.operation(
+            *numbered(text_of(query), params), reads=reads, cursor=True
+        ) as wire:
             self._make_room(wire)
             super().execute(query, params, **options)
             self._declared = wire.cursors[self.name] = connection.current

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from . import _statements
+from . import _setting_statements, _statements
 
 if TYPE_CHECKING:
     import re
@@ -57,6 +57,8 @@ class Effect:
     changes_schema: bool = False
     settings: frozenset[str] = frozenset()
     """The names of those that it makes for its transaction only."""
+    untold_settings: bool = False
+    """Whether it makes others, whose names only the call knows."""
     endings: frozenset[tuple[str, str]] = frozenset()
     """What it makes that ends with its transaction."""
     asks_for_locks: bool = False
@@ -66,6 +68,7 @@ class Effect:
         return Effect(
             self.changes_schema or other.changes_schema,
             self.settings | other.settings,
+            self.untold_settings or other.untold_settings,
             self.endings | other.endings,
             self.asks_for_locks or other.asks_for_locks,
         )
@@ -73,9 +76,11 @@ class Effect:
     @classmethod
     def of(cls, body: str) -> Effect:
         """Read what the body of a routine does, also what it makes up and executes."""
+        made = _setting_statements.made_by_body(body)
         return cls(
             _statements.changes_schema(body),
-            _statements.local_settings_of_body(body),
+            made.local,
+            made.untold,
             _statements.endings_of_body(body),
             _statements.asks_for_locks(body),
         )
@@ -108,7 +113,9 @@ class Routines:
                 # Dynamic SQL, as in audits, is not taken for DDL: that would cost every test.
                 ddl = _statements.defines_something(row["source"])
                 effect = effects.get(row["name"].lower(), NOTHING)
-                fired |= replace(effect, changes_schema=ddl, asks_for_locks=False)
+                fired |= replace(
+                    effect, changes_schema=ddl, untold_settings=False, asks_for_locks=False
+                )
         rows = [row for row in rows if not row["fires"]]
         called = {row["name"].lower() for row in rows}
         effects = {name: effect for name, effect in effects.items() if name in called}

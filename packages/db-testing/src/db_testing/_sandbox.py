@@ -74,8 +74,9 @@ from ._inspection import Inspection
 from ._origin import caller
 from ._routines import NOTHING
 from ._runtime import ASYNCIO
+from ._setting_statements import made_by
 from ._transaction import NO_TEST, Frame, Transaction
-from ._transaction_end import last_step, taking_down
+from ._transaction_end import after_rollback, hand_over, last_step, taking_down
 from ._wires import DatabaseState, Wires
 from .errors import SandboxClosedError, SandboxConflictError
 
@@ -86,7 +87,9 @@ if TYPE_CHECKING:
     from ._escapes import Watch
     from ._keeping import Outcome
     from ._layers import Ground
+    from ._routines import Effect
     from ._runtime import Runtime, Wire
+    from ._setting_statements import Made
     from ._wire import LiveWire
     from ._wires import Connect
     from .errors import SandboxError, SandboxRefusedError
@@ -400,7 +403,9 @@ class Sandbox:
         if test is None and not reads:
             raise self._failures.outside_of_tests(sql)
         effect = NOTHING if reads else live.effect(sql)
-        operation = taking_down(transaction, sql, args, effect, operation)
+        if not reads:
+            made = self._made_by(sql, args, effect)
+            operation = taking_down(transaction, sql, made, effect, operation)
         transaction.check_usable()
         await live.turns.take(transaction, self._patience, self._failures)
         try:
@@ -432,6 +437,16 @@ class Sandbox:
         finally:
             live.turns.running = None
             live.turns.give()
+
+    def _made_by(self, sql: str, args: Sequence[Any], effect: Effect) -> Made:
+        made = made_by(sql, args)
+        if made.untold or effect.untold_settings:
+            raise self._failures.refused(
+                sql,
+                "sets something, perhaps for its transaction only, and its text does not tell "
+                "what, so that a commit could not put it back",
+            )
+        return made
 
     def _blockers_of(self, live: LiveWire) -> Blockers | None:
         if live.blockers is None and self._blockers is not None:
@@ -497,10 +512,20 @@ class Sandbox:
         """
         known = next((known for known in self._codecs if known.same_as(codec)), None)
         if known is None:
-            await self.statement("SELECT", codec.apply, codecs=codecs)
+
+            async def apply(wire: Wire) -> None:
+                await codec.apply(wire)
+                live.note_codec(codec)
+
+            live = await self.wire()
+            await self.statement("SELECT", apply, codecs=codecs)
             self._codecs.append(codec)
             known = codec
         codecs[known.typename, known.schema] = known
+
+    def outside_of_tests(self, sql: str) -> SandboxRefusedError:
+        """Build the error for a write while no test is running."""
+        return self._failures.outside_of_tests(sql)
 
     def refuse(self, what: str, why: str) -> SandboxRefusedError:
         """Build the error for something that rollback isolation cannot honour."""
@@ -511,7 +536,7 @@ class Sandbox:
     def savepoint(self, transaction: Transaction, name: str) -> None:
         """Open a savepoint. Nothing is sent until its first statement."""
         transaction.check_usable()
-        transaction.frames.append(Frame(name))
+        transaction.frames.append(Frame(name, settings=dict(transaction.local_settings)))
 
     def release(self, transaction: Transaction, name: str) -> None:
         """Merge a savepoint, and those inside it, into the frame around it."""
@@ -535,6 +560,7 @@ class Sandbox:
         self._undo(transaction, transaction.frames[index:])
         del transaction.frames[index + 1 :]
         transaction.frames[index].constraint_modes.clear()
+        transaction.local_settings = dict(transaction.frames[index].settings)
         transaction.failed = False
 
     async def commit(self, transaction: Transaction) -> None:
@@ -551,6 +577,8 @@ class Sandbox:
         live = self._wires.current
         if live is None:
             return
+        if transaction.local_settings and len(live.turns.open) > 1:
+            hand_over(transaction, live.turns.open - {transaction})
         last = last_step(live, transaction) if transaction.wrote else None
         if last is not None:
             try:
@@ -574,10 +602,12 @@ class Sandbox:
         """
         if not transaction.open:
             return
+        live = self._wires.current
         try:
             self._undo(transaction, transaction.frames)
+            if live is not None and transaction.owed_settings:
+                live.layers.add_due(after_rollback(transaction))
         finally:
-            live = self._wires.current
             if live is not None:
                 live.turns.end(transaction)
             else:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
-_OPAQUE: Final = re.compile(
+OPAQUE: Final = re.compile(
     r"""
         --[^\n]*
       | /\*
@@ -44,7 +44,7 @@ _READS: Final = re.compile(r"(?:select|with|show|values|table|explain|fetch)\b|$
 # Each of these inside a query can change rows, take row locks, or set something for the session.
 # A column of such a name is taken for a write too, which costs a turn and nothing else.
 _WRITES: Final = re.compile(
-    r"\b(?:insert|update|delete|merge|into|call|share|lock|notify|copy|execute|create"
+    r"\b(?:insert|update|delete|merge|into|call|share|lock|notify|copy|execute|create|refresh"
     r"|set_config|pg_notify|pg_(?:try_)?advisory\w*|lo_\w+|lowrite|dblink\w*|query_to_xml\w*)\b",
     re.IGNORECASE,
 )
@@ -63,7 +63,7 @@ _DEFINES_VIEW: Final = re.compile(
 _DEFINES_SOMETHING: Final = re.compile(
     r"\b(?:create|alter|drop|prepare|search_path)\b", re.IGNORECASE
 )
-_BODY: Final = re.compile(r"do\b", re.IGNORECASE)
+BODY: Final = re.compile(r"do\b", re.IGNORECASE)
 _CHANGES_SCHEMA: Final = re.compile(
     r"\b(?:create|alter|drop|do(?!\s+(?:nothing|update)\b)|call|prepare|execute|search_path)\b",
     re.IGNORECASE,
@@ -72,7 +72,7 @@ _LISTEN: Final = re.compile(r"listen\b", re.IGNORECASE)
 _DEALLOCATES_ALL: Final = re.compile(r"deallocate\s+(?:prepare\s+)?all\b", re.IGNORECASE)
 _EXPORTS: Final = re.compile(r"\bpg_export_snapshot\s*\(", re.IGNORECASE)
 _ENDS_WITH_TRANSACTION: Final = re.compile(
-    r"""\bcreate\s+(?:(?:global|local)\s+)?temp(?:orary)?\s+table\s+(?:if\s+not\s+exists\s+)?
+    r"""\bcreate\s+(?:(?:global|local)\s+)?temp(?:orary)?\s+table\s+(?P<unless>if\s+not\s+exists\s+)?
         (?:pg_temp\s*\.\s*)?(?P<table>"(?:[^"]|"")+"|[\w$]+)[^;]*?\bon\s+commit\s+drop\b
       | \bdeclare\s+(?P<cursor>"(?:[^"]|"")+"|[\w$]+)\s+(?:(?!cursor\b)\w+\s+)*cursor\s+
         (?!with\s+hold\b)(?:without\s+hold\s+)?for\b
@@ -89,17 +89,6 @@ _USUAL: Final = re.compile(
 )
 _SETS_ISOLATION: Final = re.compile(r"set\s+(?:local\s+)?transaction\b", re.IGNORECASE)
 _SETS_CONSTRAINTS: Final = re.compile(r"set\s+constraints\b", re.IGNORECASE)
-_SET_LOCAL: Final = re.compile(
-    r'\bset\s+local\s+(session\s+authorization|time\s+zone|"?[\w.]+)', re.IGNORECASE
-)
-_SET_LASTING: Final = re.compile(
-    r'(?:^|;)\s*set\s+(?:session\s+)?(time\s+zone|"?[\w.]+)', re.IGNORECASE
-)
-_SET_CONFIG: Final = re.compile(r"\bset_config\s*(?=\()", re.IGNORECASE)
-_SET_CONFIG_ARGUMENTS: Final = 3
-LOCAL: Final = ("true", "t", "on", "yes", "1")
-"""How set_config() is told that a setting is for its transaction only."""
-_CAST: Final = re.compile(r"\s*::\s*[\w. ]+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +101,11 @@ class Control:
 
 
 @functools.lru_cache(maxsize=2048)
-def _skeleton(sql: str) -> str:
+def skeleton_of(sql: str) -> str:
     """Return a statement without its comments and the contents of its string literals."""
     parts: list[str] = []
     position = 0
-    while (match := _OPAQUE.search(sql, position)) is not None:
+    while (match := OPAQUE.search(sql, position)) is not None:
         parts.append(sql[position : match.start()])
         position = match.end()
         opaque = match[0]
@@ -132,7 +121,7 @@ def _skeleton(sql: str) -> str:
     return "".join(parts).strip().lstrip("(;\t\n\r\f ")
 
 
-def _mentions(sql: str, *words: str) -> bool:
+def mentions(sql: str, *words: str) -> bool:
     """Tell at a tenth of a pattern's cost that nearly every statement needs no closer look."""
     folded = sql.lower()
     return any(word in folded for word in words)
@@ -156,7 +145,7 @@ def _fold(identifier: str) -> str:
 @functools.lru_cache(maxsize=2048)
 def control(sql: str) -> Control | None:
     """Read a statement that steers a transaction, also among others; None for any other."""
-    skeleton = _skeleton(sql)
+    skeleton = skeleton_of(sql)
     parts = [part.strip() for part in skeleton.split(";") if part.strip()]
     if len(parts) > 1 and _ATOMIC_BODY.search(skeleton):
         return None  # the body of a routine has semicolons of its own, and an END
@@ -186,7 +175,7 @@ def _control(statement: str) -> Control | None:
 @functools.lru_cache(maxsize=2048)
 def refusal(sql: str) -> str | None:
     """Say why a statement would be a lie inside an outer transaction; None if it would not."""
-    skeleton = _skeleton(sql)
+    skeleton = skeleton_of(sql)
     parts = [part.strip() for part in skeleton.split(";") if part.strip()]
     if any(map(_LISTEN.match, parts)):
         return "is delivered at a commit, and this test's never comes"
@@ -209,9 +198,9 @@ def reads_only(sql: str, routines: re.Pattern[str] | None) -> bool:
     `routines` matches the calls of functions defined by the database's owner that may write, and
     the views that call them.
     """
-    skeleton = _skeleton(sql)
+    skeleton = skeleton_of(sql)
     return (
-        _READS.match(skeleton) is not None
+        all(_READS.match(part.lstrip("(\t\n\r\f ")) is not None for part in skeleton.split(";"))
         and _WRITES.search(skeleton) is None
         and (routines is None or routines.search(skeleton) is None)
     )
@@ -227,8 +216,8 @@ def changes_schema(sql: str) -> bool:
 def asks_for_locks(sql: str) -> bool:
     """Tell whether the result of a statement depends on what other transactions have locked."""
     return (
-        _mentions(sql, "locked", "nowait", "pg_try_")
-        and _ASKS_FOR_LOCKS.search(_skeleton(sql)) is not None
+        mentions(sql, "locked", "nowait", "pg_try_")
+        and _ASKS_FOR_LOCKS.search(skeleton_of(sql)) is not None
     )
 
 
@@ -249,15 +238,15 @@ def defines_something(body: str) -> bool:
 
 def constraint_modes(sql: str) -> list[str]:
     """Return what a statement sets constraints to until its transaction ends, as statements."""
-    if not _mentions(sql, "constraints"):
+    if not mentions(sql, "constraints"):
         return []
-    parts = map(str.strip, _skeleton(sql).split(";"))
+    parts = map(str.strip, skeleton_of(sql).split(";"))
     return [part for part in parts if _SETS_CONSTRAINTS.match(part)]
 
 
 def sets_isolation(sql: str) -> bool:
     """Tell whether a statement sets the isolation level of its transaction."""
-    return _SETS_ISOLATION.match(_skeleton(sql)) is not None
+    return _SETS_ISOLATION.match(skeleton_of(sql)) is not None
 
 
 def routine_calls(names: Collection[str], views: Collection[str] = ()) -> re.Pattern[str] | None:
@@ -279,7 +268,7 @@ def _any_of(names: Collection[str]) -> str:
 @functools.lru_cache(maxsize=2048)
 def called(sql: str, calls: re.Pattern[str]) -> frozenset[str]:
     """Return the names, in lower case, of the routines that a statement calls."""
-    return frozenset(match["name"].lower() for match in calls.finditer(_skeleton(sql)))
+    return frozenset(match["name"].lower() for match in calls.finditer(skeleton_of(sql)))
 
 
 ANY_CALL = re.compile(r"\w\"?\s*\(")
@@ -292,97 +281,29 @@ ANYTHING = re.compile("")
 @functools.lru_cache(maxsize=2048)
 def may_end_something(sql: str) -> bool:
     """Tell whether something that a statement does may end with its transaction."""
-    return _mentions(sql, "set") or bool(endings(sql))
+    return mentions(sql, "set") or bool(endings(sql))
 
 
 @functools.lru_cache(maxsize=2048)
 def endings(sql: str) -> frozenset[tuple[str, str]]:
-    """Return what a statement makes that ends with its transaction: kinds and folded names."""
-    if not _mentions(sql, "declare", "commit"):
+    """Return what a statement makes that ends with its transaction: kinds and folded names.
+
+    A "new table" it makes only if there is none of that name.
+    """
+    if not mentions(sql, "declare", "commit"):
         return frozenset()
-    skeleton = _skeleton(sql)
-    return _endings(skeleton) | (endings_of_body(sql) if _BODY.match(skeleton) else frozenset())
+    skeleton = skeleton_of(sql)
+    return _endings(skeleton) | (endings_of_body(sql) if BODY.match(skeleton) else frozenset())
 
 
 def endings_of_body(body: str) -> frozenset[tuple[str, str]]:
     """Return the temporary tables that a body makes and that end with its transaction."""
-    return frozenset((kind, name) for kind, name in _endings(body) if kind == "table")
+    return frozenset((kind, name) for kind, name in _endings(body) if kind != "cursor")
 
 
 def _endings(text: str) -> frozenset[tuple[str, str]]:
     return frozenset(
-        (kind, _fold(match[kind]))
+        ("new table" if match["unless"] else kind, _fold(match[kind]))
         for match in _ENDS_WITH_TRANSACTION.finditer(text)
         if (kind := match.lastgroup) is not None
     )
-
-
-def local_settings(sql: str, args: Sequence[Any]) -> frozenset[str]:
-    """Return the names of the settings that a statement makes for its transaction only."""
-    skeleton = _skeleton(sql)
-    if _BODY.match(skeleton):
-        return local_settings_of_body(sql)
-    names = {_setting(match[1]) for match in _SET_LOCAL.finditer(skeleton)}
-    return _own_settings(names | _configured(sql, args, LOCAL))
-
-
-def local_settings_of_body(body: str) -> frozenset[str]:
-    """Return those that a body makes, also by statements in strings that it executes.
-
-    What it only speaks of is no setting, or none that changes.
-    """
-    names = {_setting(match[1]) for match in _SET_LOCAL.finditer(body)}
-    return _own_settings(names | _configured(body, (), LOCAL))
-
-
-def _own_settings(names: set[str]) -> frozenset[str]:
-    """Leave out those of the transaction itself, which end with it by themselves."""
-    return frozenset(name for name in names if not name.startswith("transaction_"))
-
-
-def lasting_settings(sql: str, args: Sequence[Any]) -> frozenset[str]:
-    """Return the names of the settings that a statement makes for longer than its transaction."""
-    names = {_setting(match[1]) for match in _SET_LASTING.finditer(_skeleton(sql))}
-    return frozenset(names | _configured(sql, args, ("false", "f", "off", "no", "0")))
-
-
-def _setting(name: str) -> str:
-    return "_".join(name.lower().strip('"').split()).replace("time_zone", "timezone")
-
-
-def _configured(sql: str, args: Sequence[Any], local: Collection[str]) -> set[str]:
-    """Return the names of the settings that calls of set_config() make for so long."""
-    names = set()
-    for match in _SET_CONFIG.finditer(sql):
-        name, *_, scope = [_value(item, args) for item in _arguments(sql, match.end())]
-        if isinstance(name, str) and str(scope).lower() in local:
-            names.add(name.lower())
-    return names
-
-
-def _arguments(sql: str, opening: int) -> list[str]:
-    """Return the arguments of the call whose parenthesis opens at a position."""
-    items = [""]
-    depth = 0
-    position = opening
-    while position < len(sql):
-        opaque = _OPAQUE.match(sql, position)
-        piece = opaque[0] if opaque is not None else sql[position]
-        position += len(piece)
-        depth += {"(": 1, ")": -1}.get(piece, 0)
-        if depth == 0:
-            break
-        if piece == "," and depth == 1:
-            items.append("")
-        elif position > opening + 1:
-            items[-1] += piece
-    return items if len(items) == _SET_CONFIG_ARGUMENTS else ["", ""]
-
-
-def _value(item: str, args: Sequence[Any]) -> Any:
-    item = _CAST.sub("", item.strip())
-    if item.startswith("$") and item[1:].isdigit() and int(item[1:]) <= len(args):
-        return args[int(item[1:]) - 1]
-    if item.startswith("'"):
-        return item[1:-1].replace("''", "'")
-    return item

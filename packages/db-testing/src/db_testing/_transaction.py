@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._runtime import ASYNCIO, BROKEN_BLOCK, NO_SAVEPOINT
 from .errors import SandboxClosedError
@@ -16,6 +16,14 @@ NO_TEST: Final = "no test"
 """The test of transactions that begin outside of any."""
 
 
+class Noted(NamedTuple):
+    """A setting before a transaction made it for itself."""
+
+    value: str | None
+    moment: int
+    """Grows: whoever has the higher one has set it later."""
+
+
 @dataclass(eq=False, slots=True)
 class Frame:
     """A transaction or one of its savepoints: what a rollback returns to."""
@@ -23,6 +31,8 @@ class Frame:
     savepoint: str | None = None
     constraint_modes: list[str] = field(default_factory=list)
     """The statements that have put constraints off, or not any more."""
+    settings: dict[str, Noted] = field(default_factory=dict)
+    """What its transaction had noted of settings when the savepoint was taken."""
 
 
 @dataclass(eq=False, slots=True)
@@ -44,8 +54,10 @@ class Transaction:
     wrote: bool = field(default=False, init=False)
     beneath: frozenset[Transaction] = field(default=frozenset(), init=False)
     """The transactions that were open and had written when it first wrote."""
-    local_settings: dict[str, str | None] = field(default_factory=dict, init=False)
+    local_settings: dict[str, Noted] = field(default_factory=dict, init=False)
     """What a commit puts back: settings made by SET LOCAL, and their values before."""
+    owed_settings: dict[str, str | None] = field(default_factory=dict, init=False)
+    """What its end puts back for another, which has committed beneath it."""
     endings: frozenset[tuple[str, str]] = field(default=frozenset(), init=False)
     """What a commit drops or closes: temporary tables ON COMMIT DROP, and cursors without hold."""
     open: bool = field(default=True, init=False)

@@ -6,65 +6,99 @@ and what SET LOCAL has set gets the value back that it had before.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from . import _statements
 from ._catalog import Deferrable
+from ._transaction import Noted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from ._routines import Effect
     from ._runtime import Wire
+    from ._setting_statements import Made
     from ._transaction import Transaction
     from ._wire import LiveWire
 
 T = TypeVar("T")
 
+_MOMENTS: Final = itertools.count()
 _VALUES: Final = "SELECT name, current_setting(name, true) FROM unnest($1::text[]) AS name"
+_MISSING: Final = """
+    SELECT name FROM unnest($1::text[]) AS name
+    WHERE to_regclass(format('pg_temp.%I', name)) IS NULL
+"""
 _PUT_BACK: Final = """
     SELECT set_config(name, coalesce(value, ''), false)
     FROM unnest($1::text[], $2::text[]) AS setting(name, value)
     WHERE current_setting(name, true) IS DISTINCT FROM value
 """
 """What has not changed is left alone: the server may know no setting of that name."""
+_WHO: Final = ("session_authorization", "role")
+"""What may forbid to put others back, and to drop tables."""
 
 
 def taking_down(
     transaction: Transaction,
     sql: str,
-    args: Sequence[Any],
+    made: Made,
     effect: Effect,
     operation: Callable[[Wire], Awaitable[T]],
 ) -> Callable[[Wire], Awaitable[T]]:
     """Take down what of a statement's doing ends with its transaction; return what is to run."""
     if not (effect.endings or effect.settings or _statements.may_end_something(sql)):
         return operation
-    transaction.endings |= _statements.endings(sql) | effect.endings
+    endings = _statements.endings(sql) | effect.endings
+    tables = frozenset(name for kind, name in endings if kind == "new table")
+    transaction.endings |= frozenset(each for each in endings if each[0] != "new table")
     transaction.frames[-1].constraint_modes += _statements.constraint_modes(sql)
-    lasting = _statements.lasting_settings(sql, args)
-    for name in transaction.local_settings.keys() & lasting:
-        del transaction.local_settings[name]
-    settings = (_statements.local_settings(sql, args) | effect.settings) - lasting
-    if transaction.local_settings.keys() >= settings:
+    noted = transaction.local_settings
+    for name in noted.keys() & made.lasting:
+        del noted[name]
+    if "all" in made.lasting:
+        transaction.local_settings = {name: noted[name] for name in noted if name in _WHO}
+    settings = (made.local | effect.settings) - made.lasting
+    if transaction.local_settings.keys() >= settings and not tables:
         return operation
-    return _noting(transaction, settings, operation)
+    return _noting(transaction, settings, tables, operation)
 
 
 def _noting(
     transaction: Transaction,
     settings: frozenset[str],
+    tables: frozenset[str],
     operation: Callable[[Wire], Awaitable[T]],
 ) -> Callable[[Wire], Awaitable[T]]:
-    """Note the values of settings before an operation that sets them for its transaction."""
+    """Note before an operation what settings are, and which of the tables there are not."""
 
     async def note_first(wire: Wire) -> T:
-        rows = await wire.fetch(_VALUES, list(settings - transaction.local_settings.keys()))
-        transaction.local_settings |= {row["name"]: row["current_setting"] for row in rows}
+        names = list(settings - transaction.local_settings.keys())
+        for row in await wire.fetch(_VALUES, names) if names else ():
+            noted = Noted(row["current_setting"], next(_MOMENTS))
+            transaction.local_settings[row["name"]] = noted
+        rows = await wire.fetch(_MISSING, list(tables)) if tables else ()
+        transaction.endings |= frozenset(("table", row["name"]) for row in rows)
         return await operation(wire)
 
     return note_first
+
+
+def hand_over(transaction: Transaction, others: Iterable[Transaction]) -> None:
+    """Let another put back at its end what it has set after a transaction that is committed now."""
+    for name, noted in list(transaction.local_settings.items()):
+        since = [
+            other
+            for other in others
+            if name in other.local_settings and other.local_settings[name].moment > noted.moment
+        ]
+        if since:
+            heir = min(since, key=lambda other: other.local_settings[name].moment)
+            heir.local_settings[name] = heir.local_settings[name]._replace(value=noted.value)
+            heir.owed_settings[name] = noted.value
+            del transaction.local_settings[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +121,32 @@ def last_step(live: LiveWire, transaction: Transaction) -> LastStep | None:
         check = (await Deferrable.read(wire) if live.schema_changed else deferrable).check
         if check is not None:
             await wire.execute(";".join([check, *_modes_besides(live, transaction)]))
+        values = {name: noted.value for name, noted in settings.items()}
+        await _put_back(wire, {name: values.pop(name) for name in _WHO if name in values})
         if endings:
             await _end(wire, endings)
-        if settings:
-            await wire.execute(_PUT_BACK, list(settings), list(settings.values()))
+        await _put_back(wire, values)
 
     changes = settings or endings or live.schema_changed or deferrable.writes
     return LastStep(run, reads=not changes)
+
+
+async def _put_back(wire: Wire, values: Mapping[str, str | None]) -> None:
+    if values:
+        await wire.execute(_PUT_BACK, list(values), list(values.values()))
+
+
+def after_rollback(transaction: Transaction) -> list[str]:
+    """Return what puts back, when a transaction has been undone, what it owes to another."""
+    return [
+        f"SELECT set_config({_quoted(name)}, {_quoted(value or '')}, false)"
+        for name, value in transaction.owed_settings.items()
+    ]
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"E'{escaped}'"
 
 
 def _modes_besides(live: LiveWire, transaction: Transaction) -> list[str]:

@@ -18,6 +18,7 @@ from asyncpg.transaction import ISOLATION_LEVELS
 
 from . import _statements, _steering
 from ._codecs import Codec
+from ._setting_statements import args_of_many
 from ._virtual_cursor import VirtualCursorFactory
 from ._virtual_listeners import Listeners
 from ._virtual_statement import ControlStatement, VirtualStatement
@@ -119,7 +120,8 @@ class VirtualConnection(_ConnectionProxy):
     async def executemany(
         self, command: str, args: Iterable[Sequence[Any]], *, timeout: float | None = None
     ) -> None:
-        await self.run(command, lambda wire: wire.executemany(command, args), timeout=timeout)
+        rows = args_of_many(command, args)
+        await self.run(command, lambda wire: wire.executemany(command, rows), rows, timeout=timeout)
 
     async def fetch(
         self, query: str, *args: Any, timeout: float | None = None, **options: Any
@@ -162,8 +164,9 @@ class VirtualConnection(_ConnectionProxy):
         timeout: float | None = None,
         **options: Any,
     ) -> Any:
+        rows = args_of_many(query, args)
         return await self.run(
-            query, lambda wire: wire.fetchmany(query, args, **options), timeout=timeout
+            query, lambda wire: wire.fetchmany(query, rows, **options), rows, timeout=timeout
         )
 
     async def prepare(

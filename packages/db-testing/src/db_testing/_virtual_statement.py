@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ._setting_statements import args_of_many
 from ._virtual_cursor import VirtualCursorFactory
 from ._virtual_resource import Resource
 
@@ -86,12 +87,14 @@ class VirtualStatement(Resource):
     async def fetchmany(
         self, args: Iterable[Sequence[Any]], *, timeout: float | None = None
     ) -> Any:
-        return await self._run("fetchmany", lambda real: real.fetchmany(args), (), timeout)
+        rows = args_of_many(self._query, args)
+        return await self._run("fetchmany", lambda real: real.fetchmany(rows), rows, timeout)
 
     async def executemany(
         self, args: Iterable[Sequence[Any]], *, timeout: float | None = None
     ) -> None:
-        await self._run("executemany", lambda real: real.executemany(args), (), timeout)
+        rows = args_of_many(self._query, args)
+        await self._run("executemany", lambda real: real.executemany(rows), rows, timeout)
 
     async def explain(self, *args: Any, analyze: bool = False) -> Any:
         self._check_connection("explain")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
     from ._blockers import Blockers
-    from ._codecs import Codecs
+    from ._codecs import Codec, Codecs
     from ._routines import Effect, Routines
     from ._runtime import Runtime, Wire
     from ._transaction import Transaction
@@ -64,6 +64,10 @@ class LiveWire:
         await catalog.prepare_reset(self.wire)
         self.catalog = catalog
         self._routines = catalog.routines
+
+    def note_codec(self, codec: Codec) -> None:
+        """Learn of one that the wire has been given, to take it back for other connections."""
+        self._codecs[codec.typename, codec.schema] = codec
 
     def reads_only(self, sql: str) -> bool:
         """Tell whether a statement can be shown to change nothing."""

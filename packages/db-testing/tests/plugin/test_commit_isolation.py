@@ -285,3 +285,64 @@ def test_isolations_take_turns(suite: Suite) -> None:
     """What a fixture has begun under one is over when a test begins under another."""
     pytester = suite("one_after_another", mode="auto")
     pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=10)
+
+
+def test_two_loops_that_wait(suite: Suite) -> None:
+    """A session is closed on the loop that has its connection; what it did is swept."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+        from sqlalchemy import func, select
+
+        COUNT = select(func.count(Item.id))
+
+        async def test_on_the_loop_of_the_session(db):
+            assert await db.scalar(COUNT) == 0
+
+        @pytest.mark.asyncio(loop_scope="class")
+        class TestOnAnother:
+            async def test_commits(self, db):
+                db.add(Item(name="a"))
+                await db.commit()
+                assert await db.scalar(COUNT) == 1
+
+        @pytest.mark.db(isolation="rollback")
+        async def test_after(db):
+            assert await db.scalar(COUNT) == 0
+        """
+    )
+    result = pytester.runpytest("-p", "no:randomly", "--db-isolation=commit")
+    result.assert_outcomes(passed=3)
+
+
+def test_failing_to_close_leaves_nothing_behind(suite: Suite) -> None:
+    """What the application's own session raises as it is closed fails its test, and no other."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+        from sqlalchemy import func, select
+        from sqlalchemy.ext.asyncio import AsyncSession
+
+        class Stubborn(AsyncSession):
+            async def close(self):
+                raise RuntimeError("not now")
+
+        @pytest.fixture(scope="session")
+        def db_session_options():
+            return {"class_": Stubborn}
+
+        async def test_commits(db):
+            db.add(Item(name="a"))
+            await db.commit()
+
+        async def test_after(db_connection):
+            assert await db_connection.scalar(select(func.count(Item.id))) == 0
+        """
+    )
+    result = pytester.runpytest("-p", "no:randomly", "--db-isolation=commit")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*RuntimeError: not now*"])

@@ -254,6 +254,11 @@ def test_write_by_a_wider_fixture_is_refused_after_any_test(suite: Suite, isolat
                 session.add(Item(name="a"))
 
         @pytest.fixture(scope="class")
+        async def reads(db_sessionmaker):
+            async with db_sessionmaker.begin() as session:
+                assert list(await session.scalars(select(Item))) == []
+
+        @pytest.fixture(scope="class")
         def writes_sync(db_sync_engine):
             with db_sync_engine.begin() as connection:
                 connection.execute(text("INSERT INTO item (name) VALUES ('a')"))
@@ -282,6 +287,11 @@ def test_write_by_a_wider_fixture_is_refused_after_any_test(suite: Suite, isolat
             def test_sync(self, db_sync):
                 pass
 
+        @pytest.mark.usefixtures("reads")
+        class TestReads:
+            async def test_reads(self, db):
+                assert list(await db.scalars(select(Item))) == []
+
         @pytest.mark.usefixtures("clears")
         class TestEnd:
             async def test_end(self, db):
@@ -293,7 +303,7 @@ def test_write_by_a_wider_fixture_is_refused_after_any_test(suite: Suite, isolat
         """
     )
     result = pytester.runpytest("-p", "no:randomly", f"--db-isolation={isolation}")
-    result.assert_outcomes(passed=4, errors=3)
+    result.assert_outcomes(passed=5, errors=3)
     result.stdout.fnmatch_lines(["*SandboxRefusedError*ran while no test was running*"] * 3)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from db_testing._catalog import Deferrable
-from db_testing.errors import SandboxConflictError
+from db_testing.errors import SandboxConflictError, SandboxRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -250,3 +250,88 @@ async def test_a_local_role_ends_with_its_transaction(connect: Connect) -> None:
         await connection.fetchval(NAMES)
     assert await connection.fetchval("SELECT current_user") != role
     await connection.execute(INSERT, "a")
+
+
+async def test_a_local_role_does_not_forbid_the_commit(connect: Connect) -> None:
+    """What only a superuser may put back is put back, and a temporary table dropped."""
+    connection = connect()
+    role = f"sandbox_{uuid.uuid4().hex}"
+    await connection.execute(f"CREATE ROLE {role}")
+    async with connection.transaction():
+        await connection.execute("CREATE TEMP TABLE t () ON COMMIT DROP")
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(f"SET LOCAL ROLE {role}")
+    assert await connection.fetchval("SHOW session_replication_role") == "origin"
+    assert await connection.fetchval("SELECT to_regclass('t')") is None
+
+
+TENANT = "SELECT current_setting('app.tenant', true)"
+
+
+@pytest.mark.parametrize("keep", [True, False])
+async def test_settings_of_two_transactions(connect: Connect, *, keep: bool) -> None:
+    """A commit leaves alone what another has set since, whose end puts back what was before."""
+    one, two = connect(), connect()
+    await one.execute("SET app.tenant = '0'")
+    first, second = one.transaction(), two.transaction()
+    await first.start()
+    await one.execute("SET LOCAL app.tenant = '1'")
+    await second.start()
+    await two.execute("SET LOCAL app.tenant = '2'")
+    await first.commit()
+    assert await two.fetchval(TENANT) == "2"
+    await (second.commit() if keep else second.rollback())
+    assert await two.fetchval(TENANT) == "0"
+
+
+async def test_setting_in_a_savepoint_that_was_undone(connect: Connect) -> None:
+    """What SET has set there is undone with it, so that SET LOCAL before it ends as ever."""
+    connection = connect()
+    await connection.execute("SET app.tenant = '0'")
+    async with connection.transaction():
+        await connection.execute("SET LOCAL app.tenant = '1'")
+        inner = connection.transaction()
+        await inner.start()
+        await connection.execute("SET app.tenant = '2'")
+        await inner.rollback()
+    assert await connection.fetchval(TENANT) == "0"
+
+
+async def test_reset_after_a_local_setting(connect: Connect) -> None:
+    """RESET outlives its transaction, as SET does."""
+    connection = connect()
+    await connection.execute("SET work_mem = '5MB'")
+    async with connection.transaction():
+        await connection.execute("SET LOCAL work_mem = '6MB'")
+        await connection.execute("RESET work_mem")
+    assert await connection.fetchval("SHOW work_mem") == "4MB"
+
+
+async def test_settings_of_many_arguments(connect: Connect) -> None:
+    """set_config() that is run with many arguments sets many for its transaction."""
+    connection = connect()
+    async with connection.transaction():
+        await connection.executemany(
+            "SELECT set_config($1, $2, true)", iter([("app.tenant", "1"), ("app.user", "2")])
+        )
+        assert await connection.fetchval("SELECT current_setting('app.user')") == "2"
+    assert not await connection.fetchval(TENANT)
+    assert not await connection.fetchval("SELECT current_setting('app.user', true)")
+
+
+async def test_setting_of_a_computed_name(connect: Connect) -> None:
+    """What no commit could put back is refused."""
+    connection = connect()
+    with pytest.raises(SandboxRefusedError, match="its text does not tell what"):
+        await connection.execute("SELECT set_config('app.' || $1, '1', true)", "tenant")
+
+
+async def test_script_that_begins_with_a_query(connect: Connect) -> None:
+    """It is undone by a rollback like any other that writes."""
+    connection = connect()
+    await connection.execute(INSERT, "a")
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("SELECT 1; TRUNCATE author CASCADE")
+    await transaction.rollback()
+    assert await connection.fetchval(NAMES) == ["a"]

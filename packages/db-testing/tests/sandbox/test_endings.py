@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         ("CREATE TEMP TABLE t (x int) ON COMMIT DROP", {("table", "t")}),
         (
             "create local temporary table if not exists T on commit drop as select 1",
-            {("table", "t")},
+            {("new table", "t")},
         ),
         ('CREATE TEMP TABLE pg_temp."My ""t"""(x int) ON COMMIT DROP', {("table", 'My "t"')}),
         ("CREATE TEMP TABLE t (x int); SELECT 1", set()),
@@ -59,6 +59,19 @@ async def test_table_is_the_transactions_own(connect: Connect) -> None:
     async with connection.transaction():
         await connection.execute("CREATE TEMP TABLE author (x int) ON COMMIT DROP")
     assert await connection.fetchval("SELECT count(*) FROM author WHERE name = 'a'") == 0
+
+
+async def test_table_that_was_there(connect: Connect) -> None:
+    """One that IF NOT EXISTS has left as it was is not dropped, and one that it has made is."""
+    connection = connect()
+    await connection.execute("CREATE TEMP TABLE kept AS SELECT 1 AS x")
+    async with connection.transaction():
+        for name in ("kept", "made"):
+            await connection.execute(
+                f"CREATE TEMP TABLE IF NOT EXISTS {name} (x int) ON COMMIT DROP"
+            )
+    assert await connection.fetchval("SELECT x FROM kept") == 1
+    assert await connection.fetchval("SELECT to_regclass('made')") is None
 
 
 async def test_cursor_that_was_closed(connect: Connect) -> None:

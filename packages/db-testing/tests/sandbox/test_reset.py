@@ -330,6 +330,45 @@ async def test_codecs_belong_to_a_connection(sandbox: Sandbox, connect: Connect)
     assert await other.fetchval("SELECT '\"a\"'::jsonb") == '"A"'
 
 
+async def test_codec_that_was_only_set(sandbox: Sandbox, connect: Connect) -> None:
+    """One that its connection has not used converts nothing for another, nor for another test."""
+    value = "SELECT '[1]'::jsonb"
+    other = connect()
+    assert await other.fetchval(value) == "[1]"
+    await connect().set_type_codec("jsonb", schema="pg_catalog", encoder=str, decoder=len)
+    assert await other.fetchval(value) == "[1]"
+    await connect().set_type_codec("jsonb", schema="pg_catalog", encoder=str, decoder=str.upper)
+    connection = await next_test(sandbox)
+    assert await connection.fetchval(value) == "[1]"
+
+
+@pytest.mark.parametrize("kind", ["methods", "recursion"])
+async def test_codecs_that_look_alike(connect: Connect, kind: str) -> None:
+    """Methods of two objects are two codecs; a function may call itself."""
+
+    class Tagged:
+        def __init__(self, tag: str) -> None:
+            self.tag = tag
+
+        def decode(self, value: str) -> str:
+            return self.tag + value
+
+    def deep(tag: str, depth: int = 2) -> Callable[[str], str]:
+        def decode(value: str, left: int = depth) -> str:
+            return decode(tag + value, left - 1) if left else later(value)
+
+        def later(value: str) -> str:
+            return value
+
+        return decode
+
+    for tag in ("a", "b"):
+        decoder = Tagged(tag).decode if kind == "methods" else deep(tag, 1)
+        connection = connect()
+        await connection.set_type_codec("json", schema="pg_catalog", encoder=str, decoder=decoder)
+        assert await connection.fetchval("SELECT '1'::json") == f"{tag}1"
+
+
 async def test_codecs_of_a_type_that_is_gone(sandbox: Sandbox, connect: Connect) -> None:
     """A pooled connection that had a codec for a test's own type stays usable."""
     connection = connect()

@@ -77,11 +77,13 @@ def test_effects() -> None:
         ("second", 'SELECT first(), "Third" ()'),
         ("third", "SELECT tenant(), makes()"),
         ("makes", "BEGIN CREATE TEMP TABLE t (); END"),
+        ("any_setting", "SELECT set_config(name, value, true) -- set_config('a', 'b', true)"),
     ]
     settings = frozenset({"app.tenant", "app.user"})
     assert _effects(sources) == {
         "tenant": Effect(settings=settings),
         "makes": Effect(changes_schema=True),
+        "any_setting": Effect(untold_settings=True),
         **dict.fromkeys(
             ("first", "second", "third"), Effect(changes_schema=True, settings=settings)
         ),

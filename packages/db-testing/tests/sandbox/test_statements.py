@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from db_testing import _statements
+from db_testing._setting_statements import Many, made_by
 from db_testing._statements import Control
 
 
@@ -74,6 +75,7 @@ def test_control(sql: str, expected: Control | None) -> None:
         "SELECT updated_at, deleted FROM t",
         "SELECT 'insert into' || $$delete$$ -- update",
         "SELECT harmless(1)",
+        "SELECT 1; (SELECT 2); ",
         ";",
         "",
     ],
@@ -96,6 +98,10 @@ def test_a_statement_that_reads(sql: str) -> None:
         "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",
         "EXPLAIN ANALYZE EXECUTE p",
         "EXPLAIN ANALYZE CREATE TABLE t AS SELECT 1",
+        "EXPLAIN ANALYZE REFRESH MATERIALIZED VIEW v",
+        "SELECT 1; TRUNCATE t",
+        "SELECT 1; DO $$ BEGIN END $$",
+        "SELECT 1; SET work_mem = '1MB'; SELECT 2",
         "SELECT set_config('a.b', '1', false)",
         "SELECT pg_advisory_lock(1)",
         "SELECT pg_try_advisory_xact_lock(1)",
@@ -172,13 +178,53 @@ def test_refusal(sql: str, *, refused: bool) -> None:
         ("SELECT set_config($1, $2, $3)", ("a.b", "1", False), set()),
         ("SELECT set_config($1, $2, $3)", (), set()),
         ("SELECT set_config('a.b', concat('x,y)', f(1, 2)), 't')", (), {"a.b"}),
+        ("SELECT set_config(CAST($1 AS text), $2, CAST('t' AS bool))", ("a.b", "1"), {"a.b"}),
+        ("SELECT set_config($$a.b$$, $x$1$x$, true), set_config('c', '', true)", (), {"a.b", "c"}),
+        ("SELECT set_config($1, $2, true)", Many([("a.b", "1"), ("c.d", "2")]), {"a.b", "c.d"}),
+        ("SELECT set_config($1, $2, true)", (None, "1"), set()),
+        ("DO $x$ BEGIN PERFORM set_config('a.b', '1', true); END $x$", (), {"a.b"}),
         ("SELECT set_config(", (), set()),
         ("SELECT 1", (), set()),
     ],
 )
 def test_local_settings(sql: str, args: tuple[Any, ...], names: set[str]) -> None:
     """Settings that end with their transaction are found, also where they are arguments."""
-    assert _statements.local_settings(sql, args) == names
+    assert made_by(sql, args).local == names
+
+
+@pytest.mark.parametrize(
+    ("sql", "args", "untold"),
+    [
+        ("SELECT set_config('app.' || $1, $2, true)", ("a", "1"), True),
+        ("SELECT set_config(k, v, true) FROM jsonb_each_text($1) AS e(k, v)", ("{}",), True),
+        ("SELECT set_config('a.b', $1, 1 = 1)", ("1",), True),
+        ("SELECT set_config(setting_name => 'a.b', new_value => '', is_local => true)", (), True),
+        ("DO $x$ BEGIN EXECUTE 'SELECT 1'; PERFORM set_config(x, '1', true); END $x$", (), True),
+        ("SELECT set_config('app.' || $1, $2, false)", ("a", "1"), False),
+        ("SELECT 'set_config(x, y, true)', $$set_config(x, y, true)$$", (), False),
+        ("/* set_config(x, y, true) */ SELECT 1 -- set_config(x, y, true)", (), False),
+        ("CREATE FUNCTION f() RETURNS void AS 'SELECT set_config(x, y, true)'", (), False),
+        ("SELECT set_config($1, $2, $3)", (), False),
+    ],
+)
+def test_untold_settings(sql: str, args: tuple[Any, ...], *, untold: bool) -> None:
+    """Where the text does not say what is set until a transaction ends, that is known."""
+    assert made_by(sql, args).untold == untold
+
+
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        ("SET work_mem = '1MB'", {"work_mem"}),
+        ("SET SESSION AUTHORIZATION reader", {"session_authorization"}),
+        ("SET SESSION work_mem = '1MB'; RESET a.b", {"work_mem", "a.b"}),
+        ("RESET ALL", {"all"}),
+        ("RESET TIME ZONE", {"timezone"}),
+    ],
+)
+def test_lasting_settings(sql: str, names: set[str]) -> None:
+    """Settings that outlive their transaction are found."""
+    assert made_by(sql).lasting == names
 
 
 @pytest.mark.parametrize(

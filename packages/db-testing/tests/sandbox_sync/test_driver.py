@@ -17,6 +17,8 @@ from db_testing._psycopg_cursor import numbered
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    from db_testing._psycopg import VirtualConnection
+
     from .conftest import World
 
     Connection = psycopg.Connection[Any]
@@ -355,3 +357,14 @@ def test_named_parameters_are_looked_up() -> None:
     sql, _ = numbered(",".join(f"%(p{number})s" for number in range(500)), params)
     assert sql.endswith(",$499,$500")
     assert compared < 5_000
+
+
+def test_a_copy_that_was_left_in_the_middle(connect: Callable[[], VirtualConnection]) -> None:
+    """It makes its own connection useless, as a real one, and no other."""
+    connection, other = connect(), connect()
+    with connection.cursor().copy("COPY (SELECT generate_series(1, 99999)) TO STDOUT") as copy:
+        next(iter(copy))
+    with pytest.raises(psycopg.OperationalError, match="another command is already in progress"):
+        connection.execute("SELECT 1")
+    connection.close()
+    assert other.execute("SELECT 1").fetchone() == (1,)

@@ -1,0 +1,195 @@
+"""Which settings a statement makes, and for how long: pure functions over its text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from ._statements import BODY, OPAQUE, mentions, skeleton_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_SET_LOCAL: Final = re.compile(
+    r'\bset\s+local\s+(session\s+authorization|time\s+zone|"?[\w.]+)', re.IGNORECASE
+)
+_SET_LASTING: Final = re.compile(
+    r"""(?:^|;)\s*(?:set\s+(?:session\s+(?!authorization\b))?|reset\s+)
+        (session\s+authorization|time\s+zone|"?[\w.]+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_SET_CONFIG: Final = re.compile(r"\bset_config\s*(?=\()", re.IGNORECASE)
+_ARGUMENTS: Final = 3
+"""Of set_config()."""
+_LOCAL: Final = ("true", "t", "on", "yes", "1")
+"""How set_config() is told that a setting is for its transaction only."""
+_LASTING: Final = ("false", "f", "off", "no", "0")
+_CAST: Final = re.compile(r"\s*::\s*[\w. ]+$")
+_CALLED_CAST: Final = re.compile(r"cast\s*\((?P<of>.*)\sas\s+[\w. ]+\)$", re.IGNORECASE | re.DOTALL)
+_UNTOLD: Final = object()
+"""What the text of an argument does not tell: it is computed, or comes from a column."""
+_ABSENT: Final = object()
+"""An argument that there is not: a statement that is prepared, and not run."""
+
+
+class Many(tuple[Any, ...]):
+    """The arguments of a statement that is run once for each of them."""
+
+    __slots__ = ()
+
+
+def args_of_many(sql: str, rows: Iterable[Any]) -> Any:
+    """Return the rows of arguments of a statement, to be looked at where they may name settings.
+
+    Others are left as they are: there may be no end of them.
+    """
+    return Many(rows) if mentions(sql, "set_config") else rows
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The settings that a statement makes, by their names in lower case."""
+
+    local: frozenset[str] = frozenset()
+    """Until its transaction ends."""
+    lasting: frozenset[str] = frozenset()
+    """For longer, or which it gives back their defaults."""
+    untold: bool = False
+    """Whether it makes others, perhaps for its transaction only, and does not say which."""
+
+
+_NONE: Final = Made()
+
+
+def made_by(sql: str, args: Sequence[Any] = ()) -> Made:
+    """Return what a statement sets. It may be run with many arguments, as :class:`Many`."""
+    if not mentions(sql, "set"):
+        return _NONE
+    skeleton = skeleton_of(sql)
+    if BODY.match(skeleton):
+        return made_by_body(_body_of(sql))
+    local = {_setting(match[1]) for match in _SET_LOCAL.finditer(skeleton)}
+    lasting = {_setting(match[1]) for match in _SET_LASTING.finditer(skeleton)}
+    untold = False
+    if mentions(sql, "set_config"):
+        for each in args if isinstance(args, Many) else (args,):
+            called = _called(sql, each)
+            local |= called.local
+            lasting |= called.lasting
+            untold |= called.untold
+    return Made(_own_settings(local), frozenset(lasting), untold)
+
+
+def made_by_body(body: str) -> Made:
+    """Return what a body sets, also by statements in strings that it executes.
+
+    What it only speaks of is no setting, or none that changes.
+    """
+    if not mentions(body, "set"):
+        return _NONE
+    local = {_setting(match[1]) for match in _SET_LOCAL.finditer(body)}
+    called = _called(body, ())
+    for match in OPAQUE.finditer(body):
+        if match[0][0] in "'$":
+            local |= _called(_text(match[0]), ()).local
+    return replace(called, local=_own_settings(local | called.local))
+
+
+def _body_of(sql: str) -> str:
+    """Return what DO runs."""
+    quoted = next((match for match in OPAQUE.finditer(sql) if match[0][0] in "'$"), None)
+    return _text(quoted[0]) if quoted is not None else sql
+
+
+def _own_settings(names: set[str]) -> frozenset[str]:
+    """Leave out those of the transaction itself, which end with it by themselves."""
+    return frozenset(name for name in names if not name.startswith("transaction_"))
+
+
+def _setting(name: str) -> str:
+    return "_".join(name.lower().strip('"').split()).replace("time_zone", "timezone")
+
+
+def _called(sql: str, args: Sequence[Any]) -> Made:
+    """Return what the calls of set_config() set."""
+    local, lasting, untold = set(), set(), False
+    for items in _calls(sql):
+        named = len(items) != _ARGUMENTS or any("=>" in item for item in items)
+        name, scope = (_UNTOLD, _UNTOLD) if named else (_value(items[i], args) for i in (0, 2))
+        if _ABSENT in (name, scope) or name is None:
+            continue
+        lasts = str(scope).lower() in _LASTING
+        if not isinstance(name, str):
+            untold |= not lasts
+        elif lasts:
+            lasting.add(name.lower())
+        elif str(scope).lower() in _LOCAL:
+            local.add(name.lower())
+        else:
+            untold = True
+    return Made(frozenset(local), frozenset(lasting), untold)
+
+
+def _calls(sql: str) -> Iterator[list[str]]:
+    """Return the arguments of each call of set_config()."""
+    position = 0
+    while position < len(sql):
+        opaque = OPAQUE.search(sql, position)
+        end = opaque.start() if opaque is not None else len(sql)
+        call = _SET_CONFIG.search(sql, position, end)
+        if call is not None:
+            items, position = _arguments(sql, call.end())
+            yield items
+        elif opaque is None:
+            return
+        else:
+            position = _after(sql, opaque)
+
+
+def _after(sql: str, opaque: re.Match[str]) -> int:
+    """Return where a string or a comment ends: only comments of this kind may nest."""
+    if opaque[0] != "/*":
+        return opaque.end()
+    end = sql.find("*/", opaque.end())
+    return len(sql) if end < 0 else end + 2
+
+
+def _arguments(sql: str, opening: int) -> tuple[list[str], int]:
+    """Return the arguments of the call whose parenthesis opens at a position, and its end."""
+    items = [""]
+    depth = 0
+    position = opening
+    while position < len(sql):
+        opaque = OPAQUE.match(sql, position)
+        piece = opaque[0] if opaque is not None else sql[position]
+        position += len(piece)
+        depth += {"(": 1, ")": -1}.get(piece, 0)
+        if depth == 0:
+            break
+        if piece == "," and depth == 1:
+            items.append("")
+        elif position > opening + 1:
+            items[-1] += piece
+    return items, position
+
+
+def _value(item: str, args: Sequence[Any]) -> Any:
+    """Return what an argument is, where its text tells."""
+    item = item.strip()
+    while (outer := _CALLED_CAST.match(item)) is not None or _CAST.search(item) is not None:
+        item = (outer["of"] if outer is not None else _CAST.sub("", item)).strip()
+    if item.startswith("$") and item[1:].isdigit():
+        return args[int(item[1:]) - 1] if int(item[1:]) <= len(args) else _ABSENT
+    if item.lower() in (*_LOCAL, *_LASTING):
+        return item
+    opaque = OPAQUE.fullmatch(item)
+    return _text(item) if opaque is not None and item[0] in "'$" else _UNTOLD
+
+
+def _text(quoted: str) -> str:
+    """Return what a string says, whether in quotes or in dollars."""
+    if quoted.startswith("$"):
+        tag = quoted[: quoted.index("$", 1) + 1]
+        return quoted[len(tag) : -len(tag)]
+    return quoted[1:-1].replace("''", "'")
