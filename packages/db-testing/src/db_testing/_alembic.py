@@ -98,6 +98,8 @@ class Migrations:
             except SchemaError:
                 raise
             except Exception as error:
+                if (said := _said_before(error)) is not None:
+                    raise said from error
                 raise SchemaError(
                     f"{self!r} failed{_place_of(error, script)}: {type(error).__name__}: {error}"
                 ) from error
@@ -219,6 +221,14 @@ def _place_of(error: BaseException, script: ScriptDirectory) -> str:
         if any(Path(frame.filename).is_relative_to(folder) for folder in folders):
             return f" in {frame.filename}, line {frame.lineno}"
     return ""
+
+
+def _said_before(error: BaseException) -> SchemaError | None:
+    """Return what Alembic has covered with an error of its own as it ended."""
+    before = error.__context__
+    while before is not None and not isinstance(before, SchemaError):
+        before = before.__context__
+    return before
 
 
 @contextlib.contextmanager

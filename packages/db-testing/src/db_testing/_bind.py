@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import Pool
 
     from ._isolation import Isolation
+    from .schema import SchemaLike
 
 KINDS: Final = (
     "an AsyncEngine or Engine, an async_sessionmaker or sessionmaker, an async_scoped_session or "
@@ -58,12 +59,21 @@ _making: contextvars.ContextVar[bool] = contextvars.ContextVar("db_testing_makin
 class Target:
     """The database that objects are led to: made when one of them connects."""
 
-    def __init__(self, make: Callable[[], Isolation], name: str) -> None:
-        """Make nothing yet. `name` says in errors what the database is of."""
-        self.name = name
+    def __init__(self, make: Callable[[], Isolation], schema: SchemaLike) -> None:
+        """Make nothing yet. The schema says in errors what the database is of."""
+        self.name = repr(schema)
+        self._schema = schema
         self._make = make
         self._lock = threading.Lock()
         self._isolation: Isolation | None = None
+
+    def leads_where(self, other: Target) -> bool:
+        """Tell whether another leads to the same database, perhaps by a schema made anew.
+
+        Raises:
+            SetupError: as the schemas' fingerprints.
+        """
+        return self is other or self._schema.fingerprint() == other._schema.fingerprint()
 
     def isolation(self) -> Isolation:
         """Return the database's isolation.
@@ -75,7 +85,8 @@ class Target:
             raise SchemaError(
                 "the schema's apply() connected by an engine that db_bind leads to the database "
                 "which is being made. It must connect to the URL it is given; an Alembic env.py "
-                'finds it as config.get_main_option("sqlalchemy.url").'
+                'finds it as config.get_main_option("sqlalchemy.url"), and one that reads the '
+                "application's own settings where Schema.from_alembic(..., url_setting=...) says."
             )
         if not self._lock.acquire(timeout=PATIENCE):
             raise DBTestingError(
@@ -278,7 +289,7 @@ def _unbound(maker: sessionmaker[Any] | async_sessionmaker[Any], name: str) -> E
 
 
 def _check_same(known: Target, target: Target, name: str) -> None:
-    if known is not target:
+    if not known.leads_where(target):
         raise SetupError(
             f"db_bind: {name} leads to the database of {known.name} already, and cannot lead to "
             f"that of {target.name} in the same run. Define the fixture db_bind next to each "

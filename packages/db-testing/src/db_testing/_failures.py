@@ -70,7 +70,8 @@ class Failures:
             f"{shorten(sql)!r} at {caller()} ran while no test was running, probably in a "
             f"fixture of class, module, package or session scope. Its effect would vanish "
             f"with the first test. Write rows for many tests inside `async with db_layer() as "
-            f"session`, and others in a function-scoped fixture."
+            f"session` in an async fixture (synchronous tests begin with them too), or in the "
+            f"schema's seed=, and others in a function-scoped fixture."
         )
 
     def two_loops(self) -> SandboxLoopError:
@@ -87,13 +88,18 @@ class Failures:
             )
         )
 
-    def lost(self) -> SandboxLostError:
-        """Note that the wire has been closed by the server."""
+    def lost(self, interrupted: str | None = None) -> SandboxLostError:
+        """Note that the wire has been closed: by the server, or after an interruption."""
+        gone = "Everything the test had written is gone"
         return self.note(
             SandboxLostError(
-                f"the server closed the connection that held the transaction of {self.test}, "
-                f"noticed at {caller()}. Everything the test had written is gone. If the test "
-                f"terminates backends on purpose, add {MARKER} to it."
+                f"the connection that held the transaction of {self.test} was closed when "
+                f"{interrupted} was cancelled for a second time, before the server could end it; "
+                f"noticed at {caller()}. {gone}. Await tasks that you cancel."
+                if interrupted is not None
+                else f"the server closed the connection that held the transaction of {self.test}, "
+                f"noticed at {caller()}. {gone}. If the test terminates backends on purpose, "
+                f"add {MARKER} to it."
             ),
             broken=True,
         )

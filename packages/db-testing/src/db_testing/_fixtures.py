@@ -67,7 +67,17 @@ def db_session_options() -> Mapping[str, Any]:
         value = _settings.load(dotted, what="the ini key db_session_options")
     except SetupError as error:
         _state.stop(request.session, error)
-    options: Mapping[str, Any] = getattr(value, "kw", value)  # a sessionmaker, or the mapping
+    return _options_of(value)
+
+
+def _options_of(value: Any) -> Mapping[str, Any]:
+    """Return the options of a sessionmaker but for its engine; a mapping of them is one already."""
+    options: Mapping[str, Any] = getattr(value, "kw", value)
+    if options is not value:  # which keeps the class apart from them
+        from sqlalchemy.ext.asyncio import async_sessionmaker
+
+        kind = "class_" if isinstance(value, async_sessionmaker) else "sync_session_class"
+        options = {**options, kind: value.class_}
     return {name: option for name, option in options.items() if name != "bind"}
 
 
@@ -151,7 +161,9 @@ def spare_fixtures(item: pytest.Item) -> None:
 def test_database_url(_db_application: Application) -> str:  # noqa: PT019  # no test: a fixture
     """Return the URL of this worker's database, for code that connects by itself.
 
-    What such code commits is undone under commit and database isolation only.
+    It is SQLAlchemy's, `postgresql+asyncpg://...`; asyncpg itself takes it without `+asyncpg`. Open
+    connections in each test anew: the database may be another in the next. What such code commits
+    is undone under commit and database isolation only.
     """
     return _db_application.isolation.url.render_as_string(hide_password=False)
 

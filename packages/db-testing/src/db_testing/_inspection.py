@@ -6,6 +6,7 @@ and not to the program, is told in the sandbox's words.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from . import _statements, _transaction_identity
@@ -81,11 +82,17 @@ class Inspection:
 
     # ----------------------------------------------------------------- after it
 
-    def damage(self, live: LiveWire, sql: str) -> SandboxError | None:
+    def damage(
+        self, live: LiveWire, sql: str, error: BaseException | None = None
+    ) -> SandboxError | None:
         """Notice that an operation has cost the test its connection or its outer transaction."""
         escaped = live.escaped
         if live.wire.is_closed() and not escaped:
-            return self._failures.lost()
+            if isinstance(error, asyncio.CancelledError):
+                # Which nobody need mind whose loop has just ended, as that of a TestClient does.
+                live.interrupted = f"{shorten(sql)!r} at {caller()}"
+                return None
+            return self._failures.lost(live.interrupted)
         return self._failures.escaped(sql) if escaped else None
 
     def explained(

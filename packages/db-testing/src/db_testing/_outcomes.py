@@ -97,9 +97,11 @@ class Outcomes:
                 f"differently than under another isolation"
             )
         if alone := len(self._now) - compared:
+            why = "no run under another isolation is known: run once without --db-isolation"
+            if self._cache is None:
+                why = "pytest's cache, which keeps outcomes, is turned off (-p no:cacheprovider)"
             head.append(
-                f"db-testing: {counted(alone, 'database ')} cannot be compared, because no run "
-                f"under another isolation is known: run once without --db-isolation"
+                f"db-testing: {counted(alone, 'database ')} cannot be compared, because {why}"
             )
         more = [f"... and {len(said) - SHOWN} more"] if said[SHOWN:] else []
         return [*head, *said[:SHOWN], *more]

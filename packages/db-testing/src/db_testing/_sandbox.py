@@ -300,7 +300,7 @@ class Sandbox:
         if live.loop is not loop:
             raise self._failures.two_loops()
         if live.wire.is_closed():
-            raise self._failures.lost()
+            raise self._failures.lost(live.interrupted)
         return live
 
     def connected(self) -> Wire:
@@ -423,7 +423,7 @@ class Sandbox:
                     result = await live.perform(transaction, operation, reads=reads, cursor=cursor)
             except BaseException as error:
                 # Else the end of its test took the wire from it.
-                damage = inspection.damage(live, sql) if epoch == self._epoch else None
+                damage = inspection.damage(live, sql, error) if epoch == self._epoch else None
                 better = inspection.explained(error, live, transaction, sql, blockers)
                 if better is None and isinstance(error, asyncpg.InternalClientError):
                     better = damage  # it has read the server's goodbye, but not yet its end

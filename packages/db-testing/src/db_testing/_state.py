@@ -144,7 +144,7 @@ def bind(session: pytest.Session, objects: Sequence[object], schema: SchemaLike)
     run = config.stash[RUN]
     if run.bindings is None:
         run.bindings = Bindings()
-    target = Target(make, repr(schema))
+    target = Target(make, schema)
     for each in objects:
         run.bindings.bind(each, target)
 

@@ -55,6 +55,8 @@ class LiveWire:
         self._runtime = runtime
         self._codecs: Codecs = {}
         self._routines: Routines = catalog.routines
+        self.interrupted: str | None = None
+        """The statement that was cancelled so that its driver gave the connection up."""
         self._uprooted = False
         """Whether a savepoint was gone, so that a commit and a BEGIN must have been hidden."""
 

@@ -83,6 +83,12 @@ class MigrationTests:
         """Return what the first migration finds."""
         return cls().baseline or Schema.from_metadata()
 
+    @pytest.fixture(scope="session")
+    @classmethod
+    def db_bind(cls) -> Sequence[object]:
+        """Bind nothing: the application's objects lead to the database of its own tests."""
+        return []
+
     @pytest.fixture
     def alembic_runner(self, test_database_url: str) -> Iterator[Any]:
         """Return pytest-alembic's runner of migrations, led to the test's database.

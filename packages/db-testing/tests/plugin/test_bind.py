@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import scoped_session, sessionmaker
 
-from db_testing import _synchronous
+from db_testing import Schema, _synchronous
 from db_testing._bind import Bindings, Target
 from db_testing.errors import SetupError
 
@@ -378,6 +378,35 @@ def test_object_of_two_schemas_is_refused(application: Callable[..., pytest.Pyte
     pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=2)
 
 
+def test_schema_that_is_made_anew(application: Callable[..., pytest.Pytester]) -> None:
+    """Who ends session fixtures in the midst of a run, as a rerun does, finds objects led alike."""
+    pytester = application()
+    pytester.makepyfile(
+        """
+        import pytest
+        from database import COUNT, session_factory
+
+        async def test_bound(db, request):
+            async with session_factory() as session:
+                assert (await session.execute(COUNT)).scalar_one() == 0
+            if not hasattr(pytest, "ended"):
+                pytest.ended = True
+                pytest.fail("once")
+        """
+    )
+    pytester.makepyfile(
+        reruns="""
+        from _pytest.runner import runtestprotocol
+
+        def pytest_runtest_protocol(item, nextitem):
+            runtestprotocol(item, nextitem=None, log=False)  # ends what the session has
+            item._initrequest()
+            return None
+        """
+    )
+    pytester.runpytest("-p", "reruns").assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
@@ -482,7 +511,7 @@ def test_object_that_cannot_be_bound(make: Callable[[], object], why: str) -> No
     bindings = Bindings()
     try:
         with pytest.raises(SetupError) as caught:
-            bindings.bind(make(), Target(never, "a schema"))
+            bindings.bind(make(), Target(never, Schema.from_metadata()))
     finally:
         bindings.close()
     assert why in str(caught.value)

@@ -127,21 +127,45 @@ def test_session_options_of_the_applications_own_sessionmaker(suite: Suite) -> N
     pytester = suite(mode="auto", more="db_session_options = options:make_session")
     pytester.makepyfile(
         options="""
-        from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+        from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+        from sqlalchemy.orm import Session, sessionmaker
 
         engine = create_async_engine("postgresql+asyncpg://production.invalid/x")
-        make_session = async_sessionmaker(engine, expire_on_commit=False)
+
+        class Own(AsyncSession):
+            pass
+
+        make_session = async_sessionmaker(engine, class_=Own, expire_on_commit=False)
+
+        class OwnSync(Session):
+            pass
+
+        make_sync_session = sessionmaker(class_=OwnSync, expire_on_commit=False)
         """,
         test_options="""
         from sqlalchemy import text
 
+        from options import Own
+
         async def test_options(db, db_engine, db_sessionmaker):
             assert db_sessionmaker.kw["expire_on_commit"] is False
+            assert isinstance(db, Own)
             assert db.bind is db_engine
             assert (await db.execute(text("SELECT 1"))).scalar_one() == 1
         """,
     )
     pytester.runpytest().assert_outcomes(passed=1)
+    pytester.makepyfile(
+        test_options="""
+        from options import OwnSync
+
+        def test_options(db_sync, db_sync_engine):
+            assert isinstance(db_sync, OwnSync)
+            assert db_sync.bind is db_sync_engine
+        """
+    )
+    option = "--override-ini=db_session_options=options:make_sync_session"
+    pytester.runpytest(option).assert_outcomes(passed=1)
 
 
 def test_session_options_from_an_overridden_fixture(suite: Suite) -> None:

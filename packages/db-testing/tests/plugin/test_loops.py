@@ -222,3 +222,37 @@ def test_fixtures_of_the_loops_scope(suite: Suite, scope: str) -> None:
         )
     )
     pytester.runpytest().assert_outcomes(passed=2)
+
+
+def test_cancelled_again_while_its_loop_ends(suite: Suite) -> None:
+    """A task that a test has not awaited may cost the connection, which is then no more needed."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import asyncio
+        import pytest
+        from sqlalchemy import text
+
+        async def asks(engine, begun):
+            async with engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+                begun.set()
+                await connection.execute(text("SELECT pg_sleep(60)"))
+
+        async def leaves(engine):
+            begun = asyncio.Event()
+            task = asyncio.create_task(asks(engine, begun))
+            await begun.wait()
+            while not task.cancel() or task.cancelling() < 2:
+                await asyncio.sleep(0)
+            await asyncio.wait([task], timeout=0)
+
+        @pytest.mark.parametrize("time", range(3))
+        def test_leaves(db_engine, time):
+            with asyncio.Runner() as runner:
+                runner.run(leaves(db_engine))
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=3)
+    result.stdout.no_fnmatch_line("*the server closed*")

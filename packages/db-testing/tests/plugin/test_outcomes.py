@@ -51,10 +51,15 @@ def test_tests_that_fare_differently(suite: Suite, distribution: tuple[str, ...]
 def test_nothing_to_compare(suite: Suite) -> None:
     """The first run, a run without a cache, and one without database tests say what they can."""
     pytester = suite("artefacts", mode="auto")
-    for options in [("-p", "no:cacheprovider"), ()]:
+    for options, why in [
+        (("-p", "no:cacheprovider"), "pytest's cache, which keeps outcomes, is turned off*"),
+        ((), "no run under another isolation is known*"),
+    ]:
         result = pytester.runpytest("--db-isolation=commit", "-k", "test_either", *options)
         result.assert_outcomes(passed=1, deselected=6)
-        result.stdout.fnmatch_lines(["db-testing: 1 database test cannot be compared, because *"])
+        result.stdout.fnmatch_lines(
+            [f"db-testing: 1 database test cannot be compared, because {why}"]
+        )
     result = pytester.runpytest("--db-isolation=commit", "-k", "without")
     result.stdout.no_fnmatch_line("*compared*")
 

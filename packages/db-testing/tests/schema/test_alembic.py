@@ -520,3 +520,21 @@ def test_histories_of_their_own(project: Project, empty: URL) -> None:
     schema.apply(empty)
     assert tables_of(empty) == sorted([*MADE, "public.late", "public.other"])
     assert len(schema.ancestors()) == len(set(schema.ancestors())) == 3
+
+
+COVERED = """
+from alembic import context
+from db_testing.errors import SchemaError
+
+try:
+    raise SchemaError("an engine led elsewhere")
+finally:
+    context.config = {}["config"]  # as the proxies of a nested run are gone
+"""
+
+
+def test_error_that_alembic_covers(project: Project, empty: URL) -> None:
+    """What was said first is what is shown."""
+    project.env.write_text(COVERED)
+    with pytest.raises(SchemaError, match="an engine led elsewhere"):
+        project.schema.apply(empty)

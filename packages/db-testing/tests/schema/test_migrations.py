@@ -228,6 +228,39 @@ def test_two_histories_in_one_module(suite: Suite) -> None:
     suite.run("-k", "not definitions", passed=10, deselected=2)
 
 
+def test_beside_bound_objects(suite: Suite) -> None:
+    """The application's own engine leads to its tests' database, and not to that of migrations."""
+    pytester = suite.pytester
+    pytester.makepyfile(
+        database="""
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        engine = create_async_engine("postgresql+asyncpg://production.invalid/x")
+        """,
+        test_application="""
+        from database import engine
+        from sqlalchemy import text
+
+        async def test_application():
+            async with engine.connect() as connection:
+                assert await connection.scalar(text("SELECT 1")) == 1
+        """,
+    )
+    pytester.makeconftest(
+        """
+        import pytest
+        from db_testing import Schema
+        from models import Base
+
+        @pytest.fixture(scope="session")
+        def db_schema():
+            return Schema.from_metadata(Base.metadata)
+        """
+    )
+    options = ("--override-ini=db_bind=database:engine", "--override-ini=asyncio_mode=auto")
+    suite.run(*options, passed=7)
+
+
 def test_metadata_that_is_not_given(suite: Suite) -> None:
     """What it is needed for fails with what to write; the rest does without."""
     suite.tests.write_text(TESTS.replace("metadata = Base.metadata", "pass"))
