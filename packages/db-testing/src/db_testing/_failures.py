@@ -90,19 +90,19 @@ class Failures:
 
     def lost(self, interrupted: str | None = None) -> SandboxLostError:
         """Note that the wire has been closed: by the server, or after an interruption."""
-        gone = "Everything the test had written is gone"
-        return self.note(
-            SandboxLostError(
-                f"the connection that held the transaction of {self.test} was closed when "
-                f"{interrupted} was cancelled for a second time, before the server could end it; "
-                f"noticed at {caller()}. {gone}. Await tasks that you cancel."
-                if interrupted is not None
-                else f"the server closed the connection that held the transaction of {self.test}, "
-                f"noticed at {caller()}. {gone}. If the test terminates backends on purpose, "
-                f"add {MARKER} to it."
-            ),
-            broken=True,
-        )
+        if interrupted is None:
+            lost = SandboxLostError(
+                f"the server closed the connection that held the transaction of {self.test}, "
+                f"noticed at {caller()}. Everything the test had written is gone. If the test "
+                f"terminates backends on purpose, add {MARKER} to it."
+            )
+        else:
+            lost = SandboxLostError(
+                f"{interrupted} was cancelled a second time before the server had ended it, which "
+                f"closed the connection that held the transaction of {self.test}; noticed at "
+                f"{caller()}. Everything the test had written is gone. Await what you cancel."
+            )
+        return self.note(lost, broken=True)
 
     def escaped(self, sql: str) -> SandboxRefusedError:
         """Note that a statement has ended the outer transaction, by a commit for all one knows."""
