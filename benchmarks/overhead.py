@@ -1,27 +1,30 @@
 """What isolation adds to a test, as exactly as a noisy machine lets it be known.
 
-    moon run benchmarks:overhead -- [--tests 800] [--tables 20 50 200 1000]
+    moon run benchmarks:overhead -- [--pairs 1500] [--tables 20 50 200 1000]
 
-The tests are `isolation`'s. Here one process runs them with and without isolation, in blocks of 25
-in turn: whatever slows a process or a machine down for more than a moment slows both. Of each block
-the first five tests find caches cold, and do not count. Reported are the median and the quartiles
-of the differences between the medians of blocks that followed each other. They are also given as
-multiples of the yardstick, BEGIN and ROLLBACK on an open connection, with which figures of several
-machines can be compared. What was found replaces those rows of `results/overhead.json` that are
-measured again.
+The tests are `isolation`'s. Here one process runs each of them twice in a row, with isolation and
+without, in pairs of which every other one begins with the one and every other with the other:
+whatever slows a process or a machine down slows both. Those without find no hook of db-testing's,
+and a server of their own: their commits would make the tests with isolation look whose they are.
+Twenty of the tables are used, however many there are. Reported are the medians of the differences
+within pairs, of wall time and of processor time (of the test process and of the servers), each with
+a bootstrapped interval of 95 %. The row `control` has no isolation on either side, and so says what
+such a figure is worth. Wall time is given in multiples of the yardstick too, BEGIN and ROLLBACK on
+an open connection, with which figures of several machines can be compared. What was found replaces
+those rows of `results/overhead.json` that are measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import results
 import server as servers
@@ -33,73 +36,140 @@ if TYPE_CHECKING:
 
     from server import Server
 
-BLOCK: Final = 25
-"""Tests that follow each other with one isolation."""
-COLD: Final = 5
-"""How many of them do not count."""
-ISOLATIONS: Final = ("rollback", "commit")
+COLD: Final = 50
+"""Pairs at the beginning that do not count."""
+USED: Final = 20
+"""Tables that tests write to, of however many there are."""
+RESAMPLED: Final = 1000
+"""How often the median is taken anew for its interval."""
+SEED: Final = 1
+"""Of that, so that figures can be had again from the same times."""
+KINDS: Final = ("control", "rollback", "commit")
 
 CONFTEST = (
     suites.DATABASE
     + FLOOR.conftest.replace("def db(", "def floor(")
     + """
-times = []
-end = None
+import gc
+from pathlib import Path
+
+rows = []
+parents = os.environ["BENCHMARK_PARENTS"].split()
+hooks = []
+
+def pytest_configure(config):
+    for plugin in config.pluginmanager.get_plugins():
+        name = config.pluginmanager.get_name(plugin) or ""
+        if name.startswith("db_testing"):
+            for caller in config.pluginmanager.get_hookcallers(plugin) or ():
+                if caller.name.startswith(("pytest_runtest", "pytest_fixture", "pytest_report_t")):
+                    hooks.extend((caller, each) for each in caller.get_hookimpls()
+                                 if each.plugin is plugin)
 
 def pytest_collection_modifyitems(items):
     half = len(items) // 2
-    floors, ours = items[:half], items[half:]
-    block = int(os.environ["BENCHMARK_BLOCK"])
+    pairs = list(zip(items[:half], items[half:]))
     items.clear()
-    for begin in range(0, half, block):
-        items += floors[begin : begin + block] + ours[begin : begin + block]
+    for number, pair in enumerate(pairs):
+        items += pair if number % 2 else pair[::-1]
+    gc.collect()
+    gc.freeze()
+
+def turn(on):
+    for caller, each in hooks:
+        if on:
+            caller._add_hookimpl(each)
+        else:
+            caller._hookimpls.remove(each)
+
+def of_servers():
+    spent = 0
+    for parent in parents:
+        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            try:
+                spent += int(Path(f"/proc/{child}/schedstat").read_text().split()[0])
+            except OSError:
+                pass  # it has just ended
+    return spent / 1e9
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item):
-    global end
+    ours = item.originalname == "test_ours"
+    if not ours:
+        turn(on=False)
+    cpu, wall = time.process_time() + of_servers(), time.perf_counter()
     result = yield
-    begin, end = end, time.perf_counter()
-    times.append(end - begin if begin is not None else None)
+    wall = time.perf_counter() - wall
+    cpu = time.process_time() + of_servers() - cpu
+    if not ours:
+        turn(on=True)
+    rows.append((ours, wall, cpu))
     return result
 
 def pytest_sessionfinish():
     with open(os.environ["BENCHMARK_TIMES"], "w") as file:
-        json.dump(times, file)
+        json.dump(rows, file)
+"""
+)
+CONTROL = (
+    CONFTEST
+    + """
+@pytest.fixture(scope="session")
+async def same(engine):
+    same = create_async_engine(engine.url)
+    yield same
+    await same.dispose()
+
+@pytest.fixture
+async def db(same):
+    async with async_sessionmaker(same)() as session:
+        yield session
 """
 )
 _, _, BODY = suites.TESTS.partition("@pytest")
-TESTS = suites.TESTS.replace("test_writes_and_reads", "test_ours").replace(
-    "@pytest", "@pytest" + BODY.replace("db", "floor") + "\n@pytest"
+TESTS = (
+    suites.TESTS.replace("test_writes_and_reads", "test_ours")
+    .replace("@pytest", "@pytest" + BODY.replace("db", "floor") + "\n@pytest")
+    .replace("TABLES[number % len(TABLES)]", "USED[number % len(USED)]")
+    .replace("ROWS =", f"USED = TABLES[:: max(1, len(TABLES) // {USED})]\nROWS =", 1)
 )
 
 
-def differences(times: Sequence[float | None]) -> tuple[float, list[float]]:
-    """Return what a test takes without isolation, and how much more with it in each two blocks."""
-    medians = [
-        statistics.median(time for time in times[begin + COLD : begin + BLOCK] if time is not None)
-        for begin in range(0, len(times), BLOCK)
-    ]
-    warm = list(pairwise(medians))[2::2]
-    return statistics.median(floor for floor, _ in warm), [ours - floor for floor, ours in warm]
+class Times(NamedTuple):
+    """Seconds of a test."""
+
+    ours: bool
+    wall: float
+    cpu: float
 
 
-def measure(server: Server, tables: int, isolation: str, tests: int) -> dict[str, Any]:
+def middle(values: Sequence[float]) -> list[float]:
+    """Return in ms the median, between the ends of its interval of 95 %."""
+    chosen = random.Random(SEED)  # noqa: S311  # no secret
+    medians = [statistics.median(chosen.choices(values, k=len(values))) for _ in range(RESAMPLED)]
+    low, *_, high = statistics.quantiles(medians, n=40)
+    return [round(each * 1e3, 3) for each in (low, statistics.median(values), high)]
+
+
+def measure(floor: Server, server: Server, tables: int, kind: str, pairs: int) -> dict[str, Any]:
     """Run the suite once, and return its row."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         folder = Path(temporary)
         for name, text in {
             "pytest.ini": suites.INI,
             "models.py": suites.MODELS,
-            "conftest.py": CONFTEST,
+            "conftest.py": CONTROL if kind == "control" else CONFTEST,
             "test_suite.py": TESTS,
         }.items():
             (folder / name).write_text(text)
         yardstick = server.yardstick(suites.YARDSTICKS)
-        told = suites.shape(server, tests=tests, tables=tables) | {
-            "BENCHMARK_BLOCK": str(BLOCK),
+        told = suites.shape(floor, tests=pairs, tables=tables) | {
+            "BENCHMARK_PARENTS": f"{floor.postmaster} {server.postmaster}",
             "BENCHMARK_TIMES": str(folder / "times.json"),
         }
-        options = ["-p", "place", "-p", "db_testing", f"--db-isolation={isolation}"]
+        options = ["-p", "place", "-p", "db_testing"]
+        if kind != "control":
+            options += [f"--db-isolation={kind}"]
         subprocess.run(
             [sys.executable, "-m", "pytest", *options],
             cwd=folder,
@@ -108,44 +178,51 @@ def measure(server: Server, tables: int, isolation: str, tests: int) -> dict[str
             check=True,
         )
         yardstick += server.yardstick(suites.YARDSTICKS)
-        floor, more = differences(json.loads((folder / "times.json").read_text()))
+        times = [Times(*each) for each in json.loads((folder / "times.json").read_text())]
+    found = list(zip(times[::2], times[1::2], strict=True))[COLD:]
+    both = [(one, two) if two.ours else (two, one) for one, two in found]
     return {
         "tables": tables,
-        "isolation": isolation,
-        "tests": tests,
-        "floor_ms": round(floor * 1e3, 3),
-        "more_ms": [round(each * 1e3, 3) for each in statistics.quantiles(more, n=4)],
+        "isolation": kind,
+        "pairs": len(both),
+        "floor_ms": round(statistics.median(without.wall for without, _ in both) * 1e3, 3),
+        "more_ms": middle([ours.wall - without.wall for without, ours in both]),
+        "more_cpu_ms": middle([ours.cpu - without.cpu for without, ours in both]),
         "yardstick_ms": round(statistics.median(yardstick) * 1e3, 4),
     }
 
 
 HEAD = """\
-| isolation | tables | a test without | with: more (quartiles) | in yardsticks |
-|---|---:|---:|---:|---:|"""
+| isolation | tables | a test without | with: more (95 %) | processor time | in yardsticks |
+|---|---:|---:|---:|---:|---:|"""
 
 
 def line(row: Mapping[str, Any]) -> str:
     """Render a row."""
-    low, middle, high = row["more_ms"]
+    wall, cpu = (
+        f"{middle:+.2f} ms ({low:+.2f} to {high:+.2f})"
+        for low, middle, high in (row["more_ms"], row["more_cpu_ms"])
+    )
     return (
-        f"| {row['isolation']} | {row['tables']:,} | {row['floor_ms']:.2f} ms | {middle:+.2f} ms "
-        f"({low:+.2f} to {high:+.2f}) | {middle / row['yardstick_ms']:+.1f} of "
-        f"{row['yardstick_ms']:.2f} ms |"
+        f"| {row['isolation']} | {row['tables']:,} | {row['floor_ms']:.2f} ms | {wall} | {cpu} "
+        f"| {row['more_ms'][1] / row['yardstick_ms']:+.1f} of {row['yardstick_ms']:.2f} ms |"
     )
 
 
 def table(result: results.Result) -> str:
     """Render all that was found."""
-    order = sorted(result.rows, key=lambda row: (ISOLATIONS.index(row["isolation"]), row["tables"]))
+    order = sorted(result.rows, key=lambda row: (KINDS.index(row["isolation"]), row["tables"]))
     return "\n".join([HEAD, *(line(row) for row in order)])
 
 
-def rows(server: Server, sizes: Sequence[int], tests: int) -> Iterator[dict[str, Any]]:
+def rows(
+    floor: Server, server: Server, sizes: Sequence[int], pairs: int
+) -> Iterator[dict[str, Any]]:
     """Measure all, and print each row."""
     print(HEAD)
     for tables in sizes:
-        for isolation in ISOLATIONS:
-            row = measure(server, tables, isolation, tests)
+        for kind in KINDS:
+            row = measure(floor, server, tables, kind, pairs)
             print(line(row), flush=True)
             yield row
 
@@ -153,11 +230,12 @@ def rows(server: Server, sizes: Sequence[int], tests: int) -> Iterator[dict[str,
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tests", type=int, default=800, help="tests of each kind")
+    parser.add_argument("--pairs", type=int, default=1500, help="tests of each kind")
     parser.add_argument("--tables", type=int, nargs="+", default=[20, 50, 200, 1000])
     options = parser.parse_args()
-    with servers.own() as server:
-        found = list(rows(server, options.tables, options.tests))
+    # The plugin uses the one that was started last.
+    with servers.own() as floor, servers.own() as server:
+        found = list(rows(floor, server, options.tables, options.pairs))
     result = results.made("overhead", found, key=("tables", "isolation"))
     print(f"\nwritten to {result.write()}", flush=True)
 
