@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import re
 from typing import TYPE_CHECKING, Any
+
+from ._values import without_addresses
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -40,8 +41,7 @@ class Metadata:
                 # SQLAlchemy has these in sets, and so in another order in each process.
                 unordered = issubclass(kind, AddConstraint | CreateIndex)
                 rendered += sorted(statements) if unordered else statements
-        # Where an object lies in memory is no part of what it says.
-        return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(rendered))
+        return without_addresses("\n".join(rendered))
 
     def apply(self, url: URL) -> None:
         asyncio.run(self._create_all(url))

@@ -1,7 +1,8 @@
 """Rows that every test begins with: written once, into a template.
 
-What the function does is not known without calling it. So its fingerprint is of the files that it
-may have come from: its own, and all of the packages that its module uses, but for installed ones.
+What the function does is not known without calling it. So its fingerprint is of what it was made
+with, and of the files that its rows may have come from: its own, what this imports, and all else in
+the packages of these, but for installed ones.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import asyncio
 import functools
 import hashlib
 import inspect
-import sys
-import sysconfig
+import os
 import traceback
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from ._imports import Imports
+from ._values import Description
 from .errors import SchemaError
 
 if TYPE_CHECKING:
@@ -29,10 +31,8 @@ if TYPE_CHECKING:
     SeedFunction: TypeAlias = Callable[[AsyncSession], Awaitable[None]] | Callable[[Session], None]
     """Writes rows; what it leaves uncommitted is committed for it."""
 
-_INSTALLED: Final = tuple(
-    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
-_COMPILED: Final = {".pyc", ".so", ".pyd"}
+_IRRELEVANT: Final = {".pyc", ".so", ".pyd"}
+_FOREIGN: Final = {"__pycache__", "node_modules"}
 
 
 def fingerprint(seed: SeedFunction) -> str:
@@ -41,41 +41,35 @@ def fingerprint(seed: SeedFunction) -> str:
     Raises:
         SchemaError: it has no source.
     """
-    function, arguments = _unwrapped(seed)
+    function = _unwrapped(seed)
     try:
-        source = Path(inspect.getfile(function))
-    except TypeError as error:
+        source = Path(inspect.getfile(function)).resolve(strict=True)
+    except (TypeError, FileNotFoundError) as error:
         raise SchemaError(
             f"seed={seed!r} has no source that would tell when it changes ({error}). Give a "
             f"function of a module."
         ) from error
-    digest = hashlib.sha256(f"{function.__qualname__} {arguments}".encode())
-    for folder in sorted(_packages(function)):
-        for path in sorted(folder.rglob("*")):
-            place = path.relative_to(folder)
-            hidden = any(part.startswith((".", "__pycache__")) for part in place.parts)
-            if path.is_file() and not hidden and path.suffix not in _COMPILED:
-                digest.update(bytes(folder.name / place) + b"\0" + path.read_bytes() + b"\0")
-    digest.update(source.read_bytes())
+    description = Description(seed)
+    digest = hashlib.sha256(description.text.encode())
+    for path in sorted({source, *_files(function, description.sources)}):
+        place = os.path.relpath(path, source.parent)  # wherever the checkout lies
+        digest.update(os.fsencode(place) + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
-def _unwrapped(seed: Any) -> tuple[Any, str]:
-    """Return the function beneath partial objects and decorators, and the arguments it has."""
-    arguments = ""
+def _unwrapped(seed: Any) -> Any:
+    """Return the function beneath partial objects and decorators."""
     while isinstance(seed, functools.partial):
-        arguments += f"{seed.args} {sorted(seed.keywords.items())}"
         seed = seed.func
-    return inspect.unwrap(seed), arguments
+    return inspect.unwrap(seed)
 
 
-def _packages(function: Any) -> set[Path]:
-    """Return the folders of the packages that a function's module uses, but for installed ones."""
-    return {
-        folder
-        for name in {function.__module__, *_modules(function)}
-        if (folder := _folder(name.partition(".")[0])) is not None
-    }
+def _files(function: Any, sources: set[Path]) -> set[Path]:
+    imports = Imports()
+    # Of these some may not have been imported by a statement.
+    names = {function.__module__, *_modules(function)}
+    reached = imports.reached(sources.union(*map(imports.module, names)))
+    return reached.union(*map(_all_in, imports.packages))
 
 
 def _modules(function: Any) -> Iterator[str]:
@@ -86,10 +80,21 @@ def _modules(function: Any) -> Iterator[str]:
             yield name
 
 
-def _folder(package: str) -> Path | None:
-    places = getattr(sys.modules.get(package), "__path__", None)
-    found = next(iter(places or ()), None)
-    return None if found is None or found.startswith(_INSTALLED) else Path(found)
+def _all_in(package: Path) -> Iterator[Path]:
+    """Return a package's files, data too; if it has no `__init__.py` it may be all of a project."""
+    for place, folders, names in os.walk(package):
+        folder = Path(place)
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in _FOREIGN
+            and not (folder / name / "pyvenv.cfg").exists()
+        ]
+        for path in map(folder.joinpath, names):
+            hidden = path.name.startswith(".")
+            if not hidden and path.suffix not in _IRRELEVANT and path.is_file():
+                yield path
 
 
 def apply(seed: SeedFunction, url: URL) -> None:
@@ -103,7 +108,7 @@ def apply(seed: SeedFunction, url: URL) -> None:
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise SchemaError(
-            f"seed={_unwrapped(seed)[0].__qualname__} failed in {where.filename}, line "
+            f"seed={_unwrapped(seed).__qualname__} failed in {where.filename}, line "
             f"{where.lineno}: {type(error).__name__}: {error}"
         ) from error
 
@@ -115,7 +120,7 @@ async def _write(seed: Any, url: URL) -> None:
     engine = create_async_engine(url, poolclass=NullPool)
     try:
         async with AsyncSession(engine) as session:
-            if inspect.iscoroutinefunction(_unwrapped(seed)[0]):
+            if inspect.iscoroutinefunction(_unwrapped(seed)):
                 await seed(session)
             else:
                 await session.run_sync(seed)

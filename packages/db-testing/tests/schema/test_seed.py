@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
+import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, insert, text
@@ -17,14 +19,16 @@ from db_testing.schema import Schema
 from .test_sql import fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import ModuleType
 
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
 
     from db_testing._admin import Admin
+    from db_testing._seed import SeedFunction
     from db_testing.schema import SchemaLike
 
 CALLS: list[str] = []
@@ -137,9 +141,187 @@ def test_fingerprint_follows_what_a_seed_may_read(
     assert Schema.from_metadata().fingerprint() not in prints
 
 
-def test_seed_without_a_source_is_one_error() -> None:
+class Import(Protocol):
+    """See the fixture."""
+
+    def __call__(self, **sources: str) -> ModuleType:
+        """Write modules, `__` in a name for a folder, and import the last of them anew."""
+        ...
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Import]:
+    """Write and import modules of the project's own."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = {*sys.modules}
+
+    def forget() -> None:
+        for name in {*sys.modules} - before:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+
+    def import_(**sources: str) -> ModuleType:
+        for name, source in sources.items():
+            path = tmp_path.joinpath(*name.split("__")).with_suffix(".py")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(source)
+        forget()
+        return importlib.import_module([*sources][-1].replace("__", "."))
+
+    yield import_
+    forget()
+
+
+def print_of(seed: SeedFunction) -> str:
+    """Return the fingerprint of a schema with a seed."""
+    return Schema.from_metadata(seed=seed).fingerprint()
+
+
+SEEDS = """
+import functools
+from shop.seeds import *
+
+def made(n, *, wrapped=False):
+    @functools.wraps(made)
+    def wrapper(session): return n
+    def seed(session): return n
+    return wrapper if wrapped else seed
+
+def default(n):
+    def seed(session, n=n, *, m=[n]): pass
+    return seed
+
+class Seeder:
+    def __init__(self, n): self.n = [n]
+    def seed(self, session): pass
+
+class Slots:
+    __slots__ = ("n",)
+    def __init__(self, n): self.n = n
+    def __repr__(self): return "Slots"
+    def seed(self, session): pass
+
+def seed(session, what=None): pass
+
+alike = [lambda session: 1, lambda session: 2, lambda session: [1 for _ in ()]]
+differing = [
+    *alike, seed, *map(made, (1, 2)), made(1, wrapped=True), made(2, wrapped=True),
+    default(1), default(2), Seeder(1).seed, Seeder(2).seed, Slots(1).seed, Slots(2).seed,
+    functools.partial(seed, what=1), functools.partial(seed, what={1}),
+    functools.partial(seed, what=made(1)), functools.partial(seed, what=made(2)),
+    functools.lru_cache(made(3)), functools.lru_cache(made(4)),
+]
+"""
+
+
+def test_each_seed_has_a_fingerprint_of_its_own(modules: Import) -> None:
+    """What a function was made with counts, not its name alone."""
+    module = modules(shop__seeds="", all_seeds=SEEDS)
+    prints = [print_of(seed) for seed in module.differing]
+    assert [prints.index(each) for each in prints] == [*range(len(prints))]
+
+
+def test_seed_that_refers_to_itself(modules: Import) -> None:
+    """A circle of objects has an end."""
+    module = modules(
+        all_seeds="""
+class Seeder:
+    def __init__(self, n): self.n, self.seeds = n, [self.seed, self]
+    def seed(self, session): pass
+"""
+    )
+    first, same, other = map(module.Seeder, (1, 1, 2))
+    assert print_of(first.seed) == print_of(same.seed) != print_of(other.seed)
+
+
+def test_fingerprint_is_the_same_in_each_process(tmp_path: Path) -> None:
+    """Neither addresses, the order of sets nor the checkout's place are of what a seed writes."""
+    source = """
+import dataclasses, functools
+from db_testing import Schema
+
+class Own: pass
+
+@dataclasses.dataclass
+class Names:
+    names: set[str]
+
+def seed(session, *what, names=frozenset({"a", "b", "c"})):
+    return what in {"d", "e", "f"}
+
+names = {"a", "b", "c", "d"}
+what = [Own(), names, {"x": frozenset(names)}, Names(names), lambda: names, object()]
+print(Schema.from_metadata(seed=functools.partial(seed, *what)).fingerprint())
+"""
+    printed = set()
+    for hash_seed in ("1", "2", "3"):
+        folder = tmp_path / hash_seed
+        folder.mkdir()
+        (folder / "seeds.py").write_text(source)
+        command = [sys.executable, "seeds.py"]
+        env = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        printed.add(subprocess.check_output(command, cwd=folder, env=env))
+    assert len(printed) == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from shop_roles import ROLES",
+        "import shop_roles",
+        "import sys; import shop_roles",
+        "def f():\n    from shop_roles import (\n        ROLES,  # :)\n    )",
+        "from pkg.consts import ROLES",
+        "from pkg.through import consts",
+        "if True: import other, \\\n    another",
+    ],
+)
+def test_fingerprint_follows_imports(modules: Import, statement: str) -> None:
+    """Of plain modules and packages, in functions, and by what is imported, without running it."""
+
+    def fingerprint(roles: str) -> str:
+        module = modules(
+            shop_roles=f"ROLES = [{roles!r}]\n",
+            another="import shop_roles",
+            other="",
+            pkg____init__="",
+            pkg__consts="from shop_roles import ROLES",
+            pkg__through="from . import consts",
+            seeds=f"{statement}\ndef seed(session): pass\n",
+        )
+        return print_of(module.seed)
+
+    assert fingerprint("a") == fingerprint("a") != fingerprint("b")
+
+
+def test_fingerprint_runs_no_module(modules: Import) -> None:
+    """Who imports it in a function has a reason."""
+    module = modules(
+        shop____init__="raise SystemExit",
+        shop__roles="raise SystemExit",
+        seeds="def seed(session):\n    from shop.roles import ROLES\n",
+    )
+    assert print_of(module.seed)
+    assert "shop" not in sys.modules
+
+
+def test_fingerprint_leaves_out_what_is_no_source(modules: Import, tmp_path: Path) -> None:
+    """A folder without `__init__.py` may be a project's, with environments and caches in it."""
+    module = modules(shop__seeds="def seed(session): pass")
+    before = print_of(module.seed)
+    for name in ("venv/pyvenv.cfg", "venv/a.py", "node_modules/a.js", ".cache/a", "__pycache__/a"):
+        path = tmp_path / "shop" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    assert print_of(module.seed) == before
+    (tmp_path / "shop" / "rows.csv").write_text("")
+    assert print_of(module.seed) != before
+
+
+@pytest.mark.parametrize("seed", [print, eval("lambda session: None")])  # noqa: S307  # ours
+def test_seed_without_a_source_is_one_error(seed: SeedFunction) -> None:
     """Nothing would tell when it changes."""
-    schema = Schema.from_metadata(seed=print)
+    schema = Schema.from_metadata(seed=seed)
     with pytest.raises(SchemaError, match="has no source that would tell when it changes"):
         schema.fingerprint()
 

@@ -1,0 +1,107 @@
+"""Texts that say what a value is: other ones for other values, and the same in each process.
+
+What `repr` says may hold addresses, or a set in the order of this process. And of a function or an
+object it does not say what it was made with.
+
+Of an object whose class is installed it is all that is looked at: behind it there may be anything,
+such as caches, and that it stays the same is nobody's promise.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+import types
+from pathlib import Path
+from typing import Any, Final
+
+from ._imports import is_installed
+
+_PLAIN: Final = (type(None), bool, int, float, complex, str, bytes, type(...))
+
+
+def without_addresses(text: str) -> str:
+    """Leave out where objects lie in memory: it is no part of what they are."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+
+
+class Description:
+    """A value's text, and the files in which what it is made of stands."""
+
+    def __init__(self, value: Any) -> None:
+        self.sources: set[Path] = set()
+        self._known: dict[int, int] = {}
+        self._kept: list[Any] = []
+        self.text = self._text(value)
+
+    def _text(self, value: Any) -> str:
+        kind = type(value)
+        if kind in _PLAIN:
+            return repr(value)
+        # Whether equal constants are one object differs between processes.
+        if kind not in (tuple, frozenset, types.CodeType):
+            if id(value) in self._known:
+                return f"<{self._known[id(value)]}>"
+            self._known[id(value)] = len(self._known)
+            self._kept.append(value)  # else another one might get its address
+        return f"{kind.__qualname__}({', '.join(self._parts(value))})"
+
+    def _parts(self, value: Any) -> list[str]:
+        if isinstance(value, (set, frozenset)):
+            return sorted(map(self._text, value))
+        return [self._text(part) for part in self._made_of(value)]
+
+    def _made_of(self, value: Any) -> list[Any]:  # noqa: PLR0911  # one for each kind
+        match value:
+            case types.CodeType():
+                return [value.co_code, value.co_names, value.co_consts]
+            case types.FunctionType():
+                self._note(value.__code__.co_filename)
+                cells = [_content(cell) for cell in value.__closure__ or ()]
+                defaults = [value.__defaults__, value.__kwdefaults__]
+                name = f"{value.__module__}.{value.__qualname__}"
+                return [name, value.__code__, *defaults, *cells, vars(value)]
+            case types.MethodType():
+                return [value.__func__, value.__self__]
+            case functools.partial():
+                return [value.func, value.args, value.keywords]
+            case type():
+                self._note(_file_of(value.__module__))
+                return [f"{value.__module__}.{value.__qualname__}"]
+            case types.ModuleType():
+                self._note(_file_of(value.__name__))
+                return [value.__name__]
+            case dict():
+                return [*value.items()]
+            case list() | tuple():
+                return [*value]
+            case _:
+                return [type(value), *self._state(value)]
+
+    def _state(self, value: Any) -> list[Any]:
+        kind = type(value)
+        file = _file_of(kind.__module__)
+        if file is None or is_installed(Path(file)):
+            wrapped = getattr(value, "__dict__", {}).get("__wrapped__")  # as a cache has it
+            return [without_addresses(repr(value)), wrapped]
+        state = [object.__getstate__(value)]
+        shown = next(vars(each)["__repr__"] for each in kind.__mro__ if "__repr__" in vars(each))
+        if isinstance(shown, types.WrapperDescriptorType) and shown is not object.__repr__:
+            state.append(without_addresses(repr(value)))  # as of what derives from a date
+        return state
+
+    def _note(self, file: str | None) -> None:
+        if file is not None and not is_installed(path := Path(file)) and path.is_file():
+            self.sources.add(path.resolve())
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # what the variable is of is not there yet
+        return ...
+
+
+def _file_of(module: str) -> str | None:
+    return getattr(sys.modules.get(module), "__file__", None)
