@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import tomllib
 import traceback
 import warnings
@@ -20,10 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._alembic_url import led_to
+from ._imports import Imports
 from .errors import SchemaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -43,25 +45,26 @@ class Migrations:
         return f"Schema.from_alembic({str(self._ini)!r})"
 
     def fingerprint(self) -> str:
-        return self._fingerprint(self._digests(), without=frozenset())
+        return self._fingerprint(self._digests(), without=set())
 
-    def _fingerprint(self, digests: dict[Path, bytes], *, without: frozenset[str]) -> str:
+    def _fingerprint(self, digests: dict[str, bytes], *, without: set[str]) -> str:
         digest = hashlib.sha256(b"" if self._ini == self._toml else self._ini.read_bytes())
         if self._toml is not None:
             digest.update(json.dumps(_settings_in(self._toml), sort_keys=True).encode())
         for place, content in digests.items():
-            if place.stem not in without:
-                digest.update(bytes(place) + b"\0" + content)
+            if place not in without:
+                digest.update(os.fsencode(place) + b"\0" + content)
         return digest.hexdigest()
 
-    def _digests(self) -> dict[Path, bytes]:
+    def _digests(self) -> dict[str, bytes]:
         """Return digests of all that migrations may depend on, by their places."""
         _, script = self._open()
+        contents = _Contents(script)
         return {
-            place: hashlib.sha256(path.read_bytes()).digest()
+            contents.place(path): contents.digest(path)
             for folder in _folders_of(script)
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and not _is_irrelevant(place := path.relative_to(folder))
+            if path.is_file() and not _is_irrelevant(path.relative_to(folder))
         }
 
     def ancestors(self) -> list[str]:
@@ -70,10 +73,15 @@ class Migrations:
         What has a migration's name, such as SQL that it reads, came with it.
         """
         _, script = self._open()
+        contents = _Contents(script)
+        # Each before those that it depends on.
+        migrations = [contents.place(Path(each.path).resolve()) for each in script.walk_revisions()]
         digests, missing, found = self._digests(), set[str](), []
-        for migration in script.walk_revisions():  # each before those that it depends on
-            missing.add(Path(migration.path).stem)
-            found.append(self._fingerprint(digests, without=frozenset(missing)))
+        belongs = _owners(digests, migrations)
+        for migration in migrations:
+            missing.add(migration)
+            without = {place for place, owners in belongs.items() if owners <= missing}
+            found.append(self._fingerprint(digests, without=without))
         return found[:-1]  # without any, there is nothing to go on from
 
     @contextlib.contextmanager
@@ -203,6 +211,46 @@ def _folders_of(script: ScriptDirectory) -> list[Path]:
     places: tuple[str | Path, ...] = (script.dir, *script._version_locations)  # noqa: SLF001
     folders = {Path(place).resolve() for place in places}
     return sorted(folder for folder in folders if folders.isdisjoint(folder.parents))
+
+
+class _Contents:
+    """Files of migrations, known by where they lie to each other, wherever the checkout does."""
+
+    def __init__(self, script: ScriptDirectory) -> None:
+        self._folder = Path(script.dir).resolve()
+        self._versions = {Path(place).resolve() for place in script._version_locations}  # noqa: SLF001
+        self._imports = Imports()
+        self._imported: dict[Path, bytes] = {}
+
+    def place(self, path: Path) -> str:
+        return os.path.relpath(path, self._folder)
+
+    def digest(self, path: Path) -> bytes:
+        """Return a file's digest, with what a migration imports.
+
+        What env.py imports is left out: all models, which shape no table by themselves.
+        """
+        digest = hashlib.sha256(path.read_bytes())
+        if path.suffix == ".py" and not self._versions.isdisjoint(path.parents):
+            for each in sorted(self._imports.reached([path]) - {path}):
+                if each not in self._imported:
+                    content = hashlib.sha256(each.read_bytes()).digest()
+                    self._imported[each] = os.fsencode(self.place(each)) + b"\0" + content
+                digest.update(self._imported[each])
+        return digest.digest()
+
+
+def _owners(places: Iterable[str], migrations: Iterable[str]) -> dict[str, set[str]]:
+    """Return the migrations that files belong to, if they are such or have the name of some."""
+    named: dict[str, set[str]] = {}
+    for migration in migrations:
+        named.setdefault(Path(migration).stem, set()).add(migration)
+    known = set().union(*named.values())
+    return {
+        place: {place} if place in known else named[stem]
+        for place in places
+        if (stem := Path(place).stem) in named
+    }
 
 
 def _is_irrelevant(path: Path) -> bool:

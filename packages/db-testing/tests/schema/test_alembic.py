@@ -19,7 +19,7 @@ from db_testing.schema import Schema
 from .conftest import names_of, tables_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sqlalchemy.engine import URL
@@ -197,6 +197,60 @@ def test_fingerprint_follows_what_migrations_are_made_of(project: Project) -> No
     (project.migrations / "countries.csv").write_text("CH,Schweiz")
     prints.append(project.schema.fingerprint())
     assert len(set(prints)) == len(prints)
+
+
+def test_fingerprint_follows_each_folder_of_migrations(project: Project) -> None:
+    """Two files may have one name; and which of them has gone makes a difference."""
+    folders = " ".join(f"%(here)s/{name}" for name in ("one", "other", "migrations/versions"))
+    locations = f"path_separator = space\nversion_locations = {folders}\n"
+    project.ini.write_text(INI.replace("[alembic]\n", f"[alembic]\n{locations}"))
+    paths = []
+    for name, revision, down in (("one", "aaa3", "aaa2"), ("other", "bbb1", "aaa3")):
+        (project.folder / name).mkdir()
+        path = project.table(name, revision, down=down)
+        paths.append(path.rename(project.folder / name / "namesake.py"))
+    prints = [project.schema.fingerprint()]
+    for path in paths:
+        path.write_text(path.read_text() + "# changed\n")
+        prints.append(project.schema.fingerprint())
+    ancestors = project.schema.ancestors()
+    paths[1].unlink()
+    prints.append(project.schema.fingerprint())
+    assert len(set(prints)) == len(prints)
+    assert ancestors == [prints[-1], *project.schema.ancestors()]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a package of the application's own, with roles and a model in it."""
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    (shop / "__init__.py").write_text("")
+    (shop / "roles.py").write_text("from shop.names import ADMIN\nROLES = [ADMIN]\n")
+    (shop / "names.py").write_text("ADMIN = 'admin'\n")
+    (shop / "models.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield shop
+    for name in [name for name in sys.modules if name.partition(".")[0] == "shop"]:
+        del sys.modules[name]
+
+
+def test_fingerprint_follows_what_migrations_import(project: Project, shop: Path) -> None:
+    """The application's constants count as if they stood there; models that env.py has, do not."""
+    path = project.table("third", "aaa3", down="aaa2")
+    before = project.schema.ancestors()
+    path.write_text("from shop.roles import ROLES\n" + path.read_text())
+    project.env.write_text(ASYNC_ENV + "from shop import models\n")
+    prints = [project.schema.fingerprint()]
+    (shop / "models.py").write_text("class Author: ...\n")
+    assert project.schema.fingerprint() == prints[0]
+    without = project.schema.ancestors()
+    assert without != before  # by env.py
+    for name in ("names", "__init__", "roles"):
+        (shop / f"{name}.py").write_text("ADMIN = 'root'\n")
+        prints.append(project.schema.fingerprint())
+    assert len(set(prints)) == len(prints)
+    assert project.schema.ancestors() == without
 
 
 def test_new_migration_is_all_that_is_run(
