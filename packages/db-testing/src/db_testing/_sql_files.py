@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 TIMEOUT: Final = 600.0
 """Seconds within which all files must have been run."""
 
-INCLUDE: Final = re.compile(
-    rb"^\s*\\(i|ir|include|include_relative)\s+'?([^'\n]+?)'?\s*$", re.MULTILINE
-)
+INCLUDE: Final = re.compile(rb"\\(i|ir|include|include_relative)[ \t]+('(?:[^'\n]|'')*'|[^\s'\\]+)")
+COPY: Final = re.compile(rb"\\copy\b[^\n]*", re.IGNORECASE)
+COPIED: Final = re.compile(rb"\bfrom[ \t]+('(?:[^'\n]|'')*'|[^\s';]+)", re.IGNORECASE)
 ELSEWHERE: Final = re.compile(rb"^\s*\\(c|connect)\b.*$", re.MULTILINE)
 
 DUMPED: Final = re.compile(rb"set_config\('search_path', '', false\)")
@@ -126,9 +126,22 @@ def _included(path: Path, script: Path, depth: int) -> Iterator[Path]:
     """Return the files that psql will read besides, as far as their names stand there."""
     if depth > 10:  # noqa: PLR2004  # psql itself ends a circle only when it can open no more
         return
-    for command, name in INCLUDE.findall(path.read_bytes()):
+    text = path.read_bytes()
+    for command, name in INCLUDE.findall(text):
         relative = command in (b"ir", b"include_relative")
-        found = (path.parent if relative else Path.cwd()) / os.fsdecode(name)
-        if found.is_file():
+        for found in _named(name, path.parent if relative else Path.cwd()):
             yield found
             yield from _included(found, script, depth + 1)
+    for command in COPY.findall(text):
+        for name in COPIED.findall(command):
+            yield from _named(name, Path.cwd())
+
+
+def _named(name: bytes, folder: Path) -> Iterator[Path]:
+    """Return the file that psql takes a name for, if there is one."""
+    if name.startswith(b"'"):
+        name = name[1:-1].replace(b"''", b"'")
+    found = folder / os.path.expanduser(os.fsdecode(name))  # noqa: PTH111  # no home is no error
+    # Rows may hold what looks like a command, with a word too long for a name.
+    if os.path.isfile(found):  # noqa: PTH113
+        yield found

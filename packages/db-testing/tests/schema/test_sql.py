@@ -155,6 +155,41 @@ def test_fingerprint_follows_the_files(folder: Path) -> None:
     assert len(set(prints)) == len(prints)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "SELECT 1; \\ir 'roles.txt'",
+        "\\ir empty.txt \\ir roles.txt \\\\ SELECT 1;",
+        "\\i empty.txt\n\\i roles.txt",
+        "\\copy role (id) from 'roles.txt' csv header",
+        "  \\COPY from_a FROM roles.txt",
+        "\\copy role from 'it''s roles.txt';",
+        "\\ir reads.txt",
+    ],
+)
+def test_fingerprint_follows_what_files_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Also behind a statement on its line, and rows that psql copies from a file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1.sql").write_text(f"{command}\n")
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "reads.txt").write_text("\\copy role from 'roles.txt'")
+    prints = [Schema.from_sql("1.sql").fingerprint()]
+    for text in ("1", "2"):
+        for name in ("roles.txt", "it's roles.txt"):
+            (tmp_path / name).write_text(text)
+        prints.append(Schema.from_sql("1.sql").fingerprint())
+    assert len(set(prints)) == len(prints)
+
+
+def test_row_that_looks_like_a_command(tmp_path: Path) -> None:
+    """What is in a dump's rows may be no name of a file."""
+    path = tmp_path / "1.sql"
+    path.write_text(f"COPY t FROM stdin;\nC:\\i {'x' * 9999}\n\\copy t from '\x00'\n\\.\n")
+    assert Schema.from_sql(path).fingerprint()
+
+
 def test_circle_of_includes_has_an_end(folder: Path) -> None:
     """A file that includes itself is psql's to refuse."""
     (folder / "10_tables.sql").write_text("\\ir 10_tables.sql\n")
