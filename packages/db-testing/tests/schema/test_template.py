@@ -103,6 +103,18 @@ def test_template_has_its_name_only_when_it_is_complete(
     assert name in admin.run(names_of, admin, "_")
 
 
+def test_fingerprint_follows_the_extensions_of_the_server(admin: Admin, schema: Schema) -> None:
+    """Another version of one may make other functions, whatever creates it."""
+    before = _template.fingerprint(admin, schema)
+    assert _template.fingerprint(admin, schema) == before
+    upgraded = (
+        "CREATE TEMPORARY VIEW pg_available_extensions AS"
+        " SELECT name, '99' AS default_version FROM pg_catalog.pg_available_extensions"
+    )
+    admin.run(admin.connection.execute, upgraded)
+    assert _template.fingerprint(admin, schema) != before
+
+
 def test_template_is_built_anew_once_for_a_run(
     admin: Admin, template: Template, unique: str
 ) -> None:
