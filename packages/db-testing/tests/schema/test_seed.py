@@ -238,7 +238,7 @@ def test_fingerprint_is_the_same_in_each_process(tmp_path: Path) -> None:
     """Neither addresses, the order of sets nor the checkout's place are of what a seed writes."""
     source = """
 import dataclasses, functools
-from db_testing import Schema
+from db_testing import _seed
 
 class Own: pass
 
@@ -251,7 +251,7 @@ def seed(session, *what, names=frozenset({"a", "b", "c"})):
 
 names = {"a", "b", "c", "d"}
 what = [Own(), names, {"x": frozenset(names)}, Names(names), lambda: names, object()]
-print(Schema.from_metadata(seed=functools.partial(seed, *what)).fingerprint())
+print(_seed.fingerprint(functools.partial(seed, *what)))
 """
     printed = set()
     for hash_seed in ("1", "2", "3"):
