@@ -515,6 +515,9 @@ class Isolation:
 
     def settle(self) -> None:
         """Undo what fixtures of wider scope did as they ended, perhaps on another event loop."""
+        if not (self._kind.used or self._closing or self._checkouts.any):
+            self._checkouts.watching = False
+            return  # as nearly always
         self._undo("a fixture of wider scope")
 
     def _undo(self, test: str, *, spoilt: bool = False) -> bool:

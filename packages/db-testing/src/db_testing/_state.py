@@ -355,8 +355,8 @@ def end(test: pytest.Item) -> None:
         return
     names, failed = _names(test), attempt.failed
     leaks = _end_tasks(run, worker, asked="db_engine" in names)
-    remarks = worker.remarks()
     may_move = attempt.may_move and attempt.isolation == "rollback"
+    remarks = worker.remarks() if may_move and failed else []
     moves = may_move and _ladder.unfit(worker.troubles, remarks, failed=failed) is not None
     failures = worker.end(
         connects="test_database_url" in names,
@@ -387,7 +387,7 @@ def _end_tasks(run: Run, worker: Worker, *, asked: bool) -> list[str]:
     leaks, run.leaks = run.leaks, []
     loops = worker.loops
     if loops or asked:
-        leaks += run.tasks.end(worker.users)
+        leaks += run.tasks.end(lambda: worker.users)
     for loop in loops:
         if not loop.is_closed():
             run.tasks.share(loop)

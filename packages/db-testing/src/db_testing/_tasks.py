@@ -11,7 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Iterator
+    from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 
     Task = asyncio.Task[Any]
 
@@ -71,15 +71,16 @@ class Tasks:
         finally:
             self._before |= self._running() - before
 
-    def end(self, users: Collection[Task]) -> list[str]:
+    def end(self, users: Callable[[], Collection[Task]]) -> list[str]:
         """End what the test has left on the shared loops, and say what it was.
 
-        `users` are tasks that hold a transaction, which are ended whoever has started them.
+        `users` returns tasks that hold a transaction, which are ended whoever has started them.
         """
         self._unchanged = self._running() <= self._before
         if self._unchanged:
             return []
-        return [line for loop in self._loops for line in end_tasks(loop, users, self._before)]
+        held = users()
+        return [line for loop in self._loops for line in end_tasks(loop, held, self._before)]
 
 
 def end_tasks(
