@@ -27,6 +27,15 @@ COPY: Final = re.compile(rb"\\copy\b[^\n]*", re.IGNORECASE)
 COPIED: Final = re.compile(rb"\bfrom[ \t]+('(?:[^'\n]|'')*'|[^\s';]+)", re.IGNORECASE)
 ELSEWHERE: Final = re.compile(rb"^\s*\\(c|connect)\b.*$", re.MULTILINE)
 
+ASIDE: Final = frozenset(
+    {
+        *("PGDATABASE", "PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE"),  # another database, perhaps
+        *("PGAPPNAME", "PGCLIENTENCODING", "PGDATESTYLE", "PGGEQO", "PGOPTIONS", "PGTZ"),
+        "PG_COLOR",  # errors would have it between their words
+    }
+)
+"""Variables that psql is not to see: by the others asyncpg has connected to the server as well."""
+
 DUMPED: Final = re.compile(rb"set_config\('search_path', '', false\)")
 """How pg_dump begins: what follows in its session must name every schema."""
 
@@ -59,18 +68,14 @@ class Scripts:
     def apply(self, url: URL) -> None:
         files = self._files()
         for path in files:
-            elsewhere = ELSEWHERE.search(path.read_bytes())
-            if elsewhere is not None:
-                line = path.read_bytes()[: elsewhere.start(1)].count(b"\n") + 1
-                raise SchemaError(
-                    f"{path}, line {line}: {elsewhere[0].decode(errors='replace').strip()!r} leads "
-                    f"away from the test database. Take it out; pg_dump writes it with --create."
-                )
+            for each in (path, *_included(path, path, 0)):
+                _check_place(each)
         encrypts = "ssl" in url.query or "PGSSLMODE" in os.environ
         asked = subprocess.run(
             [
                 _psql(encrypts=encrypts),
                 "--no-psqlrc",
+                "--no-password",  # it would ask for one on the terminal, whoever is there
                 "--quiet",
                 "--set=ON_ERROR_STOP=1",
                 *itertools.chain.from_iterable(map(_read, files)),
@@ -93,6 +98,18 @@ class Scripts:
             raise SchemaError(f"{self!r} failed: {said}{hint}")
 
 
+def _check_place(path: Path) -> None:
+    """Check that a file stays in the database that it is run in."""
+    content = path.read_bytes()
+    elsewhere = ELSEWHERE.search(content)
+    if elsewhere is not None:
+        line = content[: elsewhere.start(1)].count(b"\n") + 1
+        raise SchemaError(
+            f"{path}, line {line}: {elsewhere[0].decode(errors='replace').strip()!r} leads away "
+            f"from the test database. Take it out; pg_dump writes it with --create."
+        )
+
+
 def _read(path: Path) -> list[str]:
     """Return psql's arguments for a file; what a dump has set is not for the files after it."""
     end = ["--command=RESET ALL"] if DUMPED.search(path.read_bytes()) is not None else []
@@ -112,12 +129,8 @@ def _psql(*, encrypts: bool) -> str:
 
 
 def _environment(url: URL) -> dict[str, str]:
-    """Return the user's environment, without what psql would take from it, but for TLS."""
-    own = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("PG") or name.startswith("PGSSL")
-    }
+    """Return the user's environment, without what would set the session or lead it elsewhere."""
+    own = {name: value for name, value in os.environ.items() if name not in ASIDE}
     # A password on the command line could be read by every user of the machine.
     return own | ({"PGPASSWORD": str(url.password)} if url.password else {})
 

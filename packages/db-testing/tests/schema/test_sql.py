@@ -135,6 +135,20 @@ def test_script_that_leads_elsewhere_is_refused(folder: Path, empty: URL, comman
     assert tables_of(empty) == []
 
 
+@pytest.mark.parametrize("include", ["\\ir parts/dump.txt", "\\i {}/parts/more.txt"])
+def test_included_script_that_leads_elsewhere_is_refused(
+    folder: Path, empty: URL, include: str
+) -> None:
+    """Also in what an included file includes; the error says in which of them."""
+    (folder / "parts").mkdir()
+    (folder / "parts" / "more.txt").write_text("\\ir dump.txt\n")
+    (folder / "parts" / "dump.txt").write_text("SELECT 1;\n\\connect victim\n")
+    (folder / "15_more.sql").write_text(f"{include.format(folder)}\n")
+    with pytest.raises(SchemaError, match=r"parts/dump.txt, line 2: '\\\\connect victim' leads"):
+        Schema.from_sql(folder).apply(empty)
+    assert tables_of(empty) == []
+
+
 def test_fingerprint_follows_the_files(folder: Path) -> None:
     """Contents, names, order and included files count; other files and places do not."""
     prints = [Schema.from_sql(folder).fingerprint()]
@@ -204,11 +218,10 @@ def test_missing_files_are_one_error(tmp_path: Path) -> None:
         Schema.from_sql(tmp_path).fingerprint()
 
 
-def test_password_is_on_no_command_line(
-    folder: Path, empty: URL, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every user of the machine can read those."""
-    seen: list[tuple[object, dict[str, str]]] = []
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
+    """Return the commands that are run from now on, with their environments; none really is."""
+    seen: list[tuple[list[str], dict[str, str]]] = []
 
     def look(command: list[str], *, env: dict[str, str], **_: object) -> object:
         seen.append((command, env))
@@ -216,13 +229,50 @@ def test_password_is_on_no_command_line(
 
     monkeypatch.setattr(subprocess, "run", look)
     monkeypatch.setattr(_sql_files, "_psql", lambda **_: "psql")
-    monkeypatch.setenv("PGHOST", "production")
+    return seen
+
+
+def test_password_is_on_no_command_line(
+    folder: Path, empty: URL, seen: list[tuple[list[str], dict[str, str]]]
+) -> None:
+    """Every user of the machine can read those."""
     Schema.from_sql(folder).apply(empty.set(password="s3cret", query={"ssl": "require"}))
     command, environment = seen[0]
     assert "s3cret" not in str(command)
     assert "sslmode=require" in str(command)
     assert environment["PGPASSWORD"] == "s3cret"
-    assert "PGHOST" not in environment
+
+
+def test_environment_of_psql(
+    folder: Path,
+    empty: URL,
+    seen: list[tuple[list[str], dict[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By what asyncpg connects, psql does; it goes nowhere else, sets nothing, and never asks."""
+    connecting = {
+        "PGPASSWORD": "s3cret",
+        "PGPORT": "6543",
+        "PGPASSFILE": "/p",
+        "PGSSLMODE": "allow",
+    }
+    for name in (*connecting, "PGSERVICE", "PGHOSTADDR", "PGOPTIONS", "PGTZ", "PG_COLOR"):
+        monkeypatch.setenv(name, connecting.get(name, "wrong"))
+    Schema.from_sql(folder).apply(empty.set(password=""))
+    command, environment = seen[0]
+    assert {name: environment[name] for name in environment if name.startswith("PG")} == connecting
+    assert "--no-password" in command
+
+
+def test_environment_leads_nowhere_else(
+    folder: Path, empty: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the URL says goes before the variables by which others are reached."""
+    for name, value in {"PGHOST": "production", "PGPORT": "1", "PGUSER": "me"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PGOPTIONS", "-c search_path=pg_temp")
+    Schema.from_sql(folder).apply(empty)
+    assert tables_of(empty) == ["public.city"]
 
 
 def test_wheel_has_no_psql_for_tls(

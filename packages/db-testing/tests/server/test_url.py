@@ -17,6 +17,8 @@ from db_testing.schema import Schema
 from .conftest import PASSWORD, External, free_port
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy.engine import URL
 
 
@@ -42,6 +44,21 @@ def test_sslmode_is_understood(external: External) -> None:
     admin = external.admin(external.url(rest="/postgres?sslmode=prefer"))
     try:
         assert admin.run(admin.connection.fetchval, "SELECT 1") == 1
+    finally:
+        admin.close()
+
+
+def test_password_of_the_environment(
+    external: External, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not in the URL is taken from there, also by the psql that runs SQL files."""
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    monkeypatch.setenv("PGPORT", str(external.port))
+    monkeypatch.setenv("PGUSER", "boss")
+    (tmp_path / "schema.sql").write_text("SELECT 1;")
+    admin = external.admin("postgresql://127.0.0.1/postgres")
+    try:
+        Schema.from_sql(tmp_path / "schema.sql").apply(admin.url)
     finally:
         admin.close()
 
