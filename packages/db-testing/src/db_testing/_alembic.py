@@ -14,6 +14,7 @@ import io
 import json
 import logging
 import os
+import re
 import tomllib
 import traceback
 import warnings
@@ -160,6 +161,7 @@ class Migrations:
             raise SchemaError(
                 f"{self!r} with settings in {self._toml} needs Alembic 1.16."
             ) from None
+        _look_beside(config, self._ini.parent)
         return config, ScriptDirectory.from_config(config)
 
     async def _check_applied(self, url: URL) -> None:
@@ -186,6 +188,36 @@ class Migrations:
 def _in_config(url: URL) -> str:
     """Return a URL as the value of an option; a config parser reads % as interpolation."""
     return url.render_as_string(hide_password=False).replace("%", "%%")
+
+
+def _look_beside(config: Config, folder: Path) -> None:
+    """Let folders that are not in the current one be found beside the file that names them.
+
+    Alembic looks in the current folder only, and its users are in that of the file. Tests may be
+    started below it. If so for the migrations, `prepend_sys_path = .` is not the current one.
+    """
+    section, own = config.config_ini_section, config.file_config
+    toml: dict[str, Any] = getattr(config, "toml_alembic_config", {})  # since Alembic 1.16
+    separators = {own.get(section, f"{of}path_separator", fallback="") for of in ("", "version_")}
+    each = r"[^:\s]+" if separators & {"os", ":"} else r"[^,;\s]+"
+    moved = False
+
+    def found(place: str) -> str:
+        there = (folder / place).exists() and (moved or not Path(place).exists())
+        return f"%(here)s/{place}" if there else place
+
+    for name in ("script_location", "version_locations", "prepend_sys_path"):
+        before = own.get(section, name, fallback=None, raw=True)
+        after: str | list[str] | None = None
+        if before is not None:
+            pattern = ".+" if name == "script_location" else each
+            after = re.sub(pattern, lambda match: found(match[0]), before)
+            config.set_main_option(name, after)
+        elif name in toml:
+            before = toml[name]
+            after = found(before) if isinstance(before, str) else [found(one) for one in before]
+            toml[name] = after
+        moved = moved or after != before
 
 
 def _settings_in(toml: Path) -> dict[str, Any] | None:
@@ -283,16 +315,23 @@ def _said_before(error: BaseException) -> SchemaError | None:
 def _logging_untouched() -> Iterator[None]:
     """Undo what the usual env.py does to the application's loggers: `fileConfig` disables them.
 
-    Tests that look at logs would pass or fail by whether the template was there already.
+    Tests that look at logs would pass or fail by whether the template was there already. It also
+    shuts down every handler that it knows of: a file that is written anew stays closed for ever.
     """
     root = logging.getLogger()
     loggers = [logging.getLogger(name) for name in root.manager.loggerDict]
     before = [
         (one, one.disabled, one.level, one.propagate, one.handlers[:]) for one in (root, *loggers)
     ]
+    handlers, names = vars(logging)["_handlerList"], vars(logging)["_handlers"]
+    hidden = [*handlers], dict(names)
+    handlers.clear()
+    names.clear()
     try:
         yield
     finally:
-        for one, disabled, level, propagate, handlers in before:
-            one.disabled, one.propagate, one.handlers = disabled, propagate, handlers
+        handlers[:0] = hidden[0]
+        names.update(hidden[1])
+        for one, disabled, level, propagate, its_handlers in before:
+            one.disabled, one.propagate, one.handlers = disabled, propagate, its_handlers
             one.setLevel(level)

@@ -173,6 +173,26 @@ def test_loggers_of_the_application_are_untouched(project: Project, empty: URL) 
     assert root.handlers == handlers
 
 
+def test_handlers_of_the_application_stay_open(project: Project, empty: URL) -> None:
+    """`fileConfig` shuts every handler down, and a file of mode w stays closed, as --log-file's."""
+    path = project.folder / "log"
+    handler = logging.FileHandler(path, mode="w")
+    handler.set_name("application's")
+    mine = logging.getLogger("application")
+    mine.addHandler(handler)
+    known, names = vars(logging)["_handlerList"], vars(logging)["_handlers"]
+    before = [*known]
+    try:
+        project.schema.apply(empty)
+        mine.error("heard")
+        assert path.read_text() == "heard\n"
+        assert known[: len(before)] == before  # shut down as the process ends
+        assert names["application's"] is handler
+    finally:
+        mine.removeHandler(handler)
+        handler.close()
+
+
 def test_nothing_is_printed(
     project: Project, empty: URL, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -327,6 +347,53 @@ def test_relative_path_is_looked_for_upwards(
     for folder in (project.folder, below):
         monkeypatch.chdir(folder)
         assert repr(Schema.from_alembic("alembic.ini")) == f"Schema.from_alembic('{project.ini}')"
+
+
+@pytest.mark.filterwarnings("ignore:No path_separator found:DeprecationWarning")
+@pytest.mark.parametrize("separator", ["", "path_separator = os\n", "path_separator = newline\n"])
+def test_folders_are_looked_for_beside_the_ini(
+    project: Project, empty: URL, separator: str, monkeypatch: pytest.MonkeyPatch, unique: str
+) -> None:
+    """Alembic looks for them in the current folder, which for its users is that of the ini file."""
+    if separator and not toml_is_known():
+        pytest.skip("path_separator is Alembic 1.16's")
+    (project.folder / "more").mkdir()
+    project.table("other", "bbb1").rename(project.folder / "more" / "bbb1.py")
+    (project.folder / "code").mkdir()
+    (project.folder / "code" / f"{unique}.py").touch()
+    project.env.write_text(f"import {unique}\n{SYNC_ENV}")
+    between = {"": " ", "path_separator = os\n": os.pathsep}.get(separator, "\n  ")
+    places = f"version_locations = {between.join(['migrations/versions', 'more'])}\n"
+    paths = f"prepend_sys_path = {between.join(['.', 'code'])}\n"
+    location = "script_location = %(here)s/migrations\n"
+    relative = f"script_location = migrations\n{separator}{places}{paths}"
+    project.ini.write_text(INI.replace(location, relative))
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    schema = project.schema
+    monkeypatch.chdir(project.folder)
+    print_of = schema.fingerprint()
+    (project.folder / "tests").mkdir()
+    monkeypatch.chdir(project.folder / "tests")
+    assert schema.fingerprint() == print_of
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in {".", "code"}])
+    schema.apply(empty)
+    assert tables_of(empty) == sorted([*MADE, "public.other"])
+
+
+def test_relative_folder_of_pyproject(
+    project: Project, empty: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked for beside the file as well."""
+    if not toml_is_known():
+        pytest.skip("Alembic 1.16 reads it")
+    project.ini.unlink()
+    place = '[tool.alembic]\nscript_location = "migrations"\n'
+    (project.folder / "pyproject.toml").write_text(place)
+    project.env.write_text(TOML_ENV)
+    (project.folder / "tests").mkdir()
+    monkeypatch.chdir(project.folder / "tests")
+    Schema.from_alembic("pyproject.toml").apply(empty)
+    assert tables_of(empty) == MADE
 
 
 def test_missing_ini_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
