@@ -237,7 +237,8 @@ def _behind_links(folder: Path) -> Path:
 
 
 def _holds_a_server(folder: Path) -> bool:
-    return (folder / "postgres").is_file() and (folder / "initdb").is_file()
+    # That of pathlib raises an error where this user may not look.
+    return all(os.path.isfile(folder / name) for name in ("postgres", "initdb"))  # noqa: PTH113
 
 
 def _copy(package: Path, target: Path) -> None:

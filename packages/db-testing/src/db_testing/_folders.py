@@ -79,8 +79,9 @@ def size(folder: Path) -> int:
 def on_disk(identity: Identity) -> list[Path]:
     """Return our folders on disk, the best first: the user's cache, and if need be another."""
     caches = []
-    if chosen := os.environ.get("XDG_CACHE_HOME"):
-        caches.append(Path(chosen))
+    # The XDG specification says of a relative one that it is to be ignored.
+    if (chosen := Path(os.environ.get("XDG_CACHE_HOME", ""))).is_absolute():
+        caches.append(chosen)
     elif identity.uid is not None:
         # Root's home is closed to the user who runs the server.
         caches.append(Path("/var/cache"))

@@ -12,6 +12,7 @@ import functools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from . import _folders, _settings
 from ._binaries import Binaries
@@ -118,7 +119,7 @@ def _external(server: str) -> URL:
     from ._admin import url_for
 
     try:
-        url = url_for("asyncpg", make_url(server))
+        url = _with_socket(url_for("asyncpg", make_url(server)))
     except (ArgumentError, ValueError):
         # Their text may show the password, and so may a traceback that they are part of.
         raise ServerError(
@@ -127,3 +128,15 @@ def _external(server: str) -> URL:
             f"% in user and password."
         ) from None
     return url if url.database else url.set(database="postgres")
+
+
+def _with_socket(url: URL) -> URL:
+    """Move a socket's folder to where SQLAlchemy's drivers look for one.
+
+    Libpq takes it, escaped, for the host.
+    """
+    folder = unquote(url.host or "")
+    if not folder.startswith("/"):
+        return url
+    port = {} if url.port is None else {"port": str(url.port)}
+    return url._replace(host=None, port=None).update_query_dict({"host": folder, **port})

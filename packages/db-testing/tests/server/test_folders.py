@@ -46,6 +46,14 @@ def test_chosen_cache_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _folders.on_disk(ORDINARY)[0] == _folders.on_disk(ROOT)[0] == Path("/chosen", OURS)
 
 
+def test_relative_cache_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The XDG specification demands it: every folder that tests are started in would get one."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("XDG_CACHE_HOME", "chosen")
+    assert _folders.on_disk(ORDINARY)[0] == Path("/home/somebody/.cache", OURS)
+    assert _folders.on_disk(ROOT)[0] == Path("/var/cache", OURS)
+
+
 def test_root_keeps_nothing_at_home(no_cache: None) -> None:
     """Root's home is closed to the user who runs the server, so files lie in /var/cache."""
     assert _folders.on_disk(ROOT)[0] == Path("/var/cache", OURS)

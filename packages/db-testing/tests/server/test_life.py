@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import psycopg
 import pytest
@@ -107,6 +108,19 @@ def test_lease_is_not_inherited_by_a_forked_child(embedded: Embedded) -> None:
         os.waitpid(child, 0)
         os.close(ready)
         os.close(tell)
+
+
+def test_socket_folder_as_the_host(embedded: Embedded) -> None:
+    """Libpq's way to write it in a URL, escaped, leads there too, with the port or without."""
+    embedded.acquire()
+    host = quote(str(embedded.cluster.socket_folder), safe="")
+    for port in ("", ":5432"):
+        admin = Admin(_server.acquire(f"postgresql://postgres@{host}{port}/postgres").url)
+        try:
+            assert admin.run(admin.connection.fetchval, "SELECT inet_server_addr()") is None
+            assert str(embedded.cluster.socket_folder) in unquote(libpq_url(admin.url))
+        finally:
+            admin.close()
 
 
 def test_port_of_the_environment(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:

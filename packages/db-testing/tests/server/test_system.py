@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,18 @@ def test_links_are_followed(install: Install, tmp_path: Path) -> None:
     (there / "initdb").unlink()
     program(links / "initdb", "")
     assert Binaries.find("system").folder == links
+
+
+def test_entry_of_path_that_cannot_be_looked_into(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is passed over, as by a shell: another user's folder, or what can be no name at all."""
+    there = install("17.2", "usr/bin")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    entries = [str(closed), "x" * 300, str(there)]
+    monkeypatch.setenv("PATH", os.pathsep.join(entries))
+    assert Binaries.find("system").folder == there
 
 
 def test_pg_config_is_asked(install: Install, tmp_path: Path) -> None:
