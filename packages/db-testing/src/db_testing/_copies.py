@@ -4,6 +4,8 @@ PostgreSQL 15 and later copy block by block through the log (WAL_LOG, their own 
 between two checkpoints (FILE_COPY); from 18 on files may share their blocks (`file_copy_method =
 clone`). Which is the fastest depends on the file system, the settings, the version and the
 database, by a factor of ten. So each is tried when a template has been built.
+
+None of them copies what ALTER DATABASE has set, which is not in the database: it is set again.
 """
 
 from __future__ import annotations
@@ -40,6 +42,26 @@ _OFFERED: Final = """
     SELECT current_setting('fsync') = 'off' AS unsynced,
         (SELECT enumvals FROM pg_settings WHERE name = 'file_copy_method') AS methods
 """
+
+_SETTINGS: Final = r"""
+    SELECT format('ALTER %s %I SET %I TO %s', whose, $2::text, name, CASE
+            WHEN name IN ('local_preload_libraries', 'search_path', 'session_preload_libraries',
+                'temp_tablespaces')
+            THEN coalesce((
+                SELECT string_agg(quote_literal(
+                    coalesce(replace(part[1], '""', '"'), lower(part[2]))), ', ')
+                FROM regexp_matches(value, '"((?:[^"]|"")*)"|([^",\s]+)', 'g') AS part
+            ), quote_literal(''))
+            ELSE quote_literal(value)
+        END)
+    FROM pg_database AS d JOIN pg_db_role_setting ON setdatabase = d.oid,
+        unnest(setconfig) AS setting,
+        LATERAL (SELECT split_part(setting, '=', 1), substr(setting, strpos(setting, '=') + 1),
+            CASE setrole WHEN 0 THEN 'DATABASE'
+                ELSE format('ROLE %s IN DATABASE', setrole::regrole) END) AS s (name, value, whose)
+    WHERE datname = $1
+"""
+"""What gives a database the settings of another; those that are lists of names, one by one."""
 
 
 async def ways(connection: Connection) -> list[str]:
@@ -82,8 +104,12 @@ async def measured(admin: Admin, source: str, name: str) -> dict[str, float]:
     return took
 
 
-async def create(connection: Connection, name: str, source: str, way: str | None = None) -> None:
-    """Copy a database; if it is not known in which way, in the likeliest to be fast.
+async def create(
+    connection: Connection, name: str, source: str, way: str | None = None, first: str = ""
+) -> None:
+    """Copy a database and its settings; if it is not known in which way, in the likeliest one.
+
+    `first` is a statement that gives it settings before, which those of the source replace.
 
     Raises:
         asyncpg.InvalidCatalogNameError: there is no such source.
@@ -102,6 +128,20 @@ async def create(connection: Connection, name: str, source: str, way: str | None
     except asyncpg.PostgresError as error:
         raise ServerError(
             f"the database {name} could not be created: {error}. Has the server room for it?"
+        ) from error
+    settings = [row[0] for row in await connection.fetch(_SETTINGS, source, name)]
+    if first or settings:
+        await _set(connection, name, "; ".join(filter(None, [first, *settings])))
+
+
+async def _set(connection: Connection, name: str, statements: str) -> None:
+    try:
+        await connection.execute(statements)
+    except asyncpg.PostgresError as error:
+        raise ServerError(
+            f"the database {name} could not be given the settings that the schema has made by "
+            f"ALTER DATABASE or ALTER ROLE ({statements}): {error}. Make this user a superuser of "
+            f"the test server, or leave the setting out."
         ) from error
 
 

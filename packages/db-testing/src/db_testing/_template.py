@@ -46,7 +46,11 @@ PATIENCE: Final = 2
 """Seconds after which a line says what is being built, and who is waited for."""
 
 LOCK_TIMEOUT: Final = "10s"
-"""How long a statement in a worker's database waits for what another connection has locked."""
+"""How long a statement in a worker's database waits for what another connection has locked.
+
+Whoever made that connection, and unless the schema says otherwise: one that is not the sandbox's
+may wait for a row of the sandbox's in a test that waits for it.
+"""
 
 _SERVER: Final = """
     SELECT concat_ws(E'\\n', version(), datcollate, datctype, current_user, (
@@ -60,6 +64,18 @@ _SERVER: Final = """
 Which extensions a schema makes is not known without building it, as migrations make them too. What
 is available takes 2 ms to list.
 """
+
+_COLLATIONS: Final = """
+    SELECT concat_ws(E'\\n', pg_database_collation_actual_version(d.oid),
+        j ->> 'datlocprovider', j ->> 'daticulocale', j ->> 'datlocale')
+    FROM pg_database AS d, to_jsonb(d) AS j WHERE datname = 'template0'
+"""
+"""By which libraries a server sorts since PostgreSQL 15, which copies no database of others.
+
+What versions call the columns differs.
+"""
+
+COLLATIONS_SINCE: Final = 15
 
 ATTEMPTS: Final = 5
 """How often a template may vanish, under the hands of somebody who tidies up, before it is odd."""
@@ -78,6 +94,8 @@ def fingerprint(admin: Admin, schema: SchemaLike) -> str:
 
 def _mixer(admin: Admin) -> Callable[[str], str]:
     begin = f"{FORMAT}\n{admin.run(admin.connection.fetchval, _SERVER)}\n"
+    if admin.server_version >= COLLATIONS_SINCE:
+        begin += f"{admin.run(admin.connection.fetchval, _COLLATIONS)}\n"
     return lambda identity: hashlib.sha256((begin + identity).encode()).hexdigest()
 
 
@@ -117,11 +135,10 @@ def _build_once(admin: Admin, schema: SchemaLike, print_of: str, run: str | None
 
 def _build(admin: Admin, schema: SchemaLike, print_of: str, run: str | None) -> None:
     template = _naming.template_database(print_of)
-    source, apply = _beginning(admin, schema, run)
     building = _naming.building_database(print_of, uuid.uuid4().hex)
     admin.run(_lock_alive, admin.connection, building)
     try:
-        admin.run(_copies.create, admin.connection, building, source)
+        apply = _begin(admin, schema, run, building)
         admin.run(_fitness.check_arrival, admin, building)
         with _application_code(schema, "could not be applied to an empty database"):
             in_thread(lambda: apply(admin.url.set(database=building)))
@@ -134,6 +151,25 @@ def _build(admin: Admin, schema: SchemaLike, print_of: str, run: str | None) -> 
     finally:
         drop(admin, building)
     admin.run(_uses.prune, admin)
+
+
+def _begin(
+    admin: Admin, schema: SchemaLike, run: str | None, building: str
+) -> Callable[[URL], None]:
+    """Make the database to begin with, and return what builds the schema in it."""
+    for _ in range(ATTEMPTS):
+        source, apply = _beginning(admin, schema, run)
+        with contextlib.suppress(asyncpg.InvalidCatalogNameError):
+            admin.run(_copies.create, admin.connection, building, source)
+            return apply
+    raise _vanishing(schema)
+
+
+def _vanishing(schema: SchemaLike) -> ServerError:
+    return ServerError(
+        f"a template of {schema!r} was dropped {ATTEMPTS} times before it could be copied. Who "
+        f"else drops databases on this server?"
+    )
 
 
 def _fastest_way(admin: Admin, building: str, print_of: str) -> str | None:
@@ -216,12 +252,8 @@ def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
         template = ensure(admin, schema, print_of)
         with contextlib.suppress(asyncpg.InvalidCatalogNameError):
             _create(admin, name, template, template)
-            admin.run(_bound_waits, admin.connection, name)
             return
-    raise ServerError(
-        f"the template of {schema!r} was dropped {ATTEMPTS} times before it could be copied. Who "
-        f"else drops databases on this server?"
-    )
+    raise _vanishing(schema)
 
 
 def copy(admin: Admin, source: str, name: str, print_of: str) -> None:
@@ -239,13 +271,13 @@ def recopy(admin: Admin, source: str, name: str, print_of: str) -> None:
     admin.run(_removal.drop, admin, name)
     admin.run(_removal.vacate, admin.connection, source)
     _create(admin, name, source, _naming.template_database(print_of))
-    admin.run(_bound_waits, admin.connection, name)
 
 
 def _create(admin: Admin, name: str, source: str, template: str) -> None:
-    """Copy a database in the way that was the fastest for a template."""
+    """Copy a database in the way that was the fastest for a template; bound waits in it."""
     way = admin.run(_uses.way, admin.connection, template)
-    admin.run(_copies.create, admin.connection, name, source, way)
+    bound = f"ALTER DATABASE \"{name}\" SET lock_timeout = '{LOCK_TIMEOUT}'"
+    admin.run(_copies.create, admin.connection, name, source, way, bound)
 
 
 def keep(admin: Admin, name: str) -> None:
@@ -335,14 +367,6 @@ async def _lock_alive(connection: Connection, name: str) -> None:
 
 async def _unlock(connection: Connection, name: str) -> None:
     await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", name)
-
-
-async def _bound_waits(connection: Connection, name: str) -> None:
-    """Let no connection to a database wait for a lock for ever, whoever made it.
-
-    One that is not the sandbox's may wait for a row of the sandbox's in a test that waits for it.
-    """
-    await connection.execute(f"ALTER DATABASE \"{name}\" SET lock_timeout = '{LOCK_TIMEOUT}'")
 
 
 async def _close(connection: Connection, building: str) -> None:

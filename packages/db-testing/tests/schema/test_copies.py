@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from db_testing import _copies, _naming, _template, _uses
+from db_testing.errors import ServerError
 
 from .conftest import names_of
 
@@ -141,6 +142,13 @@ def test_way_that_fails_is_not_taken(
     name = template(schema)
     noted = admin.run(_uses.way, admin.connection, name)
     assert (noted in ways) is bool(ways)
+
+
+def test_setting_that_may_not_be_repeated(admin: Admin, worker: str) -> None:
+    """The error names it, and what can be done."""
+    first = f'ALTER DATABASE "{worker}" SET nothing = 1'
+    with pytest.raises(ServerError, match=r'SET nothing = 1\): .*"nothing".* Make this user a'):
+        admin.run(_copies.create, admin.connection, worker, "template0", None, first)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import re
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 
 from db_testing import _copies, _naming, _template
 from db_testing._admin import Admin, connect_options
 from db_testing.errors import SchemaError, ServerError
+from db_testing.schema import Schema
 
 from .conftest import names_of, tables_of
 
@@ -25,8 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy.engine import URL
+    from sqlalchemy.ext.asyncio import AsyncSession
 
-    from db_testing.schema import Schema, SchemaLike
+    from db_testing.schema import SchemaLike
 
     from .conftest import Connect
 
@@ -127,6 +131,148 @@ def test_template_is_built_anew_once_for_a_run(
         assert schema.applied == applied
     template(schema)
     assert schema.applied == 3
+
+
+@pytest.mark.since(15)  # before, no database knows the version that it was made with
+def test_new_collations_are_a_new_template(admin: Admin, schema: Schema, unique: str) -> None:
+    """What an older glibc or ICU has sorted is not copied: PostgreSQL would refuse it for ever."""
+    before = _template.fingerprint(admin, schema)
+    assert _template.fingerprint(admin, schema) == before
+    admin.run(
+        admin.connection.execute,
+        f"CREATE SCHEMA {unique}; SET search_path = {unique}, pg_catalog;"
+        "CREATE FUNCTION pg_database_collation_actual_version(oid) RETURNS text"
+        " LANGUAGE sql AS $$ SELECT 'new' $$",
+    )
+    try:
+        assert _template.fingerprint(admin, schema) != before
+    finally:
+        admin.run(admin.connection.execute, f"DROP SCHEMA {unique} CASCADE; RESET search_path")
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_template_to_begin_with_is_dropped(
+    admin: Admin, unique: str, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may tidy up before it is copied: another is looked for, up to a bound."""
+    schema, gone = Own(unique), iter(range(times))
+
+    def beginning(*_: object) -> tuple[str, Callable[[URL], None]]:
+        return "template0" if next(gone, None) is None else f"dbt_{unique}", schema.apply
+
+    monkeypatch.setattr(_template, "_beginning", beginning)
+    print_of = _template.fingerprint(admin, schema)
+    if times == 1:
+        _template.drop(admin, _template.ensure(admin, schema, print_of))
+    else:
+        with pytest.raises(ServerError, match="dropped 5 times before it could be copied"):
+            _template.ensure(admin, schema, print_of)
+    assert schema.applied == (times == 1)
+    assert admin.run(names_of, admin, print_of[:24]) == []
+
+
+def altering(*settings: str, who: str = "DATABASE") -> Callable[[URL], None]:
+    """Return what gives its database settings."""
+    quoted = "".join(f"EXECUTE format($$ALTER {who} %I SET {each}$$, name);" for each in settings)
+    block = f"DO $do$ DECLARE name text := current_database(); BEGIN {quoted} END $do$"
+
+    def apply(url: URL) -> None:
+        ask(url, block)
+
+    return apply
+
+
+def ask(url: URL, sql: str) -> tuple[object, ...]:
+    """Run a statement in a session of its own, and return its only row, if any."""
+
+    async def fetch() -> tuple[object, ...]:
+        connection = await asyncpg.connect(**connect_options(url))
+        try:
+            return tuple(await connection.fetchrow(sql) or ())
+        finally:
+            await connection.close()
+
+    return asyncio.run(fetch())
+
+
+SETTINGS: dict[str, str] = {
+    "search_path": '"$user", "My schema", public',
+    "app.tenant": 'it\'s "one", and = two',
+    "datestyle": "German, DMY",
+    "statement_timeout": "70s",
+}
+ALTERED = altering(
+    f"search_path = {SETTINGS['search_path']}",
+    "app.tenant = 'it''s \"one\", and = two'",
+    "datestyle = 'German, DMY'",
+    "statement_timeout = 70000",
+)
+SHOW = f"SELECT {', '.join(f'current_setting({name!r})' for name in SETTINGS)}"
+
+
+def test_settings_of_the_database_are_copied(admin: Admin, template: Template, unique: str) -> None:
+    """What ALTER DATABASE sets in a migration holds in clones, and in copies of them."""
+    schema = Own(unique, ALTERED)
+    template(schema)
+    print_of = _template.fingerprint(admin, schema)
+    names = [f"dbt_{unique}_01234567_{part}_main" for part in ("clone", "copy")]
+    urls = [admin.url.set(database=name) for name in names]
+    try:
+        _template.clone(admin, schema, print_of, names[0])
+        assert ask(urls[0], SHOW) == tuple(SETTINGS.values())
+        _template.copy(admin, names[0], names[1], print_of)
+        _template.recopy(admin, names[1], names[0], print_of)
+        for url in urls:
+            assert ask(url, SHOW) == tuple(SETTINGS.values())
+            assert ask(url, "SHOW lock_timeout") == (_template.LOCK_TIMEOUT,)
+    finally:
+        for name in names:
+            _template.drop(admin, name)
+
+
+def test_settings_of_a_role_in_the_database_are_copied(
+    template: Template, clone: Callable[[str], URL], unique: str
+) -> None:
+    """They are the database's as well: ALTER ROLE ... IN DATABASE."""
+    apply = altering("work_mem = '5MB'", who="ROLE CURRENT_USER IN DATABASE")
+    assert ask(clone(template(Own(unique, apply))), "SHOW work_mem") == ("5MB",)
+
+
+@pytest.mark.parametrize("value", ["''", '"a,b", "c""d"', "Upper, lower", "pg_temp", '"Ä", b'])
+def test_lists_of_names_are_copied(
+    template: Template, clone: Callable[[str], URL], unique: str, value: str
+) -> None:
+    """Each name stays one: the list, quoted as a whole, would become a single name."""
+    shown: list[object] = []
+
+    def apply(url: URL) -> None:
+        altering(f"search_path = {value}")(url)
+        shown.append(ask(url, "SHOW search_path"))
+
+    name = template(Own(unique, apply))
+    assert [ask(clone(name), "SHOW search_path")] == shown
+
+
+def test_lock_timeout_of_the_schema(
+    template: Template, clone: Callable[[str], URL], unique: str
+) -> None:
+    """Its own goes before ours."""
+    name = template(Own(unique, altering("lock_timeout = 3000")))
+    assert ask(clone(name), "SHOW lock_timeout") == ("3s",)
+
+
+def test_settings_of_what_a_template_begins_with(
+    template: Template, clone: Callable[[str], URL], unique: str
+) -> None:
+    """Seeds and new migrations are run on a copy, which has them too."""
+
+    async def seed(session: AsyncSession) -> None:
+        await session.execute(text(f"CREATE TABLE {unique} ()"))
+
+    name = template(Schema(Own(unique, ALTERED), seed=seed))
+    url = clone(name)
+    assert ask(url, SHOW) == tuple(SETTINGS.values())
+    assert tables_of(url) == [f"public.{unique}"]
 
 
 def test_template_stays_when_it_cannot_be_built_anew(
