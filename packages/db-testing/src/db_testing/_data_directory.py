@@ -80,14 +80,14 @@ class DataDirectory:
         )
 
     def _discard_what_a_crash_has_spoilt(self) -> None:
-        """Remove the data of a server that ended with its machine, as it never waits for the disk.
+        """Remove the data of a server that ran before the machine was started.
 
-        That of one that was killed is whole: the system goes on to write what it was given.
+        It never waits for the disk, not even as it stops: whether the machine did before it ended
+        cannot be known. What a killed server has left is whole: the system goes on to write it.
         """
         booted = self.folder / "booted"
         now = _boot()
-        before = booted.read_text() if booted.exists() else now
-        if before != now and (self.path / "postmaster.pid").exists():
+        if booted.exists() and booted.read_text() != now:
             _folders.remove(self.path)
         booted.write_text(now)
 
