@@ -9,10 +9,11 @@ the test's source, so that next time the test begins there.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import inspect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -28,11 +29,13 @@ from .errors import (
 from .report import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import pluggy
 
     from .errors import SandboxError
+
+    Troubles: TypeAlias = Callable[[], Iterable[SandboxError]]
 
 CACHE: Final = "db_testing/moved"
 
@@ -111,29 +114,38 @@ class Ladder:
         self.moved[nodeid] = reason, _digest(test)
         return True
 
-    def run(self, test: pytest.Item, following: pytest.Item | None) -> None:
-        """Run a test and report it, or let pytest-rerunfailures do so if it is to rerun it."""
+    def run(self, test: pytest.Item, following: pytest.Item | None, troubles: Troubles) -> None:
+        """Run a test and report it, or let pytest-rerunfailures do so if it is to rerun it.
+
+        `troubles` tells what the sandbox could not do for the test so far.
+        """
+        attempt = functools.partial(self._attempt, troubles=troubles)
         rerunning = test.config.pluginmanager.getplugin("rerunfailures")
         if rerunning is not None:
             # It reruns what its `runtestprotocol` returns a failure of.
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(rerunning, "runtestprotocol", self._attempt)
+                patch.setattr(rerunning, "runtestprotocol", attempt)
                 if rerunning.pytest_runtest_protocol(test, nextitem=following):
                     return
         hooks = test.ihook
         hooks.pytest_runtest_logstart(nodeid=test.nodeid, location=test.location)
-        for report in self._attempt(test, nextitem=following):
+        for report in attempt(test, nextitem=following):
             hooks.pytest_runtest_logreport(report=report)
         hooks.pytest_runtest_logfinish(nodeid=test.nodeid, location=test.location)
 
     def _attempt(
-        self, test: pytest.Item, *, nextitem: pytest.Item | None, log: bool = False
+        self,
+        test: pytest.Item,
+        *,
+        nextitem: pytest.Item | None,
+        troubles: Troubles,
+        log: bool = False,
     ) -> list[pytest.TestReport]:
         """Run a test, and once more if the first time was not fit for rollback isolation."""
         del log  # nothing is reported yet
         properties, output = test.user_properties, test._report_sections  # noqa: SLF001
         before = len(properties), len(output)
-        with _subtests_held_back(test) as held:
+        with _held_back(test, troubles) as held:
             reports = runtestprotocol(test, log=False, nextitem=nextitem)
         reason = test.stash.get(REASON, None)
         if reason is None:
@@ -164,11 +176,23 @@ class Ladder:
 
 
 class _Held:
-    """A test's hooks, but that its subtests are not reported yet."""
+    """The hooks of a first attempt, which nobody is to hear of unless it is reported.
 
-    def __init__(self, hooks: pluggy.HookRelay, held: list[pytest.TestReport]) -> None:
+    Its subtests are not reported yet. Of a failure that is not going to be, conftests and other
+    plugins are not told: they may let the tests that follow it fail, or enter a debugger.
+    """
+
+    def __init__(
+        self,
+        hooks: pluggy.HookRelay,
+        held: list[pytest.TestReport],
+        test: pytest.Item,
+        troubles: Troubles,
+    ) -> None:
         self._hooks = hooks
         self._held = held
+        self._test = test
+        self._troubles = troubles
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._hooks, name)
@@ -176,14 +200,63 @@ class _Held:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._held.append(report)
 
+    def pytest_runtest_makereport(self, *, item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
+        make = self._hooks.pytest_runtest_makereport
+        if self._is_discarded(call):
+            others = [each.plugin for each in make.get_hookimpls() if not _is_own(each)]
+            make = item.config.pluginmanager.subset_hook_caller(make.name, others)
+        return make(item=item, call=call)
+
+    def pytest_exception_interact(self, *, call: pytest.CallInfo[Any], **arguments: Any) -> None:
+        if not self._is_discarded(call):
+            self._hooks.pytest_exception_interact(call=call, **arguments)
+
+    def _is_discarded(self, call: pytest.CallInfo[Any]) -> bool:
+        """Tell whether a failure is one of an attempt that is going to be made again."""
+        if call.excinfo is None:
+            return False
+        # The application may have answered with an error of its own.
+        raised = (call.excinfo.value, *self._troubles())
+        return REASON in self._test.stash or any(isinstance(error, CURED) for error in raised)
+
+
+def _is_own(hook: pluggy.HookImpl) -> bool:
+    """Tell whether a hook is pytest's or ours, as those that make a report what it is."""
+    return hook.function.__module__.partition(".")[0] in {"_pytest", __package__}
+
+
+class _Collectors(NamedTuple):
+    """Stands for a test that comes next, and needs all that a test is collected by."""
+
+    test: pytest.Item
+
+    def listchain(self) -> list[Any]:
+        return self.test.listchain()[:-1]
+
 
 @contextlib.contextmanager
-def _subtests_held_back(test: pytest.Item) -> Iterator[list[pytest.TestReport]]:
-    """Collect the reports of subtests, which pytest makes while their test runs."""
+def _held_back(test: pytest.Item, troubles: Troubles) -> Iterator[list[pytest.TestReport]]:
+    """Collect the reports of subtests, which pytest makes while their test runs.
+
+    And let fixtures of wider scope live until it is known that the test does not run again.
+    """
     held: list[pytest.TestReport] = []
     hooks_of = test.session.gethookproxy
+    setups: Any = test.session._setupstate  # noqa: SLF001  # there is no hook between the two
+    tear_down = setups.teardown_exact
+
+    def tear_down_what_is_over(nextitem: pytest.Item | None) -> None:
+        try:
+            tear_down(_Collectors(test))
+        finally:
+            if REASON not in test.stash:
+                tear_down(nextitem)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(test.session, "gethookproxy", lambda path: _Held(hooks_of(path), held))
+        patch.setattr(
+            test.session, "gethookproxy", lambda path: _Held(hooks_of(path), held, test, troubles)
+        )
+        patch.setattr(setups, "teardown_exact", tear_down_what_is_over)
         yield held
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._bind import Bindings
     from ._isolation import Isolation
     from ._worker import Application, Worker
+    from .errors import SandboxError
     from .schema import SchemaLike
 
 
@@ -180,7 +181,13 @@ def run(test: pytest.Item, following: pytest.Item | None) -> bool:
     """Run a test that may have to be run again; tell whether it was such a test."""
     if _asked(test) != "auto" or _begins_above(test):
         return False
-    test.config.stash[RUN].ladder.run(test, following)
+    run = test.config.stash[RUN]
+
+    def troubles() -> list[SandboxError]:
+        # Before it begins and after it has ended they are those of another.
+        return run.worker.troubles if run.worker is not None and is_running(test) else []
+
+    run.ladder.run(test, following, troubles)
     return True
 
 

@@ -309,3 +309,134 @@ def test_reruns_of_failures_of_its_own(suite: Suite) -> None:
     assert result.parseoutcomes() == {"passed": 3, "failed": 1, "rerun": 4}
     assert (pytester.path / "attempts").read_text() == "xxx"
     result.stdout.fnmatch_lines(["*: 1 test (1 found out in this run)*"])
+
+
+INCREMENTAL = """
+
+import pytest
+
+def pytest_runtest_makereport(item, call):
+    if call.excinfo is not None:
+        item.parent._previousfailed = item
+
+def pytest_runtest_setup(item):
+    previous = getattr(item.parent, "_previousfailed", None)
+    if previous is not None:
+        pytest.xfail(f"previous test failed ({previous.name})")
+"""
+"""What pytest's documentation calls incremental testing, for every class and module."""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param('await db.execute(text("LISTEN news"))', id="raised"),
+        pytest.param('assert await status(db, "LISTEN news") == 200', id="answered"),
+    ],
+)
+def test_hooks_do_not_see_the_attempt_that_is_not_reported(suite: Suite, statement: str) -> None:
+    """A conftest that lets tests fail after one that has failed hears of what is reported only."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    with (pytester.path / "conftest.py").open("a") as conftest:
+        conftest.write(INCREMENTAL)
+    pytester.makepyfile(
+        f"""
+        from sqlalchemy import text
+
+        async def status(db, statement):
+            try:
+                await db.execute(text(statement))
+            except Exception:
+                return 500
+            return 200
+
+        class TestSteps:
+            async def test_listens(self, db):
+                {statement}
+
+            async def test_passes(self, db):
+                await db.execute(text("SELECT 1"))
+
+            async def test_fails(self, db):
+                assert await db.scalar(text("SELECT 1")) == 2
+
+            async def test_is_not_to_be_run(self, db):
+                raise LookupError
+        """
+    )
+    result = pytester.runpytest("-p", "no:randomly")
+    result.assert_outcomes(passed=2, failed=1, xfailed=1)
+
+
+def test_debugger_is_not_entered_for_the_attempt_that_is_not_reported(suite: Suite) -> None:
+    """With --pdb pytest stops in failures that it reports, and in no others."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    with (pytester.path / "conftest.py").open("a") as conftest:
+        conftest.write(
+            "\n\ndef pytest_exception_interact(node):\n    print(f'{node.name} is looked at')\n"
+        )
+    pytester.makepyfile(
+        """
+        from sqlalchemy import text
+
+        async def test_listens(db):
+            await db.execute(text("LISTEN news"))
+
+        async def test_fails(db):
+            assert await db.scalar(text("SELECT 1")) == 2
+        """
+    )
+    result = pytester.runpytest("-p", "no:randomly", "-s")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.no_fnmatch_line("*test_listens is looked at*")
+    result.stdout.fnmatch_lines(["*test_fails is looked at*"])
+
+
+def test_wider_fixtures_outlive_the_attempt_that_is_not_reported(suite: Suite) -> None:
+    """They are built once and end when their last test has, whether or not it was moved."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        conftest=(pytester.path / "conftest.py").read_text()
+        + """
+
+import pytest
+
+def note(what):
+    with open("noted", "a") as file:
+        file.write(what + " ")
+
+def noted(name, scope):
+    @pytest.fixture(scope=scope, name=name)
+    def fixture():
+        note(name)
+        yield
+        note("-" + name)
+    return fixture
+
+run, file, each = noted("run", "session"), noted("file", "module"), noted("each", "function")
+""",
+        test_a="""
+        from sqlalchemy import text
+
+        async def test_is_last_of_its_module(run, file, each, db):
+            await db.execute(text("LISTEN news"))
+        """,
+        test_b="""
+        from sqlalchemy import text
+
+        async def test_stays(run, file, each, db):
+            await db.execute(text("SELECT 1"))
+        """,
+        test_c="""
+        from sqlalchemy import text
+
+        async def test_is_last_of_the_run(run, file, each, db):
+            await db.execute(text("LISTEN news"))
+        """,
+    )
+    pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=3)
+    assert (pytester.path / "noted").read_text().split() == [
+        *("run", "file", "each", "-each", "each", "-each", "-file"),
+        *("file", "each", "-each", "-file"),
+        *("file", "each", "-each", "each", "-each", "-file", "-run"),
+    ]
