@@ -62,7 +62,8 @@ def restoring(positions: Positions) -> str:
     """  # noqa: S608
 
 
-async def _positions(wire: Wire, sequences: dict[int, str]) -> Positions:
+async def positions(wire: Wire, sequences: dict[int, str]) -> Positions:
+    """Return the positions of sequences, of which the names are given by oid."""
     found: Positions = {}
     names = list(sequences.items())
     for start in range(0, len(names), 200):
@@ -137,7 +138,7 @@ class Catalog:
         """Read the facts from a database that no test has touched yet."""
         sequences = {row["oid"]: row["name"] for row in await wire.fetch(_SEQUENCES)}
         return cls(
-            sequences=await _positions(wire, sequences),
+            sequences=await positions(wire, sequences),
             deferrable=await Deferrable.read(wire),
             routines=await Routines.read(wire),
             identity=await _transaction_identity.read(wire),
@@ -153,7 +154,7 @@ class Catalog:
             f"{_SEQUENCES} AND (c.oid IN (SELECT relation {_MOVED}) OR c.oid <> ALL ($1))",
             list(self.sequences),
         )
-        return self.sequences | await _positions(wire, {row["oid"]: row["name"] for row in moved})
+        return self.sequences | await positions(wire, {row["oid"]: row["name"] for row in moved})
 
     async def restore_sequences(self, wire: Wire) -> None:
         """Put every sequence back, when nothing tells which were moved."""

@@ -12,17 +12,18 @@ from __future__ import annotations
 import asyncio
 import textwrap
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
 from . import _fitness
 from ._admin import PATIENCE as RETURN
 from ._admin import connect, disconnect, is_lost
+from ._picture import Picture
 from ._removal import end_session
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     from sqlalchemy.engine import URL
 
@@ -42,37 +43,6 @@ COUNTS_AT_ONCE: Final = 15
 NO_COUNT: Final = -1
 """No number of sessions; an older server, which counts late, says 0 of a database that is new."""
 
-CATALOGS: Final = (
-    "pg_attrdef",
-    "pg_attribute",
-    "pg_class",
-    "pg_constraint",
-    "pg_description",
-    "pg_enum",
-    "pg_extension",
-    "pg_index",
-    "pg_largeobject_metadata",
-    "pg_namespace",
-    "pg_policy",
-    "pg_proc",
-    "pg_rewrite",
-    "pg_trigger",
-    "pg_type",
-)
-"""What DDL of an application changes."""
-
-# Files without a page hold no row, so most tables cost no more than a look at their size.
-_TABLES: Final = """
-    SELECT c.oid::regclass::text AS name
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND pg_relation_size(c.oid) > 0
-      AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-    ORDER BY 1
-"""
-_SEQUENCES: Final = """
-    SELECT c.oid::regclass::text AS name, pg_sequence_last_value(c.oid) AS last
-    FROM pg_class c WHERE c.relkind = 'S' AND c.relpersistence <> 't'
-"""
 # To look at all sessions of the server takes longer than the rest of a reset, so that is done only
 # where others than ours are connected, or somebody has been since.
 _MOVED: Final = """
@@ -98,50 +68,6 @@ _IDLE: Final = """
     WHERE datid = {database} AND pid <> ALL (string_to_array($1, ',')::int[])
         AND state LIKE 'idle in transaction%'
 """
-
-
-class Rows(NamedTuple):
-    """Rows of one table, as far as two moments can be told apart."""
-
-    number: int
-    newest: int
-    """The transaction that wrote the newest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What there was in a database at one moment."""
-
-    rows: dict[str, Rows]
-    sequences: dict[str, int | None]
-    schema: dict[str, Rows]
-
-    def difference(self, later: Picture, *, swept: int = 0) -> str | None:
-        """Say what a later picture has that this one has not, but for positions of sequences.
-
-        Those move without a commit. Rows of transactions up to `swept` are as new as they may be.
-        """
-        none = Rows(0, 0)
-        said = [
-            _difference(self.rows.get(table, none), later.rows.get(table, none), table, swept)
-            for table in sorted(self.rows.keys() | later.rows.keys())
-        ]
-        if any(
-            _difference(self.schema[name], later.schema[name], name, swept) for name in CATALOGS
-        ):
-            said.append("a change of the schema (DDL)")
-        changes = [change for change in said if change]
-        return ", ".join(changes[:8]) + (" and more" if changes[8:] else "") if changes else None
-
-
-def _difference(before: Rows, after: Rows, table: str, swept: int) -> str | None:
-    if before == after or (before.number == after.number and after.newest < swept):
-        return None
-    more = after.number - before.number
-    if not more:
-        return f"changed rows in {table}"
-    noun = "row" if abs(more) == 1 else "rows"
-    return f"{more} {noun} in {table}" if more > 0 else f"{-more} {noun} deleted from {table}"
 
 
 @dataclass(eq=False)
@@ -304,7 +230,7 @@ class Watch:
         if not renewed and self.tracks and not await self._moved():
             return
         last = await self._last_commit(connection)
-        picture = await _picture(connection)
+        picture = await Picture.take(connection)
         if renewed or self._picture is None:
             self.changed = True  # a fixture may have asked, and then committed, before
         else:
@@ -357,7 +283,7 @@ class Watch:
         connection = await self._connected()
         last = await self._last_commit(connection)
         try:
-            picture = await _picture(connection)
+            picture = await Picture.take(connection)
         except asyncpg.LockNotAvailableError as error:
             return f"something unknown, since it is still locked ({error}),"
         assert self._picture is not None  # noqa: S101  # begin() has come before
@@ -392,27 +318,3 @@ class Watch:
 
 def _listed(processes: Collection[int]) -> str:
     return ",".join(map(str, processes))
-
-
-async def _picture(connection: Connection) -> Picture:
-    tables = [row["name"] for row in await connection.fetch(_TABLES)]
-    return Picture(
-        rows=await _rows(connection, tables),
-        sequences={row["name"]: row["last"] for row in await connection.fetch(_SEQUENCES)},
-        schema=await _rows(connection, CATALOGS),
-    )
-
-
-async def _rows(connection: Connection, tables: Sequence[str]) -> dict[str, Rows]:
-    """Count the rows of tables, whose names are quoted as they must be."""
-    found: dict[str, Rows] = {}
-    for start in range(0, len(tables), 200):
-        union = " UNION ALL ".join(
-            f"SELECT {index}, count(*), coalesce(max(xmin::text::bigint), 0) FROM {tables[index]}"  # noqa: S608
-            # Schemas for temporary tables stay, once there.
-            + (" WHERE nspname !~ '^pg_'" if tables[index] == "pg_namespace" else "")
-            for index in range(start, min(start + 200, len(tables)))
-        )
-        for index, number, newest in await connection.fetch(union):
-            found[tables[index]] = Rows(number, newest)
-    return found

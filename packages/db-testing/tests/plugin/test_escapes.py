@@ -159,3 +159,91 @@ def test_engines_have_no_listeners_until_another_connects(suite: Suite) -> None:
     )
     # SQLAlchemy never forgets, so it must be another process.
     pytester.runpytest_subprocess(*IN_ORDER).assert_outcomes(passed=2)
+
+
+CATALOGS = [
+    "ALTER DATABASE {database} SET search_path = pg_catalog",
+    "COMMENT ON DATABASE {database} IS 'changed'",
+    "REVOKE TEMP ON DATABASE {database} FROM public",
+    "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO public",
+    "CREATE CAST (text AS integer) WITH INOUT",
+    "CREATE COLLATION c (locale = 'C')",
+    "CREATE OPERATOR === (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq)",
+    "CREATE PUBLICATION p",
+    "CREATE STATISTICS s ON id, name FROM item",
+    "CREATE TEXT SEARCH CONFIGURATION t (COPY = simple)",
+    "ALTER SEQUENCE item_id_seq INCREMENT 2",
+]
+"""Statements that change no table and no row of one."""
+
+
+def test_whatever_is_committed_is_noticed(suite: Suite) -> None:
+    """It need not be rows or tables: settings and all kinds of objects are looked at."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        f"""
+        import asyncpg
+        import pytest
+        from sqlalchemy import make_url, text
+
+        @pytest.mark.parametrize("statement", {CATALOGS})
+        async def test_escape(db, test_database_url, statement):
+            await db.execute(text("SELECT 1"))
+            database = make_url(test_database_url).database
+            connection = await asyncpg.connect(test_database_url.replace("+asyncpg", ""))
+            await connection.execute(statement.format(database=database))
+            await connection.close()
+        """
+    )
+    result = pytester.runpytest(*IN_ORDER)
+    result.assert_outcomes(passed=len(CATALOGS), errors=len(CATALOGS))
+    said = [line for line in result.outlines if "has really committed a change of the" in line]
+    assert len(said) == len(CATALOGS)
+
+
+def test_sequence_that_is_set_elsewhere(suite: Suite) -> None:
+    """It is put back, also where it was set to a position that it has not handed out."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import asyncpg
+        import pytest
+        from models import Item
+        from sqlalchemy import text
+
+        @pytest.mark.parametrize("called", ["true", "false"])
+        async def test_set(db, test_database_url, called):
+            await db.execute(text("SELECT 1"))
+            connection = await asyncpg.connect(test_database_url.replace("+asyncpg", ""))
+            await connection.execute(f"SELECT setval('item_id_seq', 500, {called})")
+            await connection.close()
+
+        async def test_is_back(db):
+            db.add(item := Item(name="a"))
+            await db.flush()
+            assert item.id == 1
+        """
+    )
+    pytester.runpytest(*IN_ORDER).assert_outcomes(passed=3)
+
+
+def test_upkeep_is_no_escape(suite: Suite) -> None:
+    """What the server does for itself at any time, as autovacuum, is blamed on nobody."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import asyncpg
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.parametrize("time", range(2))
+        async def test_upkeep(db, test_database_url, time):
+            await db.execute(text("SELECT 1"))
+            connection = await asyncpg.connect(test_database_url.replace("+asyncpg", ""))
+            await connection.execute("CREATE TEMP TABLE t (id serial PRIMARY KEY)")
+            await connection.execute("DROP TABLE t")
+            await connection.execute("VACUUM (FREEZE, ANALYZE)")
+            await connection.close()
+        """
+    )
+    pytester.runpytest(*IN_ORDER).assert_outcomes(passed=2)
