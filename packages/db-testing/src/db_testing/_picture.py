@@ -58,7 +58,8 @@ _POSITIONS: Final = """
 _CALLED: Final = """
     SELECT c.oid, c.oid::regclass::text AS name, pg_sequence_last_value(c.oid) AS last
     FROM pg_class c
-    WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND has_sequence_privilege(c.oid, 'SELECT')
+    WHERE c.relpersistence <> 't'
+        AND CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE false END
 """
 
 

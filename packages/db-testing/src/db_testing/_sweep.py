@@ -44,7 +44,10 @@ SINCE: Final = 15
 """The first major version of PostgreSQL whose counters are never late."""
 
 LARGEST: Final = 64
-"""Pages of 8 KiB up to which a table's rows are kept, to be restored; beyond, a clone is faster."""
+"""Pages of 8 KiB up to which a table's rows are kept, to be restored; beyond, a clone is faster.
+
+Those of large values count, which the server keeps beside the table (TOAST).
+"""
 
 MOST: Final = 2048
 """Pages of 8 KiB of which rows are kept altogether."""
@@ -54,6 +57,14 @@ GRACE: Final = 0.5
 
 LOCK_TIMEOUT: Final = "2s"
 """How long the sweep waits for what another connection has locked."""
+
+PASSING: Final = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.QueryCanceledError,
+    asyncpg.InsufficientResourcesError,
+)
+"""Obstacles that lie in the moment; all others are in the template, and so in the next clone."""
 
 PATIENCE: Final = 60.0
 """Seconds that anybody waits for the sweep: as long as nobody does, it may take its time."""
@@ -119,6 +130,8 @@ class Sweep:
     """The sweep that is under way."""
     _why_not: str | None = None
     """Why nothing can be learnt of the database."""
+    _for_now: bool = False
+    """Whether that may be otherwise with the next one."""
     _spared: list[str] = field(default_factory=list)
     """Advisory locks that no test has taken."""
     _slots: set[str] = field(default_factory=set)
@@ -174,6 +187,8 @@ class Sweep:
         """Disconnect, and forget the state."""
         connection, self._connection = self._connection, None
         self._task = None
+        if self._for_now:
+            self._why_not, self._for_now = None, False
         if self._loop is None:
             return
         for interrupted in asyncio.all_tasks(self._loop):
@@ -223,6 +238,7 @@ class Sweep:
             # No plpgsql, no right to temporary tables, counters that are off.
             connection.terminate()
             self._why_not = f"no sweep could be prepared ({error})"
+            self._for_now = isinstance(error, PASSING)
             return None
         except BaseException:
             connection.terminate()

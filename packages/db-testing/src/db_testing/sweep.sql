@@ -10,7 +10,8 @@ CREATE TEMP TABLE db_testing_relations (
                                 -- g: catalog of the whole server
     writes bigint NOT NULL,     -- of the server's counters, those that any change moves
     rows bigint NOT NULL,       -- that it holds when a test begins; -1 if it cannot be read
-    pages bigint NOT NULL,
+    pages bigint NOT NULL,      -- of the table itself
+    size bigint NOT NULL,       -- in pages, with those of large values, which stand beside it
     kept boolean NOT NULL,      -- whether its rows stand in db_testing_rows
     twice boolean NOT NULL,     -- whether some of them are alike
     columns text,               -- those that can be inserted
@@ -49,8 +50,8 @@ LANGUAGE sql STABLE RETURN ROW(
     c.relhastriggers, c.relhassubclass, c.relrowsecurity, c.relforcerowsecurity, c.relispopulated,
     c.relreplident, c.relispartition, c.relacl, c.reloptions, c.relpartbound)::text;
 
--- Learn the state to which tests are undone, once. Rows of tables of up to `largest` pages are kept,
--- of the smallest first, until there are `most`.
+-- Learn the state to which tests are undone, once. Rows of tables of a size of up to `largest` are
+-- kept, of the smallest first, until there are `most`.
 CREATE FUNCTION pg_temp.db_testing_learn(
     largest bigint,
     most bigint,
@@ -70,7 +71,11 @@ BEGIN
     INSERT INTO pg_temp.db_testing_relations
     SELECT c.oid, format('%I.%I', n.nspname, c.relname),
         CASE WHEN c.relisshared THEN 'g' WHEN n.nspname = 'pg_catalog' THEN 'c' ELSE c.relkind END,
-        0, 0, CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 8192 ELSE 0 END, false, false,
+        0, 0, main.pages,
+        -- To open what stands beside each table takes its time, and without a page nothing does.
+        main.pages + CASE WHEN main.pages > 0 AND c.reltoastrelid <> 0
+            THEN pg_relation_size(c.reltoastrelid) / 8192 ELSE 0 END,
+        false, false,
         a.columns, a.fields,
         c.oid IN (SELECT confrelid FROM pg_constraint WHERE contype = 'f' AND conrelid <> confrelid),
         CASE
@@ -86,6 +91,10 @@ BEGIN
             WHEN NOT replica AND NOT pg_has_role(c.relowner, 'USAGE') THEN 'another owner'
         END
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 8192 ELSE 0 END
+        OFFSET 0  -- is computed once
+    ) AS main (pages)
     CROSS JOIN LATERAL (
         SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum),
             string_agg('(r).' || quote_ident(attname), ', ' ORDER BY attnum)
@@ -103,16 +112,16 @@ BEGIN
         ELSE c.relkind IN ('r', 'm', 'S') AND n.nspname !~ '^pg_'
     END;
     FOR it IN SELECT * FROM pg_temp.db_testing_relations
-        WHERE kind = 'c' OR kind <> 'g' AND pages > 0 ORDER BY pages
+        WHERE kind = 'c' OR kind <> 'g' AND pages > 0 ORDER BY size
     LOOP
         IF NOT has_table_privilege(it.relation, 'SELECT') THEN
             UPDATE pg_temp.db_testing_relations SET rows = -1 WHERE relation = it.relation;
             CONTINUE;
         END IF;
         it.rows := (pg_temp.db_testing_count(it.name, NULL)).rows;
-        IF it.rows > 0 AND it.kind <> 'c' AND it.pages <= least(largest, most - kept) THEN
+        IF it.rows > 0 AND it.kind <> 'c' AND it.size <= least(largest, most - kept) THEN
             it.kept := true;
-            kept := kept + it.pages;
+            kept := kept + it.size;
             EXECUTE format('INSERT INTO pg_temp.db_testing_rows'
                 ' SELECT %s, db_testing_row::text FROM ONLY %s AS db_testing_row',
                 it.relation, it.name);

@@ -258,6 +258,19 @@ def test_what_no_sweep_restores_is_noticed(database: Database, change: str) -> N
     assert reason in said
 
 
+def test_values_beside_a_table_make_it_large(database: Database) -> None:
+    """A table of one page takes long to be restored when its values fill a thousand of others."""
+    database.execute(
+        f"{SERIAL}; ALTER TABLE t ALTER x SET STORAGE EXTERNAL;"
+        "INSERT INTO t (x) SELECT repeat('x', 100000) FROM generate_series(1, 80)",
+    )
+    database.sweep.begin()
+    database.execute("UPDATE t SET x = 'short' WHERE id = 1")
+    assert (
+        database.run().reason == "rows of public.t were changed, which is too large to be restored"
+    )
+
+
 def test_prepared_transaction_is_rolled_back(database: Database) -> None:
     """What two-phase commit has left holds locks for ever, and is said to have been left."""
     database.execute(SERIAL)
@@ -432,6 +445,22 @@ def test_database_that_cannot_be_swept(database: Database, obstacle: str, reason
         said = database.run().reason
         assert said is not None
         assert reason in said
+
+
+def test_lock_that_is_in_the_way_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next database is swept, although the state of this one could not be learnt."""
+    monkeypatch.setattr(_sweep, "LOCK_TIMEOUT", "50ms")
+    database.execute(SEEDED)
+    database.admin.run(database.other.execute, "BEGIN; LOCK TABLE t")
+    database.sweep.begin()
+    database.admin.run(database.other.execute, "ROLLBACK")
+    assert "lock timeout" in str(database.run().reason)
+    database.sweep.close()
+    database.sweep.begin()
+    before = database.content()
+    database.execute("INSERT INTO t (x) VALUES ('c')")
+    assert database.run() == (None, [])
+    assert database.content() == before
 
 
 def test_nobody_looks_for_long(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
