@@ -346,3 +346,30 @@ def test_failing_to_close_leaves_nothing_behind(suite: Suite) -> None:
     result = pytester.runpytest("-p", "no:randomly", "--db-isolation=commit")
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*RuntimeError: not now*"])
+
+
+def test_name_of_a_setting_lives_as_long_as_its_session(suite: Suite) -> None:
+    """The server gives no way to forget it: null is what a session of a test's own sees."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        SEEN = {"commit": [], "database": []}
+
+        @pytest.mark.parametrize("time", [1, 2])
+        @pytest.mark.parametrize("isolation", [
+            pytest.param(name, marks=pytest.mark.db(isolation=name)) for name in SEEN
+        ])
+        async def test_tenant(db, isolation, time):
+            SEEN[isolation].append(
+                await db.scalar(text("SELECT current_setting('app.tenant', true)"))
+            )
+            await db.execute(text("SET LOCAL app.tenant = '7'"))
+
+        def test_seen():
+            assert SEEN == {"commit": [None, ""], "database": [None, None]}
+        """
+    )
+    pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=5)

@@ -67,7 +67,8 @@ async def test_tenant(w: World) -> object:
     gives=None,
     here="",
     note="The server remembers the name of a setting, empty, for as long as the session lives, "
-    "and all connections of all tests are one session.",
+    "and all connections of all tests are one session. Under commit isolation, too, a session "
+    "serves one test after another, as it serves one request after another in a pool.",
 )
 async def test_tenant_elsewhere(w: World) -> object:
     """current_setting(..., true) of a setting that only another connection has had is null."""
