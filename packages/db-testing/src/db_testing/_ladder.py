@@ -55,6 +55,9 @@ Moved: TypeAlias = dict[str, tuple[str, str]]
 REASON: pytest.StashKey[str] = pytest.StashKey()
 """Why the attempt that has just ended was not fit for rollback isolation."""
 
+DISCARDED: pytest.StashKey[bool] = pytest.StashKey()
+"""Whether the attempt that goes on has failed, and will not be reported."""
+
 
 @dataclass
 class Ladder:
@@ -212,12 +215,15 @@ class _Held:
             self._hooks.pytest_exception_interact(call=call, **arguments)
 
     def _is_discarded(self, call: pytest.CallInfo[Any]) -> bool:
-        """Tell whether a failure is one of an attempt that is going to be made again."""
-        if call.excinfo is None:
-            return False
-        # The application may have answered with an error of its own.
-        raised = (call.excinfo.value, *self._troubles())
-        return REASON in self._test.stash or any(isinstance(error, CURED) for error in raised)
+        """Tell whether a phase is of an attempt that is going to be made again."""
+        stash = self._test.stash
+        # What the test has raised does not say: the application may have answered with an error of
+        # its own. And whoever has not been told of one phase may not understand the next.
+        if call.excinfo is not None and (
+            REASON in stash or any(isinstance(error, CURED) for error in self._troubles())
+        ):
+            stash[DISCARDED] = True
+        return stash.get(DISCARDED, False)
 
 
 def _is_own(hook: pluggy.HookImpl) -> bool:
@@ -241,6 +247,7 @@ def _held_back(test: pytest.Item, troubles: Troubles) -> Iterator[list[pytest.Te
     And let fixtures of wider scope live until it is known that the test does not run again.
     """
     held: list[pytest.TestReport] = []
+    test.stash[DISCARDED] = False
     hooks_of = test.session.gethookproxy
     setups: Any = test.session._setupstate  # noqa: SLF001  # there is no hook between the two
     tear_down = setups.teardown_exact

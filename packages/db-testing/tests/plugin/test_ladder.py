@@ -368,6 +368,25 @@ def test_hooks_do_not_see_the_attempt_that_is_not_reported(suite: Suite, stateme
     result.assert_outcomes(passed=2, failed=1, xfailed=1)
 
 
+def test_attempt_whose_fixture_is_refused(suite: Suite) -> None:
+    """Plugins that keep what they hear of each phase, as pytest-rerunfailures, hear of all."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        import pytest_asyncio
+        from sqlalchemy import text
+
+        @pytest_asyncio.fixture
+        async def listening(db):
+            await db.execute(text("LISTEN news"))
+
+        async def test_listens(listening, db):
+            await db.execute(text("SELECT 1"))
+        """
+    )
+    pytester.runpytest_subprocess("--reruns", "1", timeout=60).assert_outcomes(passed=1)
+
+
 def test_debugger_is_not_entered_for_the_attempt_that_is_not_reported(suite: Suite) -> None:
     """With --pdb pytest stops in failures that it reports, and in no others."""
     pytester = suite(mode="auto", more="db_isolation = auto")
