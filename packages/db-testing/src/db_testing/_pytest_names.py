@@ -113,13 +113,16 @@ def with_import(module: cst.Module) -> cst.Module:
     at = section
     while at < end and _sorts_before_pytest(body[at]) and (at == section or not _blanks(body[at])):
         at += 1
+    if at == len(body):  # nothing follows, to which comments or empty lines could belong
+        own = [BLANK] if at or (header and header[-1].comment) else []
+        return module.with_changes(body=[*body, _pytest_import(own)])
     following = cst.ensure_type(body[at], cst.SimpleStatementLine) if at < end else body[at]
     lines: list[cst.EmptyLine] = list(following.leading_lines)
     if at == 0:
         # Comments on top are the module's, but those directly above a statement are that one's.
         top = max((i + 1 for i, line in enumerate(header) if not line.comment), default=len(header))
         header, lines = header[:top], header[top:] + lines
-    own: list[cst.EmptyLine] = []
+    own = []
     if at == section and at < end:
         blanks = _blanks(following)
         own, lines = lines[:blanks], lines[blanks:]
@@ -128,9 +131,12 @@ def with_import(module: cst.Module) -> cst.Module:
     if at == end and (not lines or lines[0].comment):
         is_definition = isinstance(following, cst.FunctionDef | cst.ClassDef)
         lines = [BLANK] * (2 if is_definition else 1) + lines
-    new = cst.SimpleStatementLine([cst.Import([cst.ImportAlias(cst.Name("pytest"))])], own)
-    body[at : at + 1] = [new, following.with_changes(leading_lines=lines)]
+    body[at : at + 1] = [_pytest_import(own), following.with_changes(leading_lines=lines)]
     return module.with_changes(header=header, body=body)
+
+
+def _pytest_import(lines: Sequence[cst.EmptyLine]) -> cst.SimpleStatementLine:
+    return cst.SimpleStatementLine([cst.Import([cst.ImportAlias(cst.Name("pytest"))])], lines)
 
 
 def _is_preamble(statement: cst.BaseStatement, index: int) -> bool:
