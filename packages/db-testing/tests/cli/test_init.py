@@ -254,7 +254,7 @@ def test_what_is_no_engine_of_the_applications(shop: Path) -> None:
         def make_cache():
             return create_async_engine("sqlite+aiosqlite://")
         """
-    write(shop, SRC | {"src/shop/other.py": database})
+    write(shop, SRC | {"src/shop/other.py": database, "src/shop/app.py": "from . import other\n"})
     [_, configuration] = plan.make(shop).changes
     assert "shop.other:make_engine" in configuration.after
     assert "cache" not in configuration.after
@@ -460,3 +460,186 @@ def test_files_that_configure_pytest(shop: Path, name: str, before: str, after: 
     write(shop, {"models_of_it.py": base, name: before})
     [_, configuration] = plan.make(shop).changes
     assert (configuration.path.name, configuration.after) == (name, after)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "# ours\n",
+        '"""What the tests share."""\n',
+        '"""Shared."""\n\nfrom __future__ import annotations\n',
+        "import os\n",
+    ],
+)
+def test_conftest_that_defines_nothing(
+    shop: Path, command: Command, pytester: pytest.Pytester, before: str
+) -> None:
+    """One that is empty, or has but a docstring, comments or imports: lines come after these."""
+    write(shop, SRC | {"tests/conftest.py": before})
+    assert command("init", "--yes", "--json")[0] == 0
+    after = (shop / "tests/conftest.py").read_text()
+    assert after.startswith(before)
+    assert "import pytest\n" in after
+    assert passed(pytester) == 2
+
+
+def test_functions_that_need_arguments(shop: Path) -> None:
+    """What returns an engine or sessionmaker for given arguments cannot be bound, and is not."""
+    makers = """
+        from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+        def make_engine(url):
+            return create_async_engine(url)
+
+        def make_session(*, engine):
+            return async_sessionmaker(engine)
+
+        def other_session(engine, /):
+            return async_sessionmaker(engine)
+
+        def default_engine(url="postgresql+asyncpg://nowhere:1/x", *args, echo=False, **more):
+            return create_async_engine(url)
+        """
+    write(
+        shop, SRC | {"src/shop/makers.py": makers, "tests/test_makers.py": "import shop.makers\n"}
+    )
+    [_, configuration] = plan.make(shop).changes
+    after = configuration.after
+    assert "shop.makers:default_engine" in after
+    assert not any(name in after for name in ("make_engine", "make_session", "other_session"))
+    assert 'db_session_options = "shop.database:Session"' in after
+
+
+FLAT = {
+    "pyproject.toml": PYPROJECT,
+    "shop/database.py": DATABASE,
+    "shop/orders/models.py": MODELS.replace("..database", "shop.database"),
+    "tests/test_orders.py": TESTS,
+}
+"""A package without `__init__.py`."""
+
+
+def test_package_without_init(shop: Path, command: Command, pytester: pytest.Pytester) -> None:
+    """It is imported as the project's own modules import it, and so its engine is bound."""
+    write(shop, FLAT)
+    assert command("init", "--yes", "--json")[0] == 0
+    assert "from shop.database import Base\n" in (shop / "tests/conftest.py").read_text()
+    after = (shop / "pyproject.toml").read_text()
+    assert 'pythonpath = ["."]' in after
+    assert '"shop.database:engine"' in after
+    assert passed(pytester) == 2
+
+
+@pytest.mark.parametrize("package", [{}, {"shop/__init__.py": "", "shop/orders/__init__.py": ""}])
+def test_folder_of_a_package(
+    shop: Path,
+    command: Command,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    package: dict[str, str],
+) -> None:
+    """Where init is run inside of a package, its modules keep the names that they import."""
+    files = {name: text for name, text in FLAT.items() if not name.startswith("tests/")}
+    write(shop, files | package | {"shop/tests/test_orders.py": TESTS})
+    monkeypatch.chdir(shop / "shop")
+    assert command("init", "--yes", "--json")[0] == 0
+    assert "from shop.database import Base\n" in (shop / "shop/tests/conftest.py").read_text()
+    assert "shop.database:engine" in (shop / "shop/pytest.ini").read_text()
+    assert passed(pytester) == 2
+
+
+def test_folder_that_is_called_like_its_package(shop: Path) -> None:
+    """It is not taken for the package, though modules lie beside that."""
+    folder = shop / "shop"
+    write(folder, FLAT | {"database.py": "x = 1\n"})
+    [conftest, configuration] = plan.make(folder).changes
+    assert "from shop.database import Base\n" in conftest.after
+    assert 'pythonpath = ["."]' in configuration.after
+
+
+@pytest.mark.parametrize(
+    ("files", "configured", "expected"),
+    [
+        pytest.param(["test_a.py", "tests/conftest.py"], "", "conftest.py", id="root"),
+        pytest.param(["tests/api/test_a.py"], "", "tests/conftest.py", id="one folder"),
+        pytest.param(["unit/test_a.py", "api/test_b.py"], "", "conftest.py", id="two folders"),
+        pytest.param(
+            ["checks/unit/test_a.py", "checks/api/test_b.py", "test_c.py"],
+            "testpaths = checks/unit checks/api checks/none",
+            "checks/conftest.py",
+            id="testpaths",
+        ),
+        pytest.param(
+            ["a/tests/test_a.py", "b/tests/test_b.py"], "testpaths = */tests", "conftest.py", id="*"
+        ),
+        pytest.param(["tests/test_a.py"], "testpaths = none", "tests/conftest.py", id="none"),
+    ],
+)
+def test_where_the_conftest_goes(
+    shop: Path, files: list[str], configured: str, expected: str
+) -> None:
+    """All tests see it, wherever they lie."""
+    tests = dict.fromkeys(files, "def test_one(): pass\n")
+    source = {name: text for name, text in SRC.items() if not name.startswith("tests/")}
+    write(shop, source | tests | {"pytest.ini": f"[pytest]\n{configured}\n"})
+    assert plan.make(shop).changes[0].path == shop / expected
+
+
+def test_schema_that_some_tests_do_not_see(shop: Path) -> None:
+    """One of other tests does not count; where each test has one, none is added."""
+    schema = "import pytest\n@pytest.fixture\ndef db_schema(): pass\n"
+    files = {
+        "tests/unit/test_a.py": "",
+        "tests/api/test_b.py": "",
+        "tests/unit/conftest.py": schema,
+    }
+    write(shop, SRC | {"tests/test_orders.py": schema} | files)
+    assert plan.make(shop).changes[0].path == shop / "tests/conftest.py"
+    write(shop, {"tests/api/conftest.py": schema})
+    assert [each.path.name for each in plan.make(shop).changes] == ["pyproject.toml"]
+
+
+def test_module_in_another_encoding(shop: Path) -> None:
+    """A test module with a coding cookie is read as Python reads it."""
+    write(shop, SRC)
+    latin = "# -*- coding: latin-1 -*-\n# é\nimport pytest\npytestmark = pytest.mark.anyio\n"
+    (shop / "tests/test_latin.py").write_bytes(latin.encode("latin-1"))
+    assert "asyncio_mode" not in plan.make(shop).changes[1].after
+
+
+@pytest.mark.parametrize("header", ["[pytest]   # ours", "[pytest] ; ours"])
+def test_section_with_a_comment(shop: Path, header: str) -> None:
+    """Settings go into the section that is there, as pytest finds it."""
+    write(shop, SRC | {"pytest.ini": f"{header}\naddopts = -ra\n"})
+    after = plan.make(shop).changes[1].after
+    assert after.startswith(f"{header}\naddopts = -ra\nasyncio_mode = auto\n")
+    assert after.count("[pytest]") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [
+        ("setup.cfg", "[tool:pytest]\r\naddopts = -ra\r\n"),
+        ("pyproject.toml", "[project]\r\nname = 'shop'\r\n"),
+    ],
+)
+def test_line_ends_of_windows(shop: Path, name: str, before: str) -> None:
+    """Every line of a file ends as those do that were there."""
+    write(shop, {each: text for each, text in SRC.items() if each != "pyproject.toml"})
+    (shop / name).write_bytes(before.encode())
+    after = plan.make(shop).changes[1].after
+    assert "asyncio_mode" in after
+    assert after.count("\n") == after.count("\r\n")
+
+
+def test_engine_of_a_script(shop: Path) -> None:
+    """What no module imports is not the application's, unless there is nothing else."""
+    script = "from sqlalchemy import create_engine\nseeding = create_engine(URL)\n"
+    write(shop, SRC | {"scripts/seed.py": script})
+    configuration = plan.make(shop).changes[1].after
+    assert "seed" not in configuration
+    assert 'pythonpath = ["src"]' in configuration
+    bare = DATABASE.partition("engine =")[0]
+    write(shop, {"src/shop/database.py": bare})
+    assert "seed:seeding" in plan.make(shop).changes[1].after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import tomlkit
@@ -23,9 +24,15 @@ def written(file: PytestFile, before: str, settings: Settings) -> str:
     missing = {name: value for name, value in settings.items() if name not in file.values}
     if not missing:
         return before
-    if file.path.suffix == ".toml":
-        return _toml(file, before, missing)
-    return _ini(file, before, missing)
+    write = _toml if file.path.suffix == ".toml" else _ini
+    return _with_ends_of(before, write(file, before, missing))
+
+
+def _with_ends_of(before: str, text: str) -> str:
+    """End the lines of a text as Windows does, if those that were there do."""
+    if before.count("\r\n") != before.count("\n") or "\n" not in before:
+        return text
+    return text.replace("\r\n", "\n").replace("\n", "\r\n")
 
 
 def _toml(file: PytestFile, before: str, settings: Settings) -> str:
@@ -58,7 +65,10 @@ def _ini(file: PytestFile, before: str, settings: Settings) -> str:
             added.append(f"{name} =\n" + "".join(f"    {each}\n" for each in value))
     lines = before.splitlines(keepends=True)
     header = f"[{file.section}]"
-    start = next((i for i, line in enumerate(lines) if line.strip() == header), None)
+    # A comment may follow, as pytest reads it.
+    start = next(
+        (i for i, line in enumerate(lines) if re.split("[#;]", line)[0].rstrip() == header), None
+    )
     if start is None:
         return "".join([f"{header}\n", *added, *lines])
     end = next((i for i in range(start + 1, len(lines)) if lines[i].startswith("[")), len(lines))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import importlib.util
 import os
 import sys
@@ -93,9 +94,8 @@ def make(folder: Path) -> Plan:
     file = pytest_file.find(folder) or _new_file(folder)
     tests = [source for source in read if source.is_test]
     by_hand = old_fixtures.find(tests)
-    has_schema = "db_schema" in file.values or any(
-        old_fixtures.defines(source, conftest_text.FIXTURE) for source in tests
-    )
+    places = _places(folder, file, tests)
+    has_schema = "db_schema" in file.values or _have_schema(places, tests)
     if not has_schema and not found.bases and found.migrations is None:
         raise InitError(
             f"there are no tables in {folder}: no class derived from SQLAlchemy's DeclarativeBase, "
@@ -105,7 +105,7 @@ def make(folder: Path) -> Plan:
         )
     changes = [_configured(file, found, tests)]
     if not has_schema:
-        changes.insert(0, _conftest(_tests_folder(folder, file) / "conftest.py", found))
+        changes.insert(0, _conftest(_common(folder, places) / "conftest.py", found))
     return Plan(
         folder,
         [change for change in changes if change.before != change.after],
@@ -121,13 +121,43 @@ def _new_file(folder: Path) -> PytestFile:
     return PytestFile(folder / "pytest.ini", "pytest", exists=False)
 
 
-def _tests_folder(folder: Path, file: PytestFile) -> Path:
-    """Return where the tests lie, or will lie."""
+def _places(folder: Path, file: PytestFile, tests: Sequence[Source]) -> list[Path]:
+    """Return where the project's tests lie, or will lie."""
     named = file.values.get("testpaths", [])
-    paths = named if isinstance(named, list) else str(named).split()
-    places = [file.folder / path for path in paths]
-    places += [folder / name for name in sorted(sources.TESTS, reverse=True)]
-    return next((place for place in places if place.is_dir()), folder / "tests")
+    patterns = named if isinstance(named, list) else str(named).split()
+    found = [
+        file.folder / path
+        for pattern in patterns
+        for path in glob.iglob(pattern, root_dir=file.folder, recursive=True)  # noqa: PTH207  # takes "." too
+    ]
+    # Above the folder, or beside it, are those of other projects.
+    places = [place for place in found if place.is_relative_to(folder)]
+    places = places or [source.path for source in tests if source.path.name != "conftest.py"]
+    places = places or [folder / name for name in sources.TESTS if (folder / name).is_dir()]
+    return places or [folder / "tests"]
+
+
+def _common(folder: Path, places: Sequence[Path]) -> Path:
+    """Return the folder whose conftest.py all tests see."""
+    folders = [place.parent if place.is_file() else place for place in places]
+    common = Path(os.path.commonpath(folders))
+    above = [each for each in (common, *common.parents) if each.is_relative_to(folder)]
+    # Of tests that lie in one folder of `tests`, others may come beside it.
+    return next((each for each in reversed(above[:-1]) if each.name in sources.TESTS), common)
+
+
+def _have_schema(places: Sequence[Path], tests: Sequence[Source]) -> bool:
+    """Tell whether each test sees a `db_schema`, perhaps one of an application of its own."""
+    defining = [
+        source.path for source in tests if old_fixtures.defines(source, conftest_text.FIXTURE)
+    ]
+    seen_from = [path.parent if path.name == "conftest.py" else path for path in defining]
+    modules = [
+        source.path
+        for source in tests
+        if source.path.name != "conftest.py" and any(map(source.path.is_relative_to, places))
+    ]
+    return all(any(map(each.is_relative_to, seen_from)) for each in modules or places)
 
 
 def _conftest(path: Path, found: Project) -> Change:
@@ -155,14 +185,15 @@ def _configured(file: PytestFile, found: Project, tests: Sequence[Source]) -> Ch
 
 def _uses_anyio(file: PytestFile, tests: Sequence[Source]) -> bool:
     return "anyio_mode" in file.values or any(
-        "mark.anyio" in source.path.read_text(encoding="utf-8") for source in tests
+        b"mark.anyio" in source.path.read_bytes()
+        for source in tests  # of whatever encoding
     )
 
 
 def _paths(file: PytestFile, found: Project) -> list[str]:
     """Return from where pytest must import the application, if it is not installed."""
     roots = [root for root in found.roots if not _is_installed(root, found)]
-    return [root.relative_to(file.folder).as_posix() for root in roots]
+    return [Path(os.path.relpath(root, file.folder)).as_posix() for root in roots]
 
 
 def _is_installed(root: Path, found: Project) -> bool:

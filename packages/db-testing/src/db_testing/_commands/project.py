@@ -12,7 +12,7 @@ from ..errors import SetupError
 from .sources import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 DECLARATIVE: Final = {
@@ -101,16 +101,37 @@ def look(folder: Path, sources: Sequence[Source]) -> Project:
         source for source in sources if not source.is_test and "migrations" not in source.path.parts
     ]
     bases = dict(_bases(ours))
-    used = [base for base, _ in _mapped(ours, bases)]
+    mapped = list(_mapped(ours, bases))
+    used = [base for base, _ in mapped]
+    models = list({source.name: source for _, source in mapped}.values())
+    needed = [*models, *(each.source for each in bases.values())]
+    needed += [source for source in ours if _is_imported(source, sources)]
     return Project(
         folder=folder,
         # One from which nothing is derived may be a mixin, or left over.
         bases=[each for name, each in bases.items() if name in used] or list(bases.values()),
-        models=list({source.name: source for _, source in _mapped(ours, bases)}.values()),
-        engines=list(_made(ours, ENGINE_MAKERS)),
-        sessionmakers=list(_made(ours, SESSION_MAKERS)),
+        models=models,
+        engines=_of_application(_made(ours, ENGINE_MAKERS), needed),
+        sessionmakers=_of_application(_made(ours, SESSION_MAKERS), needed),
         migrations=_migrations(folder, sources),
     )
+
+
+def _is_imported(source: Source, sources: Sequence[Source]) -> bool:
+    """Tell whether another module imports it, or something of it."""
+    within = f"{source.name}."
+    return any(
+        f"{name}.".startswith(within)
+        for other in sources
+        if other is not source
+        for name in other.needs
+    )
+
+
+def _of_application(found: Iterable[Object], needed: Sequence[Source]) -> list[Object]:
+    """Leave out what scripts make that nothing imports, unless there is nothing else."""
+    everything = list(found)
+    return [each for each in everything if each.source in needed] or everything
 
 
 def _bases(sources: Sequence[Source]) -> Iterator[tuple[str, Object]]:
@@ -180,10 +201,18 @@ def _made(sources: Sequence[Source], makers: set[str]) -> Iterator[Object]:
                 ) if source.origin(call.func) in makers and not _is_elsewhere(call):
                     synchronous = source.origin(call.func) in SYNCHRONOUS
                     yield Object(source.name, name, source, is_synchronous=synchronous)
-                case ast.FunctionDef(name=name, body=body) if _returns(source, body, makers):
+                case ast.FunctionDef(name=name, args=arguments, body=body) if not _needs_any(
+                    arguments
+                ) and _returns(source, body, makers):
                     yield Object(source.name, name, source, is_object=False)
                 case _:
                     pass
+
+
+def _needs_any(arguments: ast.arguments) -> bool:
+    """Tell whether a function cannot be called without an argument."""
+    positional = len(arguments.posonlyargs) + len(arguments.args)
+    return positional > len(arguments.defaults) or None in arguments.kw_defaults
 
 
 def _returns(source: Source, body: Sequence[ast.stmt], makers: set[str]) -> bool:

@@ -6,10 +6,10 @@ import ast
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SKIPPED: Final = {"node_modules", "__pycache__", "build", "dist", "site-packages", "venv"}
 """Folders in which nothing of the project's own lies."""
@@ -19,6 +19,10 @@ MOST: Final = 20_000
 
 TESTS: Final = {"tests", "test"}
 """The folders that tests lie in."""
+
+
+Named: TypeAlias = "Mapping[str, set[str]]"
+"""The packages that are imported by absolute names, each with what these name within it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class Source:
     tree: ast.Module
     imported: dict[str, str] = field(default_factory=dict)
     """What was imported under a name, as `sqlalchemy.orm.DeclarativeBase`."""
+    needs: frozenset[str] = frozenset()
+    """The full names that it imports."""
 
     @property
     def is_test(self) -> bool:
@@ -58,15 +64,28 @@ class Source:
 
 def read(folder: Path) -> list[Source]:
     """Read every module below a folder that can be parsed, in the order of their paths."""
+    trees = dict(_parsed(folder))
+    named: dict[str, set[str]] = {}
+    for path, tree in trees.items():
+        for *_, full in _imports(tree, "", path, relative=False):
+            package, _, rest = full.partition(".")
+            named.setdefault(package, set()).add(rest.partition(".")[0])
     found = []
+    for path, tree in trees.items():
+        root, name = _import_name(path, folder, named)
+        imported = list(_imports(tree, name, path))
+        names = {bound: origin for bound, origin, _ in imported}
+        needs = frozenset(full for *_, full in imported)
+        found.append(Source(path, root, name, tree, names, needs))
+    return found
+
+
+def _parsed(folder: Path) -> Iterator[tuple[Path, ast.Module]]:
     for path in _files(folder):
         try:
-            tree = ast.parse(path.read_bytes(), str(path))
+            yield path, ast.parse(path.read_bytes(), str(path))
         except (OSError, SyntaxError, ValueError):
             continue  # a template of one, or for another Python
-        root, name = _import_name(path, folder)
-        found.append(Source(path, root, name, tree, dict(_imports(tree, name, path))))
-    return found
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -87,10 +106,17 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield Path(place) / name
 
 
-def _import_name(path: Path, folder: Path) -> tuple[Path, str]:
-    """Return from where, and as what, a file is imported."""
+def _import_name(path: Path, folder: Path, named: Named) -> tuple[Path, str]:
+    """Return from where, and as what, a file is imported: as modules do it, or as it looks."""
     parts = path.relative_to(folder).with_suffix("").parts
-    if "src" in parts[:-1]:
+    above = [folder.joinpath(*parts[:depth]) for depth in range(1, len(parts))]
+    package = next((place for place in above if _is_named(place, named)), None)
+    if package is None and _is_within_package(folder, named):
+        folder, parts = folder.parent, (folder.name, *parts)
+        depth = 0
+    elif package is not None:
+        depth = above.index(package)
+    elif "src" in parts[:-1]:
         # Also packages without an `__init__.py` are imported from there.
         depth = parts.index("src") + 1
     else:
@@ -101,18 +127,36 @@ def _import_name(path: Path, folder: Path) -> tuple[Path, str]:
     return folder.joinpath(*parts[:depth]), ".".join(names)
 
 
-def _imports(tree: ast.Module, name: str, path: Path) -> Iterator[tuple[str, str]]:
+def _is_named(place: Path, named: Named) -> bool:
+    """Tell whether some module imports a folder as a package, which needs no `__init__.py`."""
+    return any(
+        (place / second).is_dir() or (place / f"{second}.py").is_file()
+        for second in named.get(place.name, set()) - {""}
+    )
+
+
+def _is_within_package(folder: Path, named: Named) -> bool:
+    """Tell whether the folder itself is a package, and not only called like one that it holds."""
+    held = (folder / folder.name, folder / "src" / folder.name)
+    return _is_named(folder, named) and not any(place.is_dir() for place in held)
+
+
+def _imports(
+    tree: ast.Module, name: str, path: Path, *, relative: bool = True
+) -> Iterator[tuple[str, str, str]]:
+    """Find what is imported: under which name, what that stands for, and all of its name."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=aliases):
                 for alias in aliases:
                     top = alias.name.partition(".")[0]
-                    yield alias.asname or top, alias.name if alias.asname else top
-            case ast.ImportFrom(module=module, names=aliases, level=level):
+                    yield alias.asname or top, alias.name if alias.asname else top, alias.name
+            case ast.ImportFrom(module=module, names=aliases, level=level) if relative or not level:
                 base = package.split(".")[: len(package.split(".")) - level + 1] if level else []
                 origin = ".".join([*base, *([module] if module else [])])
                 for alias in aliases:
-                    yield alias.asname or alias.name, f"{origin}.{alias.name}"
+                    full = f"{origin}.{alias.name}"
+                    yield alias.asname or alias.name, full, full
             case _:
                 pass
