@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import inspect
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 OURS: Final = f"{__name__.partition('.')[0]}."
 
 _RUNS: Final = ("execute", "executemany", "fetch", "fetchval", "fetchrow", "fetchmany")
-"""The methods of asyncpg's connections that run their first argument."""
+"""The methods of asyncpg's connections that run their first argument, given by place or name."""
 _COPIES: Final = {
     "copy_from_table": "COPY {} TO STDOUT",
     "copy_from_query": "COPY ({}) TO STDOUT",
@@ -47,7 +48,11 @@ class Sent(NamedTuple):
 
 Listener: TypeAlias = "Callable[[Sent], None]"
 Of: TypeAlias = "Callable[[Any, Any], tuple[Any, str]]"
-"""Returns the connection and the SQL of a call, given the object and the first argument."""
+"""Returns the connection and the SQL of a call, given the object and the first argument.
+
+What is no SQL is nothing: the call itself says what is wrong with it."""
+Told: TypeAlias = "Callable[[Any, tuple[Any, ...], dict[str, Any]], tuple[Any, str]]"
+"""Returns the same, given the object and all arguments."""
 
 _listeners: Final[list[Listener]] = []
 _replaced: Final[list[tuple[type, str, Any]]] = []
@@ -99,21 +104,26 @@ def _replace_psycopg() -> None:
     _replace(psycopg.ServerCursor, "execute", _function, _of_cursor)
 
 
-def _replace(owner: type, name: str, kind: Callable[[Any, Of], Any], of: Of) -> None:
+def _replace(owner: type, name: str, kind: Callable[[Any, Told], Any], of: Of) -> None:
     method = vars(owner)[name]
+    _, first, *_ = inspect.signature(method).parameters
+
+    def told(self: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, str]:
+        return of(self, args[0] if args else options.get(first))
+
     _replaced.append((owner, name, method))
-    setattr(owner, name, functools.wraps(method)(kind(method, of)))
+    setattr(owner, name, functools.wraps(method)(kind(method, told)))
 
 
 # --------------------------------------------------------------------- what the calls run
 
 
 def _first(connection: Any, query: Any) -> tuple[Any, str]:
-    return connection, query
+    return connection, query if isinstance(query, str) else ""
 
 
 def _made(template: str, connection: Any, what: Any) -> tuple[Any, str]:
-    return connection, template.format(what)
+    return connection, template.format(what) if isinstance(what, str) else ""
 
 
 def _prepared(statement: Any, _: Any) -> tuple[Any, str]:
@@ -121,52 +131,48 @@ def _prepared(statement: Any, _: Any) -> tuple[Any, str]:
 
 
 def _of_cursor(cursor: Any, query: Any) -> tuple[Any, str]:
-    from ._psycopg_cursor import text_of
+    from ._psycopg_cursor import is_query, text_of
 
-    return cursor.connection, text_of(query)
+    return cursor.connection, text_of(query) if is_query(query) else ""
 
 
 # --------------------------------------------------------------------- the methods that tell
 
 
-def _coroutine(method: Any, of: Of) -> Any:
+def _coroutine(method: Any, told: Told) -> Any:
     async def telling(self: Any, *args: Any, **options: Any) -> Any:
-        with _noted(*of(self, _argument(args, options))):
+        with _noted(*told(self, args, options)):
             return await method(self, *args, **options)
 
     return telling
 
 
-def _function(method: Any, of: Of) -> Any:
+def _function(method: Any, told: Told) -> Any:
     def telling(self: Any, *args: Any, **options: Any) -> Any:
-        with _noted(*of(self, _argument(args, options))):
+        with _noted(*told(self, args, options)):
             return method(self, *args, **options)
 
     return telling
 
 
-def _generator(method: Any, of: Of) -> Any:
+def _generator(method: Any, told: Told) -> Any:
     def telling(self: Any, *args: Any, **options: Any) -> Any:
-        with _noted(*of(self, _argument(args, options))):
+        with _noted(*told(self, args, options)):
             yield from method(self, *args, **options)
 
     return telling
 
 
-def _context(method: Any, of: Of) -> Any:
+def _context(method: Any, told: Told) -> Any:
     @contextlib.contextmanager
     def telling(self: Any, *args: Any, **options: Any) -> Any:
         with (
-            _noted(*of(self, _argument(args, options))),
+            _noted(*told(self, args, options)),
             method(self, *args, **options) as copy,
         ):
             yield copy
 
     return telling
-
-
-def _argument(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    return args[0] if args else next(iter(options.values()), "")
 
 
 @contextlib.contextmanager

@@ -45,6 +45,12 @@ for _owner, _names in _PRIVATE.items():
             )
 
 
+def is_query(query: Any) -> bool:
+    """Tell whether psycopg takes something for a query: text, what it composes, or a template."""
+    composed = hasattr(query, "as_string") or hasattr(query, "interpolations")
+    return isinstance(query, str | bytes) or composed
+
+
 def text_of(query: Any) -> str:
     """Return the text of whatever psycopg takes for a query."""
     if isinstance(query, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -53,3 +54,37 @@ def test_nobody_listens_unless_asked_to() -> None:
     with listening(heard.append), listening(heard.append):
         assert [dict(vars(owner)) for owner in HEARD] != before
     assert [dict(vars(owner)) for owner in HEARD] == before
+
+
+NAMED = """
+    import pytest
+
+    async def test_asyncpg(db_asyncpg):
+        assert await db_asyncpg.fetchval(timeout=5, query="SELECT 1") == 1
+        async with db_asyncpg.transaction():
+            assert [row[0] async for row in db_asyncpg.cursor(timeout=5, query="SELECT 2")] == [2]
+        with pytest.raises(TypeError):
+            await db_asyncpg.fetchval()
+        with pytest.raises(Exception) as raised:
+            await db_asyncpg.execute(query=5)
+        assert "db_testing/_listening" not in str(raised.traceback[-1].path)
+
+    def test_psycopg(db_sync_engine):
+        with db_sync_engine.connect() as connection:
+            cursor = connection.connection.cursor()
+            assert cursor.execute(params=[3], query="SELECT %s::int").fetchone() == (3,)
+            with pytest.raises(Exception) as raised:
+                cursor.execute(params=[3], query=object())
+            assert "db_testing/_listening" not in str(raised.traceback[-1].path)
+            assert "text_of" not in str(raised.traceback[-1])
+"""
+
+
+def test_arguments_by_name(suite: Suite) -> None:
+    """In whatever order they are given, the statement is heard, and calls end as unheard."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(test_it=NAMED)
+    pytester.runpytest().assert_outcomes(passed=2)
+    pytester.runpytest("--db-report=report.json").assert_outcomes(passed=2)
+    queries = json.loads((pytester.path / "report.json").read_text())["queries"]
+    assert {each["sql"] for each in queries.values()} == {"SELECT 1", "SELECT 2", "SELECT %s::int"}
