@@ -45,7 +45,7 @@ def write(report: Report, path: Path) -> None:
         OSError: it cannot be written.
     """
     if path.suffix.lower() in HTML:
-        path.write_text(render(report), encoding="utf-8")
+        path.write_text(render(report), encoding="utf-8", errors="backslashreplace")
     else:
         report.write(path)
 

@@ -31,6 +31,13 @@ MEASURED: Final = "db_testing_measured"
 """The attribute of the report of a test's end that says what the test has done."""
 
 
+SHOWING: Final = (
+    *("help", "version", "markers", "showfixtures", "show_fixtures_per_test"),
+    *("cacheshow", "collectonly"),
+)
+"""Options of pytest that show something in the place of running tests."""
+
+
 class Measured(TypedDict):
     """What a test has done, as it is sent from a worker of xdist's."""
 
@@ -113,7 +120,9 @@ class Recorder:
         self._begun = time.perf_counter()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
+            # A link stays, and so does a device such as /dev/stdout. A folder is refused.
+            if not path.is_symlink() and (path.is_file() or path.is_dir()):
+                path.unlink()
         except OSError as error:
             message = f"db-testing: --db-report={path} cannot be written: {error}"
             raise pytest.UsageError(message) from error
@@ -171,9 +180,16 @@ class Recorder:
             ),
         )
 
-    def write(self, report: Report) -> None:
-        """Write it where the user has asked for it."""
-        _page.write(report, self._path)
+    def write(self, report: Report) -> bool:
+        """Write it where the user has asked for it, and tell whether that could be done."""
+        self.lines = _summary.summary(report)
+        try:
+            _page.write(report, self._path)
+        except (OSError, ReportError) as error:
+            # What the tests came to is not lost with it.
+            self.lines.append(f"the report could not be written: {error}")
+            return False
+        return True
 
     @property
     def _suite(self) -> Suite | None:
@@ -239,7 +255,7 @@ def register(config: pytest.Config, settings: Settings) -> None:
     Raises:
         pytest.UsageError: as :class:`Recorder`.
     """
-    if settings.report is None:
+    if settings.report is None or any(config.getoption(name, None) for name in SHOWING):
         return
     if hasattr(config, "workeroutput"):
         config.pluginmanager.register(Witness(config.workeroutput), "db_testing_witness")
@@ -254,13 +270,12 @@ def write(
     *,
     summary: Summary,
     moved: Mapping[str, tuple[str, str]],
-) -> None:
-    """Write what the run came to, if that was asked for."""
+) -> bool:
+    """Write what the run came to, if that was asked for; tell whether all is done."""
     recorder = config.stash.get(RECORDER, None)
-    if recorder is not None:
-        report = recorder.report(int(exit_code), summary=summary, moved=moved)
-        recorder.write(report)
-        recorder.lines = _summary.summary(report)
+    if recorder is None:
+        return True
+    return recorder.write(recorder.report(int(exit_code), summary=summary, moved=moved))
 
 
 def lines(config: pytest.Config) -> list[str]:

@@ -45,7 +45,9 @@ class Suite:
     def of(cls, paths: Iterable[str], tests: Iterable[str]) -> Suite:
         """Identify the tests of some paths."""
         names = sorted(tests)
-        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+        # A folder's name may be in no encoding.
+        text = "\n".join(names).encode(errors="backslashreplace")
+        digest = hashlib.sha256(text).hexdigest()[:16]
         return cls(tuple(sorted(paths)), len(names), digest)
 
 

@@ -22,7 +22,8 @@ def shortened(sql: str) -> str:
 
 def key(sql: str) -> str:
     """Return what a statement is called in reports."""
-    return hashlib.sha256(sql.encode()).hexdigest()[:12]
+    # A program may have tried to send what is no Unicode.
+    return hashlib.sha256(sql.encode(errors="backslashreplace")).hexdigest()[:12]
 
 
 def queries(texts: Iterable[str]) -> dict[str, Query]:

@@ -202,9 +202,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         if explain == "apply" and not _state.mark(session.config) and not exitstatus:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         moved = _state.ladder(session.config).moved
-        _recorder.write(
+        written = _recorder.write(
             session.config, exitstatus, summary=_state.summary(session.config), moved=moved
         )
+        if not written and not session.exitstatus:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -229,9 +229,11 @@ def test_place_that_cannot_be_written(suite: Suite) -> None:
     """The run does not begin, or what it came to would be lost at its end."""
     pytester = suite(mode="auto")
     pytester.makepyfile(test_it="def test_one(): pass")
-    result = pytester.runpytest("--db-report=models.py/report.json")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--db-report=*models.py/report.json cannot be written: *"])
+    pytester.mkdir("folder")
+    for place in ("models.py/report.json", "folder"):
+        result = pytester.runpytest(f"--db-report={place}")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"*--db-report=*{place} cannot be written: *"])
 
 
 SENDS = """
@@ -325,3 +327,71 @@ def test_no_report_calls_nothing(suite: Suite) -> None:
     )
     pytester.runpytest().assert_outcomes(passed=1)
     pytester.runpytest("--db-report=report.json").assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize(("failing", "code"), [("pass", 1), ("pytest.exit(returncode=3)", 3)])
+def test_report_that_cannot_be_written(suite: Suite, failing: str, code: int) -> None:
+    """What the tests came to is said all the same; the run has failed, if it had not."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        test_it=f"""
+        import pytest
+        import shutil
+
+        def test_removes():
+            shutil.rmtree("out")
+
+        def test_other():
+            {failing}
+        """
+    )
+    result = pytester.runpytest("--db-report=out/report.html", "-v")
+    assert result.ret == code
+    result.stdout.fnmatch_lines(["*test_removes PASSED*"])
+    if code == 1:  # else pytest prints no summary
+        result.stdout.fnmatch_lines(
+            ["the report could not be written: *out/report.html*", "*2 passed*"]
+        )
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.json"])
+def test_text_that_is_not_unicode(suite: Suite, name: str) -> None:
+    """A statement with a lone surrogate, and a folder whose name is not UTF-8, are reported."""
+    pytester = suite(mode="auto")
+    folder = pytester.path / "caf\udce9"
+    folder.mkdir()
+    (folder / "test_it.py").write_text(
+        """
+import pytest
+
+def test_refused(db_sync_engine):
+    with db_sync_engine.connect() as connection, pytest.raises(UnicodeEncodeError):
+        connection.exec_driver_sql("SELECT '\\udc80' FROM somewhere")
+"""
+    )
+    result = pytester.runpytest(f"--db-report={name}", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+    assert "somewhere" in (pytester.path / name).read_text()
+
+
+@pytest.mark.parametrize("option", ["--collect-only", "--help", "--version", "--fixtures"])
+def test_run_without_tests_leaves_the_last_report(suite: Suite, option: str) -> None:
+    """What only shows something is no run, and comes to nothing that could be reported."""
+    pytester = suite(mode="auto", more="addopts = --db-report=report.json")
+    pytester.makepyfile(test_it="def test_one(): pass")
+    pytester.runpytest()
+    before = (pytester.path / "report.json").read_text()
+    pytester.runpytest(option)
+    assert (pytester.path / "report.json").read_text() == before
+
+
+def test_report_by_a_link(suite: Suite) -> None:
+    """A link stays one, and what it leads to is written; so does a device such as /dev/stdout."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(test_it="def test_one(): pass")
+    link = pytester.path / "report.json"
+    link.symlink_to("real.json")
+    pytester.runpytest("--db-report=report.json").assert_outcomes(passed=1)
+    assert link.is_symlink()
+    assert len(written(pytester, "real.json")["tests"]) == 1
