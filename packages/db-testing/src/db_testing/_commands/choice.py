@@ -12,7 +12,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from .. import _settings
-from ..errors import ServerError
+from ..errors import ServerError, SetupError
 from . import pytest_file
 
 Option: TypeAlias = Annotated[
@@ -73,8 +73,15 @@ def choose(option: str | None) -> Choice:
 
 def _in_options(file: pytest_file.PytestFile | None) -> str | None:
     """Return the server that the options name which pytest is always given."""
-    given = file.values.get("addopts", "") if file is not None else ""
-    options: list[str] = given if isinstance(given, list) else shlex.split(str(given))
+    if file is None:
+        return None
+    given = file.values.get("addopts", "")
+    try:
+        options: list[str] = given if isinstance(given, list) else shlex.split(str(given))
+    except ValueError as error:
+        raise SetupError(
+            f"addopts = {given} in {file.path} cannot be read: {error}. Mend it, and try again."
+        ) from error
     pairs = itertools.pairwise([*options, ""])
     for option, following in pairs:
         if option == "--db-server":

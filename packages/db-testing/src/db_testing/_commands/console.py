@@ -26,6 +26,9 @@ WRONG: Final = 1
 STOPPED: Final = 3
 """The server does not run."""
 
+WIDEST: Final = 10_000
+"""Columns that a table may have where no terminal shows it."""
+
 CODES: Final = (
     "Exit codes: 0 done; 1 something is wrong, or could not be done; 2 wrong usage; "
     "3 the server does not run; 130 interrupted."
@@ -51,6 +54,8 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, no_wrap=True, justify="left" if number == 0 else "right")
     for row in rows:
         table.add_row(*row)
+    if not OUT.is_terminal:  # a program reads it: no name may be cut
+        table.width = OUT.measure(table, options=OUT.options.update_width(WIDEST)).maximum
     OUT.print(table, crop=False, no_wrap=True)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 from rich.text import Text
 
+from ..errors import SetupError
 from . import choice, package_checks, server_checks, suite_checks
 from .choice import Option as ServerOption
 from .console import OUT, WRONG, Json, doing, show_json
@@ -38,11 +39,16 @@ def doctor(
     findings: list[Finding] = []
     with doing("looking at packages ...") as progress:
         findings += package_checks.check()
-        chosen = choice.choose(server)
-        progress("looking at the server ...")
-        findings += server_checks.check(chosen)
-        progress("collecting the tests ...")
-        findings += suite_checks.check(chosen, arguments or (), progress)
+        try:
+            chosen = choice.choose(server)
+        except SetupError as error:
+            remedy = "As it says; then run doctor again."
+            findings.append(Finding("configuration", "error", str(error), remedy))
+        else:
+            progress("looking at the server ...")
+            findings += server_checks.check(chosen)
+            progress("collecting the tests ...")
+            findings += suite_checks.check(chosen, arguments or (), progress)
     errors = sum(finding.level == "error" for finding in findings)
     if as_json:
         found = [dataclasses.asdict(finding) for finding in findings]
