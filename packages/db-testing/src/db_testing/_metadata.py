@@ -23,6 +23,11 @@ class Metadata:
         tables = sum(len(metadata.tables) for metadata in self._metadata)
         return f"Schema.from_metadata(...)  # {tables} tables"
 
+    @property
+    def lacks_tables(self) -> bool:
+        """Whether there is metadata, but none of it knows a table."""
+        return bool(self._metadata) and not any(each.tables for each in self._metadata)
+
     def fingerprint(self) -> str:
         from sqlalchemy.dialects.postgresql.asyncpg import dialect
         from sqlalchemy.schema import AddConstraint, CreateIndex

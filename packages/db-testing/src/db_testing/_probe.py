@@ -3,7 +3,7 @@
 `db-testing doctor`, `template build` and `bench` ask a process of the project's own pytest, so that
 they see what its tests will see: its plugins, settings, fixtures and `db_schema`. What they want
 done with each schema is done there as well, where its tests would run. Each line that is written
-to the pipe is a JSON object.
+to the pipe is a JSON object; the last one says that all is done, unless something has ended pytest.
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
             function: Work = getattr(importlib.import_module(module), name)
             for item, where in _schemas(session):
                 _do(function, item, where, say)
+        say({"done": True})
     return True
 
 

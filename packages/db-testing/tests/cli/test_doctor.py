@@ -13,7 +13,7 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 from db_testing import cli
-from db_testing._commands import package_checks, program
+from db_testing._commands import console, package_checks, program, suite_checks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,3 +177,114 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     result = CliRunner().invoke(program.app, ["report", "merge", "none.json", "-o", "x.json"])
     assert result.exit_code == 1
     assert "none.json" in result.output
+
+
+def test_migrations_of_their_own(project: Path, command: Command) -> None:
+    """`MigrationTests` begin with an empty database on purpose: nothing is amiss."""
+    (project / "test_things.py").write_text(
+        "from db_testing.migrations import MigrationTests\n"
+        "class TestMigrations(MigrationTests):\n    ini = 'alembic.ini'\n"
+    )
+    _, said = command("doctor", "--json")
+    assert found(said, "schema", "warning") == []
+
+
+def test_plugin_that_stops_the_collection() -> None:
+    """pytest-alembic's does on pytest 9.2: what turns it off is said."""
+    line = "E   AttributeError: 'TestCollector' object has no attribute '_nodeid'"
+    where = "site-packages/pytest_alembic/plugin/plugin.py:130: in __init__\n"
+    other, known = suite_checks.collection({"errors": ["E   KeyError", where + line]})
+    assert (known.check, known.level) == ("plugins", "error")
+    assert known.found.startswith("pytest-alembic's plugin fails on this pytest")
+    assert known.remedy is not None
+    assert 'addopts = "-p no:pytest_alembic"' in known.remedy
+    assert other.check == "pytest"
+
+
+def test_configuration_that_cannot_be_read(project: Path, command: Command) -> None:
+    """That is a finding, and the others are there as well."""
+    (project / "pyproject.toml").write_text("a =\n")
+    (project / "pytest.ini").unlink()
+    code, said = command("doctor", "--json")
+    assert code == 1
+    [unread] = found(said, "configuration", "error")
+    assert unread["found"].startswith(f"{project}/pyproject.toml cannot be read: ")
+    assert found(said, "versions", "ok")
+    (project / "pyproject.toml").unlink()
+    (project / "pytest.ini").write_text("[pytest]\naddopts = -q 'a\n")
+    code, said = command("doctor", "--json")
+    assert code == 1
+    [unread] = found(said, "configuration", "error")
+    assert f"{project}/pytest.ini" in unread["found"]
+    assert "No closing quotation" in unread["found"]
+
+
+def test_table_that_is_piped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs read whole names, whatever the width of the terminal is."""
+    monkeypatch.setenv("COLUMNS", "40")
+    name = "dbt_template_" + "0" * 64
+    console.show_table(("template", "last used", "size"), [(name, "2026-01-01", "1 MB")])
+    assert capsys.readouterr().out.splitlines()[1].split() == [name, "2026-01-01", "1", "MB"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("db_bind = not_there:engine", "No module named 'not_there'"),
+        ("db_bind = models:Thing", "db_bind: models:Thing is "),
+        ("db_session_options = not_there:Session", "No module named 'not_there'"),
+    ],
+)
+def test_settings_that_let_every_test_fail(
+    project: Path, command: Command, setting: str, why: str
+) -> None:
+    """What tests would get besides the schema is looked at too, and why they would not."""
+    with (project / "pytest.ini").open("a") as ini:
+        ini.write(f"{setting}\n")
+    code, said = command("doctor", "--json")
+    assert code == 1
+    [failure] = found(said, "fixtures", "error")
+    assert failure["found"].startswith(f"{project}/conftest.py:6: ")
+    assert why in failure["found"]
+    assert found(said, "schema", "ok")
+
+
+def test_settings_that_tests_can_use(project: Path, command: Command) -> None:
+    """An engine that is bound connects to nothing meanwhile."""
+    (project / "database.py").write_text(
+        "from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine\n"
+        "engine = create_async_engine('postgresql+asyncpg://nowhere:1/x')\n"
+        "Session = async_sessionmaker(engine)\n"
+    )
+    with (project / "pytest.ini").open("a") as ini:
+        ini.write("db_bind = database:engine\ndb_session_options = database:Session\n")
+    code, said = command("doctor", "--json")
+    assert (code, found(said, "fixtures", "error")) == (0, [])
+
+
+def test_schema_without_tables(project: Path, command: Command) -> None:
+    """Where no model was imported the database is empty, and it is said."""
+    conftest = (project / "conftest.py").read_text().replace("from models import Base", "")
+    (project / "conftest.py").write_text(
+        conftest.replace("Base.metadata", "__import__('sqlalchemy').MetaData()")
+    )
+    code, said = command("doctor", "--json")
+    assert code == 0
+    [empty] = found(said, "schema", "warning")
+    assert f"({project}/conftest.py:6) has no table" in empty["found"]
+    assert empty["remedy"] is not None
+
+
+def test_pytest_that_is_ended(project: Path, command: Command) -> None:
+    """Who ends it in a fixture is told so, and not that tests can run."""
+    conftest = (project / "conftest.py").read_text()
+    (project / "conftest.py").write_text(
+        conftest.replace("return Schema", "pytest.exit('no vault')\n    return Schema")
+    )
+    code, said = command("doctor", "--json")
+    assert code == 1
+    [ended] = found(said, "pytest", "error")
+    assert "before it was done" in ended["found"]
+    assert "no vault" in ended["found"]

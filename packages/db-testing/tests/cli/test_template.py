@@ -105,3 +105,27 @@ def test_pytest_that_hangs(
     code, said = command("template", "build", "--json")
     assert code == 1
     assert "has said nothing for 3 s, and was killed" in said["error"]
+
+
+@pytest.mark.parametrize("asked", [("template", "build"), ("bench", "--seconds=1")])
+def test_module_that_cannot_be_collected(
+    project: Path, command: Command, asked: tuple[str, ...]
+) -> None:
+    """Its tests may have a schema of their own, so that what was found is not all there is."""
+    (project / "test_broken.py").write_text("import not_there\n")
+    code, said = command(*asked, "--json")
+    assert code == 1
+    assert "tests cannot be collected:" in said["error"]
+    assert "No module named 'not_there'" in said["error"]
+
+
+def test_pytest_that_is_ended_by_a_fixture(project: Path, command: Command) -> None:
+    """What it said before is not all: the error has the reason."""
+    conftest = (project / "conftest.py").read_text()
+    (project / "conftest.py").write_text(
+        conftest.replace("return Schema", "pytest.exit('no vault')\n    return Schema")
+    )
+    code, said = command("template", "build", "--json")
+    assert code == 1
+    assert "before it was done" in said["error"]
+    assert "no vault" in said["error"]

@@ -6,16 +6,20 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
-from .. import _naming, _server, _template, _uses
+from .. import _naming, _probe, _server, _template, _uses
 from .._admin import Admin
+from .._metadata import Metadata
+from ..schema import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from .._probe import Say, Subject
     from .._settings import Settings
+    from ..schema import SchemaLike
 
 BUILD: Final = f"{__name__}:build"
+CHECK: Final = f"{__name__}:check"
 REBUILD: Final = f"{__name__}:rebuild"
 
 
@@ -42,6 +46,24 @@ def build(subject: Subject, say: Say) -> Mapping[str, object]:
 def rebuild(subject: Subject, say: Say) -> Mapping[str, object]:
     """Build the template, although it may be there."""
     return _build(subject, say, anew=True)
+
+
+def check(subject: Subject, say: Say) -> Mapping[str, object]:
+    """Build the template too, and look at what tests get besides."""
+    built = _build(subject, say, anew=False)
+
+    def get(_db_bound: None, db_session_options: object) -> None:
+        del db_session_options  # that it can be had is enough
+
+    asking = _probe.test_beside(subject.item, get, "_db_bound", "db_session_options")
+    failure = _probe.run_test(asking, _probe.test_beside(subject.item, lambda: None))
+    return {**built, "fixtures": failure, "is_empty": _is_empty(subject.schema)}
+
+
+def _is_empty(schema: SchemaLike) -> bool:
+    """Tell whether a schema is of metadata that nothing has filled."""
+    built = schema._built if isinstance(schema, Schema) else None  # noqa: SLF001  # for doctor alone
+    return isinstance(built, Metadata) and built.lacks_tables
 
 
 def _build(subject: Subject, say: Say, *, anew: bool) -> Mapping[str, object]:

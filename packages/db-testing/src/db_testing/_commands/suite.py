@@ -38,6 +38,8 @@ class Answer:
     """What was done, by the place of the `db_schema`."""
     failures: dict[str, str] = field(default_factory=dict)
     """What could not be done, as pytest shows it."""
+    done: bool = False
+    """Whether it has said all."""
 
     def check(self) -> None:
         """Let what could not be done be an error.
@@ -45,6 +47,12 @@ class Answer:
         Raises:
             SuiteError: there was something.
         """
+        if self.facts["errors"]:
+            said = "\n".join(self.facts["errors"])
+            raise SuiteError(
+                f"tests cannot be collected:\n{said}\n"
+                f"Mend it; pytest --collect-only shows the same."
+            )
         if self.failures:
             raise SuiteError(
                 "\n".join(f"the schema of {where}: {why}" for where, why in self.failures.items())
@@ -96,7 +104,7 @@ def ask(
                 f"pytest, asked for what it finds, has said nothing for {TIMEOUT:g} s, and was "
                 f"killed. Ask for less of it: name a folder of tests after --."
             )
-        if not answer.facts or process.returncode < 0:
+        if not answer.done or process.returncode < 0:
             output.seek(0)
             lines = output.read().strip().splitlines()[-SHOWN:]
             said = "\n".join("    " + line for line in lines)
@@ -164,6 +172,8 @@ def _listen(lines: Iterable[str], progress: Callable[[str], None]) -> Answer:
                 answer.results[where] = result
             case {"failure": text, "schema": where}:
                 answer.failures[where] = text
+            case {"done": True}:
+                answer.done = True
             case other:
                 raise AssertionError(other)
     return answer

@@ -41,12 +41,16 @@ OTHERS: Final = {
 """Plugins whose fixtures lead past db-testing's database, what they do, and what to do."""
 
 
+ALEMBIC_OFF: Final = 'addopts = "-p no:pytest_alembic"'
+"""What MigrationTests do not need, and pytest 9.2 does not bear."""
+
+
 def check(
     choice: Choice, arguments: Sequence[str], progress: Callable[[str], None]
 ) -> Iterator[Finding]:
     """Ask the project's pytest, and let it build the schemas."""
     try:
-        answer = suite.ask(arguments, work=building.BUILD, server=choice.server, progress=progress)
+        answer = suite.ask(arguments, work=building.CHECK, server=choice.server, progress=progress)
     except SuiteError as error:
         yield Finding("pytest", "error", str(error), "As it says; then run doctor again.")
         return
@@ -54,7 +58,7 @@ def check(
     tests, of_database = facts["tests"], facts["database_tests"]
     file = facts["file"] or "no file configures it"
     yield Finding("pytest", "ok", f"{tests} tests, {of_database} of the database; {file}")
-    yield from _collection(facts)
+    yield from collection(facts)
     if not facts["loaded"]:
         yield Finding(
             "plugins",
@@ -70,8 +74,18 @@ def check(
     yield from _schemas(facts, answer)
 
 
-def _collection(facts: Mapping[str, Any]) -> Iterator[Finding]:
+def collection(facts: Mapping[str, Any]) -> Iterator[Finding]:
     for error in facts["errors"]:
+        if "pytest_alembic" in error and "no attribute '_nodeid'" in error:
+            yield Finding(
+                "plugins",
+                "error",
+                "pytest-alembic's plugin fails on this pytest where there is a tests/conftest.py, "
+                "and then no test is collected",
+                f"Turn it off: {ALEMBIC_OFF} in pytest's configuration. MigrationTests need not "
+                f"the plugin.",
+            )
+            continue
         yield Finding(
             "pytest",
             "error",
@@ -151,6 +165,22 @@ def _schemas(facts: Mapping[str, Any], answer: suite.Answer) -> Iterator[Finding
         tests = next((each["tests"] for each in facts["schemas"] if each["where"] == where), 0)
         did = f"built in {result['seconds']:.2f} s" if result["built"] else "its template is there"
         yield Finding("schema", "ok", f"{result['schema']} ({where}), {tests} tests: {did}")
+        if result["is_empty"]:
+            yield Finding(
+                "schema",
+                "warning",
+                f"{result['schema']} ({where}) has no table: nothing has imported the models when "
+                f"it is built",
+                "Import their modules where db_schema is defined, or name the metadata that they "
+                "fill.",
+            )
+        if result["fixtures"] is not None:
+            yield Finding(
+                "fixtures",
+                "error",
+                f"{where}: {result['fixtures']}",
+                "As it says; then run doctor again.",
+            )
     undefined = not facts["database_tests"]
     for where, why in answer.failures.items():
         if undefined and where == _probe.NOWHERE:
