@@ -13,7 +13,6 @@ from ._admin import WIRE_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import Self
 
     Base = asyncpg.Connection[asyncpg.Record]
 else:
@@ -41,7 +40,7 @@ class RealConnection(Base):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._codecs: list[tuple[str, str]] = []
-        self.may_commit: Callable[[Self], Awaitable[None]] | None = None
+        self.may_commit: Callable[[RealConnection], Awaitable[None]] | None = None
         """Asked before each commit; what it raises is raised there."""
 
     async def execute(
