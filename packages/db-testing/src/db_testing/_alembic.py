@@ -203,7 +203,8 @@ def _look_beside(config: Config, folder: Path) -> None:
     moved = False
 
     def found(place: str) -> str:
-        there = (folder / place).exists() and (moved or not Path(place).exists())
+        absolute = Path(place).is_absolute() or not (folder / place).exists()
+        there = not absolute and (moved or not Path(place).exists())
         return f"%(here)s/{place}" if there else place
 
     for name in ("script_location", "version_locations", "prepend_sys_path"):
@@ -253,6 +254,7 @@ class _Contents:
         self._versions = {Path(place).resolve() for place in script._version_locations}  # noqa: SLF001
         self._imports = Imports()
         self._imported: dict[Path, bytes] = {}
+        self._reached: dict[frozenset[Path], bytes] = {}
 
     def place(self, path: Path) -> str:
         return os.path.relpath(path, self._folder)
@@ -264,12 +266,18 @@ class _Contents:
         """
         digest = hashlib.sha256(path.read_bytes())
         if path.suffix == ".py" and not self._versions.isdisjoint(path.parents):
-            for each in sorted(self._imports.reached([path]) - {path}):
-                if each not in self._imported:
-                    content = hashlib.sha256(each.read_bytes()).digest()
-                    self._imported[each] = os.fsencode(self.place(each)) + b"\0" + content
-                digest.update(self._imported[each])
+            imported = frozenset(self._imports.imported_by(path)) - {path}
+            if imported not in self._reached:  # most migrations import the same
+                files = self._imports.reached(imported)
+                self._reached[imported] = b"".join(sorted(map(self._content, files)))
+            digest.update(self._reached[imported])
         return digest.digest()
+
+    def _content(self, path: Path) -> bytes:
+        if path not in self._imported:
+            content = hashlib.sha256(path.read_bytes()).digest()
+            self._imported[path] = os.fsencode(self.place(path)) + b"\0" + content
+        return self._imported[path]
 
 
 def _owners(places: Iterable[str], migrations: Iterable[str]) -> dict[str, set[str]]:

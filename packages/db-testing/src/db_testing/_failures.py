@@ -67,8 +67,9 @@ class Failures:
     def outside_of_tests(self, sql: str) -> SandboxRefusedError:
         """Build the error for a write while no test was running."""
         return SandboxRefusedError(
-            f"{shorten(sql)!r} at {caller()} ran while no test was running, probably in a "
-            f"fixture of class, module, package or session scope. Its effect would vanish "
+            f"{shorten(sql)!r} at {caller()} ran while no test was running, or on a connection "
+            f"opened then, probably by a fixture of class, module, package or session scope. Its "
+            f"effect would vanish "
             f"with the first test. Write rows for many tests inside `async with db_layer() as "
             f"session` in an async fixture (synchronous tests begin with them too), or in the "
             f"schema's seed=, and others in a function-scoped fixture."

@@ -12,6 +12,7 @@ import importlib.util
 import re
 import sys
 import sysconfig
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -53,7 +54,7 @@ class Imports:
             path = left.pop()
             if path not in reached:
                 reached.add(path)
-                left += self._imported_by(path)
+                left += self.imported_by(path)
         return reached
 
     def module(self, name: str) -> Iterator[Path]:
@@ -65,7 +66,8 @@ class Imports:
             else:
                 yield from self._within(place, rest)[0]
 
-    def _imported_by(self, path: Path) -> set[Path]:
+    def imported_by(self, path: Path) -> set[Path]:
+        """Return the files that are run when a file is, by its own statements."""
         if path not in self._imported:
             found = {*_enclosing(path)}
             for level, name in _names(path.read_bytes()):
@@ -147,8 +149,10 @@ def _statements(source: bytes) -> Iterable[ast.AST]:
     except SyntaxError:  # prose that looks like one, or a bracket in a comment
         pass
     try:
-        return ast.walk(ast.parse(source))
-    except SyntaxError:  # whoever imports it will be told
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whoever imports it will be told
+            return ast.walk(ast.parse(source))
+    except SyntaxError:
         return ()
 
 

@@ -8,7 +8,7 @@ import functools
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 
 CLOSE_PATIENCE: Final = 5.0
 """Seconds that closing a session or a connection may take, perhaps in code of the application's."""
-
-_HAS_WRITTEN: Final = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"
 
 
 class Isolation:
@@ -109,8 +107,6 @@ class Isolation:
             "database": self._private,
         }
         self._kind: Kind = self._rollback
-        self._layering = False
-        """Whether a data layer is being written."""
         self._test: tuple[str, IsolationName] | None = None
         self._closing: list[Close] = []
         self._waits = True
@@ -162,12 +158,6 @@ class Isolation:
 
     def _admit(self, family: str) -> str | None:
         """Say why a family may not be used by this test; None if it may."""
-        if self._kind is not self._rollback:
-            return (
-                "goes through a connection that was opened while no test was running, under "
-                "rollback isolation, and this test really commits. Open it in the test, or in a "
-                "function-scoped fixture"
-            )
         self._family = self._family or family
         if family == self._family:
             return None
@@ -193,9 +183,7 @@ class Isolation:
         return await self._kind.connect()
 
     async def _connect_really(self) -> Wire:
-        wire = await self._connect(connection_class=RealConnection)
-        cast("RealConnection", wire).may_commit = self._check_between
-        return wire
+        return await self._connect(connection_class=RealConnection)
 
     async def _connect(self, **options: Any) -> Wire:
         # A server that a test restarts comes back; but one that does not is waited for only once.
@@ -346,7 +334,6 @@ class Isolation:
     def commit(self, *, really: bool) -> None:
         """Let connections that wider fixtures take commit for real, or not any more."""
         self._kind = self._commit if really else self._rollback
-        self._layering = really
 
     @property
     def lost(self) -> bool:
@@ -378,6 +365,8 @@ class Isolation:
         for sandbox in self._sandboxes():
             sandbox.keep = keepsake is not None
         used, spoilt, failure = self._end_synchronous()
+        if self._kind is not self._rollback:
+            self._end_held()
         used |= self._undo(test, spoilt=spoilt)
         self.tests += used
         failure = failure or self._kind.failure or self._unclosed
@@ -400,30 +389,26 @@ class Isolation:
             sandbox.keep, sandbox.kept = False, None  # fixtures of wider scope may be next
         self._waits = True
         if waits:
-            self.rest("rollback")
+            self._rest()
         return failure
 
-    def rest(self, kind: IsolationName) -> None:
-        """Let what fixtures of wider scope do be isolated as the coming test will be.
+    def _end_held(self) -> None:
+        """Undo what the test has read by connections that a fixture of wider scope holds."""
+        for loop in self._rollback.loops:
+            if loop.is_closed():
+                self._rollback.abandon()
+            else:
+                run(loop, self._rollback.undo([]))
 
-        So a connection that such a fixture holds serves its tests. Where it writes for them, it is
-        refused in either isolation; a database of its own only a test has.
+    def _rest(self) -> None:
+        """Let what fixtures of wider scope do be rolled back, and so refused where they write.
+
+        They serve tests of more than one isolation: it must not depend on which came last.
         """
-        chosen = self._commit if kind == "commit" else self._rollback
-        if self._kind is not chosen:
-            self._change_to(chosen)
+        if self._kind is not self._rollback:
+            self._change_to(self._rollback)
         if self._synchronous is not None:
             self._synchronous.rest()
-
-    async def _check_between(self, wire: RealConnection) -> None:
-        """Refuse to commit for real what would be undone with the first test.
-
-        Raises:
-            SandboxRefusedError: no test runs, nor is a data layer being written.
-        """
-        if self._test is None and not self._layering and await wire.fetchval(_HAS_WRITTEN):
-            await wire.execute("ROLLBACK")  # as a server does where a commit fails
-            raise self._rollback.sandbox.outside_of_tests("COMMIT")
 
     def finish(self) -> list[tuple[str, str]]:
         """Wait for a sweep that is under way; return what its test has left behind, and the test.
@@ -515,6 +500,7 @@ class Isolation:
 
     def settle(self) -> None:
         """Undo what fixtures of wider scope did as they ended, perhaps on another event loop."""
+        self._rest()
         if not (self._kind.used or self._closing or self._checkouts.any):
             self._checkouts.watching = False
             return  # as nearly always

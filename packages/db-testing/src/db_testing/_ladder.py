@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import pytest
+from _pytest.outcomes import OutcomeException
 from _pytest.runner import runtestprotocol
 
 from .errors import (
@@ -206,7 +207,10 @@ class _Held:
     def pytest_runtest_makereport(self, *, item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
         make = self._hooks.pytest_runtest_makereport
         if self._is_discarded(call):
-            others = [each.plugin for each in make.get_hookimpls() if not _is_own(each)]
+            # What the hooks of the test's folder leave out already is not to come back.
+            own = {id(each.plugin) for each in make.get_hookimpls() if _is_own(each)}
+            every = item.config.hook.pytest_runtest_makereport.get_hookimpls()
+            others = [each.plugin for each in every if id(each.plugin) not in own]
             make = item.config.pluginmanager.subset_hook_caller(make.name, others)
         return make(item=item, call=call)
 
@@ -253,11 +257,19 @@ def _held_back(test: pytest.Item, troubles: Troubles) -> Iterator[list[pytest.Te
     tear_down = setups.teardown_exact
 
     def tear_down_what_is_over(nextitem: pytest.Item | None) -> None:
-        try:
-            tear_down(_Collectors(test))
-        finally:
-            if REASON not in test.stash:
-                tear_down(nextitem)
+        errors = []
+        for needed in (_Collectors(test), nextitem):
+            try:
+                tear_down(needed)
+            except (Exception, OutcomeException) as error:  # noqa: BLE001  # raised below
+                errors.append(error)
+            if REASON in test.stash:
+                break
+        if len(errors) > 1:
+            message = "errors while tearing down a test and what it was collected by"
+            raise BaseExceptionGroup(message, errors)
+        if errors:
+            raise errors[0]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

@@ -242,10 +242,6 @@ class Layers:
                     self._return_to(layer.name)
                 return
 
-    def add_due(self, script: list[str]) -> None:
-        """Have something said to the server before the next statement."""
-        self._pending += script
-
     def finish(self) -> list[str]:
         """Return what the server must do before the outer transaction can be committed."""
         self._heal()

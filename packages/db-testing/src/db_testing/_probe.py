@@ -110,9 +110,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
             pipe.write(json.dumps(line) + "\n")
             pipe.flush()
 
-        say({"facts": facts(session)})
+        found = facts(session)
+        say({"facts": found})
         work = session.config.getoption(WORK)
-        if work is not None:
+        if work is not None and found["loaded"]:
             module, _, name = work.partition(":")
             function: Work = getattr(importlib.import_module(module), name)
             for item, where in _schemas(session):

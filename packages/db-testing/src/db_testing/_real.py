@@ -12,8 +12,6 @@ import asyncpg
 from ._admin import WIRE_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     Base = asyncpg.Connection[asyncpg.Record]
 else:
     Base = asyncpg.Connection
@@ -40,18 +38,6 @@ class RealConnection(Base):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._codecs: list[tuple[str, str]] = []
-        self.may_commit: Callable[[RealConnection], Awaitable[None]] | None = None
-        """Asked before each commit; what it raises is raised there."""
-
-    async def execute(
-        self,
-        query: str,
-        *args: Any,
-        timeout: float | None = None,  # noqa: ASYNC109  # as asyncpg has it
-    ) -> str:
-        if query == "COMMIT;" and self.may_commit is not None:  # as asyncpg's transactions say it
-            await self.may_commit(self)
-        return await super().execute(query, *args, timeout=timeout)
 
     async def set_type_codec(
         self, typename: str, *, schema: str = "public", **options: Any

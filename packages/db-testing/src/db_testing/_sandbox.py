@@ -76,7 +76,7 @@ from ._routines import NOTHING
 from ._runtime import ASYNCIO
 from ._setting_statements import made_by
 from ._transaction import NO_TEST, Frame, Transaction
-from ._transaction_end import after_rollback, hand_over, last_step, taking_down
+from ._transaction_end import last_step, set_since, taking_down
 from ._wires import DatabaseState, Wires
 from .errors import SandboxClosedError, SandboxConflictError
 
@@ -523,10 +523,6 @@ class Sandbox:
             known = codec
         codecs[known.typename, known.schema] = known
 
-    def outside_of_tests(self, sql: str) -> SandboxRefusedError:
-        """Build the error for a write while no test is running."""
-        return self._failures.outside_of_tests(sql)
-
     def refuse(self, what: str, why: str) -> SandboxRefusedError:
         """Build the error for something that rollback isolation cannot honour."""
         return self._failures.refused(what, why)
@@ -577,8 +573,7 @@ class Sandbox:
         live = self._wires.current
         if live is None:
             return
-        if transaction.local_settings and len(live.turns.open) > 1:
-            hand_over(transaction, live.turns.open - {transaction})
+        self._check_settings(transaction, live)
         last = last_step(live, transaction) if transaction.wrote else None
         if last is not None:
             try:
@@ -594,6 +589,22 @@ class Sandbox:
         live.layers.relabel(transaction.frames, None)
         live.turns.end(transaction)
 
+    def _check_settings(self, transaction: Transaction, live: LiveWire) -> None:
+        """Refuse to put settings back that another transaction has made since, for itself."""
+        if not transaction.local_settings or len(live.turns.open) == 1:
+            return
+        for other in live.turns.open - {transaction}:
+            names = set_since(transaction, other)
+            if names:
+                raise self._failures.note(
+                    SandboxConflictError(
+                        f"{transaction} was committed at {caller()}, which ends what it has set by "
+                        f"SET LOCAL; but {other} has set {', '.join(names)} since, on the same "
+                        f"connection. End that one first, or add {MARKER} to {self._failures.test}."
+                    ),
+                    broken=True,
+                )
+
     def rollback(self, transaction: Transaction) -> None:
         """End a transaction, undoing what it did, with the next statement on the wire.
 
@@ -602,12 +613,10 @@ class Sandbox:
         """
         if not transaction.open:
             return
-        live = self._wires.current
         try:
             self._undo(transaction, transaction.frames)
-            if live is not None and transaction.owed_settings:
-                live.layers.add_due(after_rollback(transaction))
         finally:
+            live = self._wires.current
             if live is not None:
                 live.turns.end(transaction)
             else:

@@ -49,7 +49,13 @@ def fingerprint(seed: SeedFunction) -> str:
             f"seed={seed!r} has no source that would tell when it changes ({error}). Give a "
             f"function of a module."
         ) from error
-    description = Description(seed)
+    try:
+        description = Description(seed)
+    except RecursionError as error:
+        raise SchemaError(
+            f"seed={seed!r} is made with something so deep that nothing tells when it changes. Let "
+            f"the function make it, or read it from a file beside it."
+        ) from error
     digest = hashlib.sha256(description.text.encode())
     for path in sorted({source, *_files(function, description.sources)}):
         place = os.path.relpath(path, source.parent)  # wherever the checkout lies

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ._statements import BODY, OPAQUE, mentions, skeleton_of
@@ -19,14 +19,22 @@ _SET_LASTING: Final = re.compile(
         (session\s+authorization|time\s+zone|"?[\w.]+)""",
     re.IGNORECASE | re.VERBOSE,
 )
-_SET_CONFIG: Final = re.compile(r"\bset_config\s*(?=\()", re.IGNORECASE)
-_ARGUMENTS: Final = 3
-"""Of set_config()."""
+_SET_CONFIG: Final = re.compile(
+    r"""(?<![\w.$"])(?<!\bfunction\s)(?<!\binto\s)(?<!\btable\s)
+        (?:pg_catalog\s*\.\s*)?set_config\s*(?=\()""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_ARGUMENTS: Final = ("setting_name", "new_value", "is_local")
+_NAMED: Final = re.compile(r"\s*(\w+)\s*=>")
 _LOCAL: Final = ("true", "t", "on", "yes", "1")
 """How set_config() is told that a setting is for its transaction only."""
 _LASTING: Final = ("false", "f", "off", "no", "0")
-_CAST: Final = re.compile(r"\s*::\s*[\w. ]+$")
-_CALLED_CAST: Final = re.compile(r"cast\s*\((?P<of>.*)\sas\s+[\w. ]+\)$", re.IGNORECASE | re.DOTALL)
+_CAST: Final = re.compile(r'\s*::\s*"?[\w. ]+"?(?:\s*\(\s*\d+\s*\))?$')
+_AROUND: Final = re.compile(
+    r"""cast\s*\((?P<cast>.*)\sas\s+"?[\w. ]+"?(?:\s*\(\s*\d+\s*\))?\s*\)$
+      | \((?P<alone>[^()]*)\)$""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
 _UNTOLD: Final = object()
 """What the text of an argument does not tell: it is computed, or comes from a column."""
 _ABSENT: Final = object()
@@ -58,6 +66,11 @@ class Made:
     untold: bool = False
     """Whether it makes others, perhaps for its transaction only, and does not say which."""
 
+    def __or__(self, other: Made) -> Made:
+        return Made(
+            self.local | other.local, self.lasting | other.lasting, self.untold or other.untold
+        )
+
 
 _NONE: Final = Made()
 
@@ -67,18 +80,18 @@ def made_by(sql: str, args: Sequence[Any] = ()) -> Made:
     if not mentions(sql, "set"):
         return _NONE
     skeleton = skeleton_of(sql)
-    if BODY.match(skeleton):
-        return made_by_body(_body_of(sql))
-    local = {_setting(match[1]) for match in _SET_LOCAL.finditer(skeleton)}
-    lasting = {_setting(match[1]) for match in _SET_LASTING.finditer(skeleton)}
-    untold = False
+    made = Made(
+        _own_settings({_setting(match[1]) for match in _SET_LOCAL.finditer(skeleton)}),
+        frozenset(_setting(match[1]) for match in _SET_LASTING.finditer(skeleton)),
+    )
     if mentions(sql, "set_config"):
         for each in args if isinstance(args, Many) else (args,):
-            called = _called(sql, each)
-            local |= called.local
-            lasting |= called.lasting
-            untold |= called.untold
-    return Made(_own_settings(local), frozenset(lasting), untold)
+            made |= _called(sql, each)
+    if any(BODY.match(part.strip()) for part in skeleton.split(";")):
+        for match in OPAQUE.finditer(sql):
+            if match[0][0] in "'$":
+                made |= made_by_body(_text(match[0]))
+    return made
 
 
 def made_by_body(body: str) -> Made:
@@ -89,17 +102,11 @@ def made_by_body(body: str) -> Made:
     if not mentions(body, "set"):
         return _NONE
     local = {_setting(match[1]) for match in _SET_LOCAL.finditer(body)}
-    called = _called(body, ())
+    made = Made(_own_settings(local)) | _called(body, ())
     for match in OPAQUE.finditer(body):
         if match[0][0] in "'$":
-            local |= _called(_text(match[0]), ()).local
-    return replace(called, local=_own_settings(local | called.local))
-
-
-def _body_of(sql: str) -> str:
-    """Return what DO runs."""
-    quoted = next((match for match in OPAQUE.finditer(sql) if match[0][0] in "'$"), None)
-    return _text(quoted[0]) if quoted is not None else sql
+            made |= Made(_called(_text(match[0]), ()).local)
+    return made
 
 
 def _own_settings(names: set[str]) -> frozenset[str]:
@@ -115,8 +122,11 @@ def _called(sql: str, args: Sequence[Any]) -> Made:
     """Return what the calls of set_config() set."""
     local, lasting, untold = set(), set(), False
     for items in _calls(sql):
-        named = len(items) != _ARGUMENTS or any("=>" in item for item in items)
-        name, scope = (_UNTOLD, _UNTOLD) if named else (_value(items[i], args) for i in (0, 2))
+        if len(items) != len(_ARGUMENTS):
+            continue  # of the program's own
+        given = dict(zip(_ARGUMENTS, items, strict=True))
+        given |= {match[1].lower(): item for item in items if (match := _NAMED.match(item))}
+        name, scope = (_value(given[each], args) for each in ("setting_name", "is_local"))
         if _ABSENT in (name, scope) or name is None:
             continue
         lasts = str(scope).lower() in _LASTING
@@ -163,6 +173,9 @@ def _arguments(sql: str, opening: int) -> tuple[list[str], int]:
     while position < len(sql):
         opaque = OPAQUE.match(sql, position)
         piece = opaque[0] if opaque is not None else sql[position]
+        if opaque is not None and piece.startswith(("--", "/*")):
+            position = _after(sql, opaque)
+            continue
         position += len(piece)
         depth += {"(": 1, ")": -1}.get(piece, 0)
         if depth == 0:
@@ -176,13 +189,15 @@ def _arguments(sql: str, opening: int) -> tuple[list[str], int]:
 
 def _value(item: str, args: Sequence[Any]) -> Any:
     """Return what an argument is, where its text tells."""
-    item = item.strip()
-    while (outer := _CALLED_CAST.match(item)) is not None or _CAST.search(item) is not None:
-        item = (outer["of"] if outer is not None else _CAST.sub("", item)).strip()
+    item = _NAMED.sub("", item, count=1).strip()
+    while (outer := _AROUND.match(item)) is not None or _CAST.search(item) is not None:
+        item = (outer[outer.lastgroup or 0] if outer is not None else _CAST.sub("", item)).strip()
     if item.startswith("$") and item[1:].isdigit():
         return args[int(item[1:]) - 1] if int(item[1:]) <= len(args) else _ABSENT
     if item.lower() in (*_LOCAL, *_LASTING):
         return item
+    if item[:2].lower() == "e'" and "\\" not in item:
+        item = item[1:]
     opaque = OPAQUE.fullmatch(item)
     return _text(item) if opaque is not None and item[0] in "'$" else _UNTOLD
 

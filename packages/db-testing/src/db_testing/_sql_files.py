@@ -30,6 +30,8 @@ ELSEWHERE: Final = re.compile(rb"^\s*\\(c|connect)\b.*$", re.MULTILINE)
 ASIDE: Final = frozenset(
     {
         *("PGDATABASE", "PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE"),  # another database, perhaps
+        # Asked of whichever server; asyncpg, which has connected to this one, knows none of them.
+        *("PGCHANNELBINDING", "PGGSSENCMODE", "PGREQUIREAUTH", "PGREQUIREPEER"),
         *("PGAPPNAME", "PGCLIENTENCODING", "PGDATESTYLE", "PGGEQO", "PGOPTIONS", "PGTZ"),
         "PG_COLOR",  # errors would have it between their words
     }
@@ -61,14 +63,15 @@ class Scripts:
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
         for path in self._files():
-            for each in (path, *_included(path, path, 0)):
-                digest.update(each.name.encode() + b"\0" + each.read_bytes() + b"\0")
+            for script in _scripts(path):
+                for each in (script, *_copied(script)):
+                    digest.update(each.name.encode() + b"\0" + each.read_bytes() + b"\0")
         return digest.hexdigest()
 
     def apply(self, url: URL) -> None:
         files = self._files()
         for path in files:
-            for each in (path, *_included(path, path, 0)):
+            for each in _scripts(path):
                 _check_place(each)
         encrypts = "ssl" in url.query or "PGSSLMODE" in os.environ
         asked = subprocess.run(
@@ -135,17 +138,20 @@ def _environment(url: URL) -> dict[str, str]:
     return own | ({"PGPASSWORD": str(url.password)} if url.password else {})
 
 
-def _included(path: Path, script: Path, depth: int) -> Iterator[Path]:
-    """Return the files that psql will read besides, as far as their names stand there."""
+def _scripts(path: Path, depth: int = 0) -> Iterator[Path]:
+    """Return a file and those that psql includes in it, as far as their names stand there."""
+    yield path
     if depth > 10:  # noqa: PLR2004  # psql itself ends a circle only when it can open no more
         return
-    text = path.read_bytes()
-    for command, name in INCLUDE.findall(text):
+    for command, name in INCLUDE.findall(path.read_bytes()):
         relative = command in (b"ir", b"include_relative")
         for found in _named(name, path.parent if relative else Path.cwd()):
-            yield found
-            yield from _included(found, script, depth + 1)
-    for command in COPY.findall(text):
+            yield from _scripts(found, depth + 1)
+
+
+def _copied(script: Path) -> Iterator[Path]:
+    """Return the files whose rows a script copies into tables."""
+    for command in COPY.findall(script.read_bytes()):
         for name in COPIED.findall(command):
             yield from _named(name, Path.cwd())
 

@@ -59,8 +59,6 @@ class Run:
     bindings: Bindings | None = None
     attempt: Attempt | None = None
     """The test that is running, while fixtures of its own exist."""
-    coming: _settings.IsolationName = "rollback"
-    """What will undo the test whose fixtures of wider scope are set up."""
     following: pytest.Item | None = None
     """The test that will run after it."""
     leaks: list[str] = field(default_factory=list)
@@ -110,8 +108,6 @@ def application(config: pytest.Config, schema: SchemaLike) -> Application:
         run.worker = Worker(run.settings, functools.partial(_say, config))
         if run.attempt is not None:
             run.worker.begin(run.attempt.test.nodeid, run.attempt.isolation)
-        else:
-            run.worker.rest(run.coming)
     return run.worker.application(schema)
 
 
@@ -244,19 +240,13 @@ def _choice(test: pytest.Item) -> _settings.Choice:
     return chosen  # type: ignore[no-any-return]  # one of the names
 
 
-def settle(coming: pytest.Item) -> None:
+def settle(config: pytest.Config) -> None:
     """Undo what fixtures of wider scope did as they ended, before those of the next test begin."""
-    config = coming.config
     run = config.stash[RUN]
     if run.worker is not None:
         left = run.worker.finish()
         run.summary.leaks += [(test, _shown(config, leak)) for test, leak in left]
         run.worker.settle()
-    asked = _asked(coming)
-    commits = asked == "commit" or (asked == "auto" and _begins_above(coming))
-    run.coming = "commit" if commits else "rollback"
-    if run.worker is not None:
-        run.worker.rest(run.coming)
 
 
 def _shown(config: pytest.Config, leak: str) -> str:

@@ -145,7 +145,8 @@ class Synchronous:
     def begin(self, test: str, kind: IsolationName) -> None:
         """Let what follows belong to a test, isolated in one way or the other."""
         self._change_to(kind)
-        self._sandbox.begin_test(test)
+        if kind == "rollback":  # else a connection that a wider fixture holds may only read
+            self._sandbox.begin_test(test)
 
     def rest(self) -> None:
         """Let what fixtures of wider scope do between two tests be rolled back."""
@@ -168,7 +169,7 @@ class Synchronous:
     @property
     def failure(self) -> SandboxError | None:
         """What rollback isolation could not do for the test."""
-        return self._sandbox.failure
+        return self._sandbox.failure if self._kind == "rollback" else None
 
     def end(self) -> tuple[bool, bool]:
         """Undo the test; tell whether it used the database, and whether that must be replaced."""

@@ -56,8 +56,6 @@ class Transaction:
     """The transactions that were open and had written when it first wrote."""
     local_settings: dict[str, Noted] = field(default_factory=dict, init=False)
     """What a commit puts back: settings made by SET LOCAL, and their values before."""
-    owed_settings: dict[str, str | None] = field(default_factory=dict, init=False)
-    """What its end puts back for another, which has committed beneath it."""
     endings: frozenset[tuple[str, str]] = field(default=frozenset(), init=False)
     """What a commit drops or closes: temporary tables ON COMMIT DROP, and cursors without hold."""
     open: bool = field(default=True, init=False)

@@ -15,7 +15,7 @@ from ._catalog import Deferrable
 from ._transaction import Noted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from ._routines import Effect
     from ._runtime import Wire
@@ -86,19 +86,13 @@ def _noting(
     return note_first
 
 
-def hand_over(transaction: Transaction, others: Iterable[Transaction]) -> None:
-    """Let another put back at its end what it has set after a transaction that is committed now."""
-    for name, noted in list(transaction.local_settings.items()):
-        since = [
-            other
-            for other in others
-            if name in other.local_settings and other.local_settings[name].moment > noted.moment
-        ]
-        if since:
-            heir = min(since, key=lambda other: other.local_settings[name].moment)
-            heir.local_settings[name] = heir.local_settings[name]._replace(value=noted.value)
-            heir.owed_settings[name] = noted.value
-            del transaction.local_settings[name]
+def set_since(transaction: Transaction, other: Transaction) -> list[str]:
+    """Return what another has set for itself after a transaction had."""
+    return [
+        name
+        for name, noted in transaction.local_settings.items()
+        if name in other.local_settings and other.local_settings[name].moment > noted.moment
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +128,6 @@ def last_step(live: LiveWire, transaction: Transaction) -> LastStep | None:
 async def _put_back(wire: Wire, values: Mapping[str, str | None]) -> None:
     if values:
         await wire.execute(_PUT_BACK, list(values), list(values.values()))
-
-
-def after_rollback(transaction: Transaction) -> list[str]:
-    """Return what puts back, when a transaction has been undone, what it owes to another."""
-    return [
-        f"SELECT set_config({_quoted(name)}, {_quoted(value or '')}, false)"
-        for name, value in transaction.owed_settings.items()
-    ]
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"E'{escaped}'"
 
 
 def _modes_besides(live: LiveWire, transaction: Transaction) -> list[str]:

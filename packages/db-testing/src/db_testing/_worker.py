@@ -122,7 +122,6 @@ class Worker:
         self._admin: Admin | None = None
         self._applications: dict[str, Application] = {}
         self._test: tuple[str, IsolationName] | None = None
-        self._coming: IsolationName = "rollback"
 
     def begin(self, test: str, kind: IsolationName) -> None:
         """Let the statements that follow belong to a test, also in databases not made yet."""
@@ -134,12 +133,6 @@ class Worker:
         """Undo what fixtures of wider scope did as they ended."""
         for application in self._applications.values():
             application.isolation.settle()
-
-    def rest(self, kind: IsolationName) -> None:
-        """Let what such fixtures do next be isolated as the coming test will be."""
-        self._coming = kind
-        for application in self._applications.values():
-            application.isolation.rest(kind)
 
     def finish(self) -> list[tuple[str, str]]:
         """Wait for sweeps that are under way; return what their test has left behind, and it."""
@@ -246,8 +239,6 @@ class Worker:
             if self._test is not None:
                 application.isolation.begin(*self._test)
                 application.isolation.part()  # it may be asked for to tell its URL
-            else:
-                application.isolation.rest(self._coming)
         return application
 
     def _connect(self) -> Admin:

@@ -98,7 +98,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     """Begin each test with nothing of the fixtures that ended after the last one."""
-    _state.settle(item)
+    _state.settle(item.config)
     yield
     _lifetime.fixtures_are_there(item)
 

@@ -182,8 +182,8 @@ MUTATIONS: Final = (
         4,
         "what a transaction set for itself stays after it",
         "_transaction_end.py",
-        "            await wire.execute(_PUT_BACK",
-        "            await wire.fetch(_PUT_BACK[:0] + 'SELECT $1::text[], $2::text[]'",
+        "        await wire.execute(_PUT_BACK",
+        "        await wire.fetch(_PUT_BACK[:0] + 'SELECT $1::text[], $2::text[]'",
         "semantics/test_session.py",
     ),
     Mutation(

@@ -283,6 +283,17 @@ def test_write_by_a_wider_fixture_is_refused_after_any_test(suite: Suite, isolat
                 assert list(await session.scalars(select(Item))) == []
 
         @pytest.fixture(scope="class")
+        async def writes_at_once(db_engine):
+            async with db_engine.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await connection.execute(text("INSERT INTO item (name) VALUES ('a')"))
+
+        @pytest.fixture(scope="class")
+        def held(db_sync_engine):
+            with db_sync_engine.connect() as connection:
+                yield connection
+
+        @pytest.fixture(scope="class")
         def writes_sync(db_sync_engine):
             with db_sync_engine.begin() as connection:
                 connection.execute(text("INSERT INTO item (name) VALUES ('a')"))
@@ -306,6 +317,18 @@ def test_write_by_a_wider_fixture_is_refused_after_any_test(suite: Suite, isolat
             db_sync.add(Item(name="a"))
             db_sync.commit()
 
+        @pytest.mark.usefixtures("writes_at_once")
+        class TestAtOnce:
+            async def test_at_once(self, db):
+                pass
+
+        class TestHeld:
+            @pytest.mark.parametrize("time", [1, 2])
+            def test_held(self, db_sync, held, time):
+                assert list(db_sync.scalars(select(Item))) == []
+                assert list(held.execute(select(Item))) == []
+                held.rollback()
+
         @pytest.mark.usefixtures("writes_sync")
         class TestSync:
             def test_sync(self, db_sync):
@@ -327,8 +350,8 @@ def test_write_by_a_wider_fixture_is_refused_after_any_test(suite: Suite, isolat
         """
     )
     result = pytester.runpytest("-p", "no:randomly", f"--db-isolation={isolation}")
-    result.assert_outcomes(passed=5, errors=3)
-    result.stdout.fnmatch_lines(["*SandboxRefusedError*ran while no test was running*"] * 3)
+    result.assert_outcomes(passed=7, errors=4)
+    result.stdout.fnmatch_lines(["*SandboxRefusedError*ran while no test was running*"] * 4)
 
 
 def test_error_that_the_application_swallowed_fails_the_test(suite: Suite) -> None:

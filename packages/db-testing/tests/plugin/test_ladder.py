@@ -368,6 +368,24 @@ def test_hooks_do_not_see_the_attempt_that_is_not_reported(suite: Suite, stateme
     result.assert_outcomes(passed=2, failed=1, xfailed=1)
 
 
+def test_conftests_of_other_folders_hear_of_nothing(suite: Suite) -> None:
+    """Neither of the attempt that is not reported nor of the one that is."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    for name in ("one", "other"):
+        folder = pytester.mkdir(name)
+        (folder / "conftest.py").write_text(
+            "import pathlib\n"
+            "def pytest_runtest_makereport(item, call):\n"
+            "    assert pathlib.Path(__file__).parent in item.path.parents\n"
+        )
+        (folder / f"test_{name}.py").write_text(
+            "from sqlalchemy import text\n"
+            "async def test_listens(db):\n"
+            "    await db.execute(text('LISTEN news'))\n"
+        )
+    pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=2)
+
+
 def test_attempt_whose_fixture_is_refused(suite: Suite) -> None:
     """Plugins that keep what they hear of each phase, as pytest-rerunfailures, hear of all."""
     pytester = suite(mode="auto", more="db_isolation = auto")

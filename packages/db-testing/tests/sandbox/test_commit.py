@@ -268,20 +268,27 @@ async def test_a_local_role_does_not_forbid_the_commit(connect: Connect) -> None
 TENANT = "SELECT current_setting('app.tenant', true)"
 
 
-@pytest.mark.parametrize("keep", [True, False])
-async def test_settings_of_two_transactions(connect: Connect, *, keep: bool) -> None:
-    """A commit leaves alone what another has set since, whose end puts back what was before."""
+async def test_settings_of_two_transactions(connect: Connect) -> None:
+    """A commit does not put back what another has set since: that is a conflict."""
     one, two = connect(), connect()
-    await one.execute("SET app.tenant = '0'")
     first, second = one.transaction(), two.transaction()
     await first.start()
     await one.execute("SET LOCAL app.tenant = '1'")
     await second.start()
     await two.execute("SET LOCAL app.tenant = '2'")
-    await first.commit()
-    assert await two.fetchval(TENANT) == "2"
-    await (second.commit() if keep else second.rollback())
-    assert await two.fetchval(TENANT) == "0"
+    with pytest.raises(SandboxConflictError, match=r"has set app\.tenant since"):
+        await first.commit()
+
+
+async def test_settings_of_a_transaction_inside(connect: Connect) -> None:
+    """One that ends first puts back what the other has set."""
+    one, two = connect(), connect()
+    async with one.transaction():
+        await one.execute("SET LOCAL app.tenant = '1'")
+        async with two.transaction():
+            await two.execute("SET LOCAL app.tenant = '2'")
+        assert await one.fetchval(TENANT) == "1"
+    assert not await one.fetchval(TENANT)
 
 
 async def test_setting_in_a_savepoint_that_was_undone(connect: Connect) -> None:

@@ -363,7 +363,8 @@ def test_folders_are_looked_for_beside_the_ini(
     (project.folder / "code" / f"{unique}.py").touch()
     project.env.write_text(f"import {unique}\n{SYNC_ENV}")
     between = {"": " ", "path_separator = os\n": os.pathsep}.get(separator, "\n  ")
-    places = f"version_locations = {between.join(['migrations/versions', 'more'])}\n"
+    more = "more" if separator else str(project.folder / "more")
+    places = f"version_locations = {between.join(['migrations/versions', more])}\n"
     paths = f"prepend_sys_path = {between.join(['.', 'code'])}\n"
     location = "script_location = %(here)s/migrations\n"
     relative = f"script_location = migrations\n{separator}{places}{paths}"

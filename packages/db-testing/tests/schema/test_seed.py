@@ -234,6 +234,32 @@ class Seeder:
     assert print_of(first.seed) == print_of(same.seed) != print_of(other.seed)
 
 
+def test_seed_that_holds_a_request(
+    modules: Import, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a fixture's request says, such as the test that came first, is no part of a seed."""
+    module = modules(all_seeds="def made(of):\n    def seed(session): return of\n    return seed")
+    before = print_of(module.made(request))
+    monkeypatch.setattr(request.node, "name", "test_another")
+    assert print_of(module.made(request)) == before
+
+
+def test_seed_too_deep_to_tell(modules: Import) -> None:
+    """It is one error, with what to do."""
+    module = modules(
+        all_seeds="""
+class Link:
+    def __init__(self, link): self.link = link
+    def seed(self, session): pass
+"""
+    )
+    link = None
+    for _ in range(5000):
+        link = module.Link(link)
+    with pytest.raises(SchemaError, match="so deep that nothing tells when it changes"):
+        print_of(link.seed)
+
+
 def test_fingerprint_is_the_same_in_each_process(tmp_path: Path) -> None:
     """Neither addresses, the order of sets nor the checkout's place are of what a seed writes."""
     source = """

@@ -149,6 +149,17 @@ def test_included_script_that_leads_elsewhere_is_refused(
     assert tables_of(empty) == []
 
 
+def test_copied_rows_lead_nowhere(folder: Path, empty: URL) -> None:
+    """They are no commands, whatever they look like."""
+    rows = folder / "rows.csv"
+    rows.write_text("\\c is a cedilla\n")
+    (folder / "40_copied.sql").write_text(
+        f"CREATE TABLE sign (name text);\n\\copy sign from '{rows}' with (format csv)\n"
+    )
+    Schema.from_sql(folder).apply(empty)
+    assert "public.sign" in tables_of(empty)
+
+
 def test_fingerprint_follows_the_files(folder: Path) -> None:
     """Contents, names, order and included files count; other files and places do not."""
     prints = [Schema.from_sql(folder).fingerprint()]
@@ -256,7 +267,8 @@ def test_environment_of_psql(
         "PGPASSFILE": "/p",
         "PGSSLMODE": "allow",
     }
-    for name in (*connecting, "PGSERVICE", "PGHOSTADDR", "PGOPTIONS", "PGTZ", "PG_COLOR"):
+    wrong = ("PGSERVICE", "PGHOSTADDR", "PGOPTIONS", "PGTZ", "PG_COLOR", "PGCHANNELBINDING")
+    for name in (*connecting, *wrong):
         monkeypatch.setenv(name, connecting.get(name, "wrong"))
     Schema.from_sql(folder).apply(empty.set(password=""))
     command, environment = seen[0]

@@ -13,6 +13,8 @@ from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 
+from db_testing.errors import SandboxRefusedError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
@@ -147,8 +149,11 @@ async def held(db_engine: AsyncEngine) -> "AsyncIterator[AsyncConnection]":
 
 @TWICE
 async def test_connection_of_a_fixture(db: AsyncSession, held: AsyncConnection, time: str) -> None:
-    await held.execute(text("INSERT INTO item (name) VALUES ('held')"))
-    assert [item.id for item in (await db.execute(select(Item))).scalars()] == [1]
+    db.add(Item(name="a"))
+    await db.commit()
+    assert [row.id for row in await held.execute(select(Item.id))] == [1]
+    with pytest.raises(SandboxRefusedError, match="on a connection opened then"):
+        await held.execute(text("INSERT INTO item (name) VALUES ('held')"))
 
 
 async def test_stranger_left_in_a_transaction(test_database_url: str) -> None:
