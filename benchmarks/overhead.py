@@ -8,10 +8,11 @@ whatever slows a process or a machine down slows both. Those without find no hoo
 and a server of their own: their commits would make the tests with isolation look whose they are.
 Twenty of the tables are used, however many there are. Reported are the medians of the differences
 within pairs, of wall time and of processor time (of the test process and of the servers), each with
-a bootstrapped interval of 95 %. The row `control` has no isolation on either side, and so says what
-such a figure is worth. Wall time is given in multiples of the yardstick too, BEGIN and ROLLBACK on
-an open connection, with which figures of several machines can be compared. What was found replaces
-those rows of `results/overhead.json` that are measured again.
+a bootstrapped interval of 95 %. The row `control` has nothing on either side, and so says what such
+a figure is worth; in the row `hooks` the plugin is loaded, and no test uses it. Wall time is given
+in multiples of the yardstick too, BEGIN and ROLLBACK on an open connection, with which figures of
+several machines can be compared. What was found replaces those rows of `results/overhead.json` that
+are measured again.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ RESAMPLED: Final = 1000
 """How often the median is taken anew for its interval."""
 SEED: Final = 1
 """Of that, so that figures can be had again from the same times."""
-KINDS: Final = ("control", "rollback", "commit")
+KINDS: Final = ("control", "hooks", "rollback", "commit")
 
 CONFTEST = (
     suites.DATABASE
@@ -111,7 +112,7 @@ def pytest_sessionfinish():
         json.dump(rows, file)
 """
 )
-CONTROL = (
+UNUSED = (
     CONFTEST
     + """
 @pytest.fixture(scope="session")
@@ -158,7 +159,7 @@ def measure(floor: Server, server: Server, tables: int, kind: str, pairs: int) -
         for name, text in {
             "pytest.ini": suites.INI,
             "models.py": suites.MODELS,
-            "conftest.py": CONTROL if kind == "control" else CONFTEST,
+            "conftest.py": UNUSED if kind in ("control", "hooks") else CONFTEST,
             "test_suite.py": TESTS,
         }.items():
             (folder / name).write_text(text)
@@ -167,9 +168,10 @@ def measure(floor: Server, server: Server, tables: int, kind: str, pairs: int) -
             "BENCHMARK_PARENTS": f"{floor.postmaster} {server.postmaster}",
             "BENCHMARK_TIMES": str(folder / "times.json"),
         }
-        options = ["-p", "place", "-p", "db_testing"]
-        if kind != "control":
-            options += [f"--db-isolation={kind}"]
+        options = {
+            "control": ["-p", "place"],
+            "hooks": ["-p", "place", "-p", "db_testing"],
+        }.get(kind, ["-p", "place", "-p", "db_testing", f"--db-isolation={kind}"])
         subprocess.run(
             [sys.executable, "-m", "pytest", *options],
             cwd=folder,
@@ -216,12 +218,12 @@ def table(result: results.Result) -> str:
 
 
 def rows(
-    floor: Server, server: Server, sizes: Sequence[int], pairs: int
+    floor: Server, server: Server, sizes: Sequence[int], kinds: Sequence[str], pairs: int
 ) -> Iterator[dict[str, Any]]:
     """Measure all, and print each row."""
     print(HEAD)
     for tables in sizes:
-        for kind in KINDS:
+        for kind in kinds:
             row = measure(floor, server, tables, kind, pairs)
             print(line(row), flush=True)
             yield row
@@ -232,10 +234,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pairs", type=int, default=1500, help="tests of each kind")
     parser.add_argument("--tables", type=int, nargs="+", default=[20, 50, 200, 1000])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     options = parser.parse_args()
     # The plugin uses the one that was started last.
     with servers.own() as floor, servers.own() as server:
-        found = list(rows(floor, server, options.tables, options.pairs))
+        found = list(rows(floor, server, options.tables, options.kinds, options.pairs))
     result = results.made("overhead", found, key=("tables", "isolation"))
     print(f"\nwritten to {result.write()}", flush=True)
 
