@@ -22,7 +22,8 @@ layer, it is rolled back.
 *Ends.* Commit gives up a transaction's layers without a word to the server: they are released
 together with the next savepoint, in one round trip. Rollback returns, with the next statement, to
 the lowest layer in which the transaction wrote. A transaction that only read has nothing to undo,
-so it may end in any order relative to others. At each commit deferred constraints are checked, and
+so it may end in any order relative to others; its cursors close with it where nothing of another
+transaction is above them, and else with the test. At each commit deferred constraints are checked, and
 what SET LOCAL has set is put back; neither happens when a savepoint is released. A read-only
 transaction's layers are left as soon as another one runs a statement, which else could not write.
 
@@ -42,10 +43,12 @@ In all of them the statement overlaps the holder, and sees its rows as if they h
 - a rollback beneath a layer in which another transaction has written, or has a cursor open, since;
 - a write above another's read-only layer which an open cursor holds in place;
 - a violation of a deferred constraint at a commit, while another transaction that has written is
-  still open: the server checks the pending rows of both.
+  still open: the server checks the pending rows of both;
+- a commit that would put back what SET LOCAL has set, while another open transaction has set it
+  since.
 
-After the first of these the test can only end. A wait for one holder, or for one statement, that
-takes longer than the bound raises :class:`SandboxDeadlockError`.
+After the first and the last of these the test can only end. A wait for one holder, or for one
+statement, that takes longer than the bound raises :class:`SandboxDeadlockError`.
 
 Waits among transactions cannot form a cycle. Suppose one, and take of its members the one that
 first wrote last: it waits for a member that had written before and is still open, which the third

@@ -94,6 +94,40 @@ async def test_tenant_by_function(w: World) -> object:
     return [inside, await one.fetchval("SELECT current_setting('app.tenant', true)")]
 
 
+@same(gives=["7", ""])
+async def test_tenant_of_many_arguments(w: World) -> object:
+    """set_config(..., true) run once for each of many arguments."""
+    one = await w.connect()
+    async with one.transaction():
+        await one.executemany("SELECT set_config($1, $2, true)", [("app.tenant", "7")])
+        inside = await one.fetchval("SELECT current_setting('app.tenant')")
+    return [inside, await one.fetchval("SELECT current_setting('app.tenant', true)")]
+
+
+@refused(gives="7", note="The text must tell what a commit is to put back.")
+async def test_tenant_of_a_computed_name(w: World) -> object:
+    """set_config(..., true) of a name that is computed, or comes from a column."""
+    one = await w.connect()
+    async with one.transaction():
+        await one.fetchval("SELECT set_config('app.' || $1, '7', true)", "tenant")
+        return await one.fetchval("SELECT current_setting('app.tenant')")
+
+
+@refused(gives="2", error="SandboxConflictError", note=SHARED)
+async def test_tenants_that_overlap(w: World) -> object:
+    """A commit, after another transaction that is open has set the same by SET LOCAL."""
+    one, two = await w.connect(), await w.connect()
+    first, second = one.transaction(), two.transaction()
+    await first.start()
+    await one.execute("SET LOCAL app.tenant = '1'")
+    await second.start()
+    await two.execute("SET LOCAL app.tenant = '2'")
+    await first.commit()
+    found = await two.fetchval("SELECT current_setting('app.tenant')")
+    await second.rollback()
+    return found
+
+
 @different(gives="", here="mine", note=SHARED)
 async def test_set_elsewhere(w: World) -> object:
     """SET on one connection is not seen on another."""
