@@ -23,8 +23,8 @@ layer, it is rolled back.
 together with the next savepoint, in one round trip. Rollback returns, with the next statement, to
 the lowest layer in which the transaction wrote. A transaction that only read has nothing to undo,
 so it may end in any order relative to others; its cursors close with it where nothing of another
-transaction is above them, and else with the test. At each commit deferred constraints are checked, and
-what SET LOCAL has set is put back; neither happens when a savepoint is released. A read-only
+transaction is above them, and else with the test. At each commit deferred constraints are checked,
+and what SET LOCAL has set is put back; neither happens when a savepoint is released. A read-only
 transaction's layers are left as soon as another one runs a statement, which else could not write.
 
 *Turns.* Any number of transactions may read side by side. One that has written holds the turn
