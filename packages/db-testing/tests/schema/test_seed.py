@@ -253,7 +253,7 @@ class Link:
     def seed(self, session): pass
 """
     )
-    link = None
+    link = module.Link(None)
     for _ in range(5000):
         link = module.Link(link)
     with pytest.raises(SchemaError, match="so deep that nothing tells when it changes"):
