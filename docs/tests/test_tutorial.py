@@ -39,7 +39,8 @@ def test_tutorial_runs_pytest() -> None:
 def test_command(command: str, expected: list[str], pytester: pytest.Pytester) -> None:
     """What a command prints, in this order, is what the page shows."""
     shutil.copytree(DOCS / "examples" / "tutorial", pytester.path, dirs_exist_ok=True)
-    options = "-p no:randomly -p no:faker -p no:hypothesispytest -p no:pytest_alembic"
+    others = ("randomly", "faker", "hypothesispytest", "pytest_alembic", "queryguard")
+    options = " ".join(f"-p no:{plugin}" for plugin in others)
     result = pytester.runpytest_subprocess(*shlex.split(command)[1:], *shlex.split(options))
     printed = iter(result.outlines)
     for pattern in expected:

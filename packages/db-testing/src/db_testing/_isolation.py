@@ -365,9 +365,11 @@ class Isolation:
         for sandbox in self._sandboxes():
             sandbox.keep = keepsake is not None
         used, spoilt, failure = self._end_synchronous()
-        if self._kind is not self._rollback:
-            self._end_held()
-        used |= self._undo(test, spoilt=spoilt)
+        try:
+            if self._kind is not self._rollback:
+                self._end_held()
+        finally:
+            used |= self._undo(test, spoilt=spoilt)
         self.tests += used
         failure = failure or self._kind.failure or self._unclosed
         if self._kind is self._rollback:
@@ -394,6 +396,7 @@ class Isolation:
 
     def _end_held(self) -> None:
         """Undo what the test has read by connections that a fixture of wider scope holds."""
+        self._rollback.sandbox.keep = False
         for loop in self._rollback.loops:
             if loop.is_closed():
                 self._rollback.abandon()

@@ -247,7 +247,7 @@ class Sandbox:
 
     def _leave_test(self) -> LiveWire | None:
         live, self._wires.current = self._wires.current, None
-        self._failures.test = None
+        self._failures.test = self._failures.broken = None
         self._epoch += 1
         return live
 
@@ -597,8 +597,9 @@ class Sandbox:
         if not transaction.local_settings or len(live.turns.open) == 1:
             return
         for other in live.turns.open - {transaction}:
-            names = set_since(transaction, other)
+            names = [] if other.failed else set_since(transaction, other)
             if names:
+                live.turns.end(transaction)
                 raise self._failures.note(
                     SandboxConflictError(
                         f"{transaction} was committed at {caller()}, which ends what it has set by "

@@ -177,7 +177,7 @@ def _arguments(sql: str, opening: int) -> tuple[list[str], int]:
             position = _after(sql, opaque)
             continue
         position += len(piece)
-        depth += {"(": 1, ")": -1}.get(piece, 0)
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(piece, 0)
         if depth == 0:
             break
         if piece == "," and depth == 1:

@@ -133,7 +133,11 @@ def _psql(*, encrypts: bool) -> str:
 
 def _environment(url: URL) -> dict[str, str]:
     """Return the user's environment, without what would set the session or lead it elsewhere."""
-    own = {name: value for name, value in os.environ.items() if name not in ASIDE}
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ASIDE or value == "disable"  # which asks for nothing
+    }
     # A password on the command line could be read by every user of the machine.
     return own | ({"PGPASSWORD": str(url.password)} if url.password else {})
 

@@ -87,12 +87,20 @@ def _noting(
 
 
 def set_since(transaction: Transaction, other: Transaction) -> list[str]:
-    """Return what another has set for itself after a transaction had."""
-    return [
-        name
-        for name, noted in transaction.local_settings.items()
-        if name in other.local_settings and other.local_settings[name].moment > noted.moment
-    ]
+    """Return what another has set for itself after a transaction really had.
+
+    What only a trigger might have set, and the other too, that one puts back.
+    """
+    found = []
+    for name, noted in list(transaction.local_settings.items()):
+        since = other.local_settings.get(name)
+        if since is None or since.moment < noted.moment:
+            continue
+        if since.value == noted.value:
+            del transaction.local_settings[name]
+        else:
+            found.append(name)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

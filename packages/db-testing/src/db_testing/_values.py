@@ -104,9 +104,10 @@ class Description:
 
 def _is_plain(value: Any) -> bool:
     """Tell whether a container holds nothing but numbers, texts and the like."""
-    if isinstance(value, dict):
+    kind = type(value)  # what derives from it may say anything of itself
+    if kind is dict:
         return all(type(each) in _PLAIN for pair in value.items() for each in pair)
-    return isinstance(value, list | tuple) and all(type(each) in _PLAIN for each in value)
+    return kind in (list, tuple) and all(type(each) in _PLAIN for each in value)
 
 
 def _content(cell: types.CellType) -> Any:

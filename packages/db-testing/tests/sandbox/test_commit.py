@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+    from db_testing._sandbox import Sandbox
     from db_testing._virtual import VirtualConnection
 
     Connect = Callable[[], VirtualConnection]
@@ -278,6 +279,26 @@ async def test_settings_of_two_transactions(connect: Connect) -> None:
     await two.execute("SET LOCAL app.tenant = '2'")
     with pytest.raises(SandboxConflictError, match=r"has set app\.tenant since"):
         await first.commit()
+
+
+async def test_settings_that_a_trigger_might_make(sandbox: Sandbox, connect: Connect) -> None:
+    """Where none has, transactions that overlap commit in any order."""
+    await connect().execute(
+        "CREATE FUNCTION sets() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN IF false THEN SET LOCAL app.tenant = '1'; END IF; RETURN NEW; END $$"
+    )
+    one, two = connect(), connect()
+    first, second = one.transaction(), two.transaction()
+    await first.start()
+    await one.execute(INSERT, "a")
+    await second.start()
+    await two.execute(INSERT, "b")
+    await two.execute("SET LOCAL app.tenant = '2'")
+    await first.commit()
+    assert await two.fetchval(TENANT) == "2"
+    await second.commit()
+    assert not await two.fetchval(TENANT)
+    assert sandbox.failure is None
 
 
 async def test_settings_of_a_transaction_inside(connect: Connect) -> None:

@@ -190,6 +190,7 @@ def test_refusal(sql: str, *, refused: bool) -> None:
         ),
         ("SELECT pg_catalog.set_config(/* x, y */ 'a.b', $1, true -- local\n)", ("1",), {"a.b"}),
         ("SELECT set_config('a.b', 'a=>b', true)", (), {"a.b"}),
+        ("SELECT set_config('a.b', ARRAY['x', 'y']::text, true)", (), {"a.b"}),
         ("SELECT set_config(E'a.b', '', (true))", (), {"a.b"}),
         ('SELECT set_config($1::varchar(50), $2, $3::"bool")', ("a.b", "1", True), {"a.b"}),
         (

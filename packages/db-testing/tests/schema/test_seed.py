@@ -263,7 +263,7 @@ class Link:
 def test_fingerprint_is_the_same_in_each_process(tmp_path: Path) -> None:
     """Neither addresses, the order of sets nor the checkout's place are of what a seed writes."""
     source = """
-import dataclasses, functools
+import collections, dataclasses, functools
 from db_testing import _seed
 
 class Own: pass
@@ -276,7 +276,8 @@ def seed(session, *what, names=frozenset({"a", "b", "c"})):
     return what in {"d", "e", "f"}
 
 names = {"a", "b", "c", "d"}
-what = [Own(), names, {"x": frozenset(names)}, Names(names), lambda: names, object()]
+made = collections.defaultdict(seed)
+what = [made, Own(), names, {"x": frozenset(names)}, Names(names), lambda: names, object()]
 print(_seed.fingerprint(functools.partial(seed, *what)))
 """
     printed = set()
