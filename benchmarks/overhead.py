@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import intervals
 import results
 import server as servers
 import suites
@@ -41,10 +41,6 @@ COLD: Final = 50
 """Pairs at the beginning that do not count."""
 USED: Final = 20
 """Tables that tests write to, of however many there are."""
-RESAMPLED: Final = 1000
-"""How often the median is taken anew for its interval."""
-SEED: Final = 1
-"""Of that, so that figures can be had again from the same times."""
 KINDS: Final = ("control", "hooks", "rollback", "commit")
 
 CONFTEST = (
@@ -146,10 +142,7 @@ class Times(NamedTuple):
 
 def middle(values: Sequence[float]) -> list[float]:
     """Return in ms the median, between the ends of its interval of 95 %."""
-    chosen = random.Random(SEED)  # noqa: S311  # no secret
-    medians = [statistics.median(chosen.choices(values, k=len(values))) for _ in range(RESAMPLED)]
-    low, *_, high = statistics.quantiles(medians, n=40)
-    return [round(each * 1e3, 3) for each in (low, statistics.median(values), high)]
+    return [round(each * 1e3, 3) for each in intervals.median(values)]
 
 
 def measure(floor: Server, server: Server, tables: int, kind: str, pairs: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import applications
+import distribution
 import guard
 import headline
 import isolation
@@ -41,6 +42,7 @@ DOCUMENTS: Final[Mapping[Path, Mapping[str, Callable[[results.Result], str]]]] =
         "overhead": overhead.table,
         "isolation": isolation.everything,
         "headline": headline.everything,
+        "distribution": distribution.table,
         "applications": applications.everything,
         "profile": profiles.everything,
         "scale": scale.everything,
