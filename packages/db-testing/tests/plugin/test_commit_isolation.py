@@ -348,6 +348,7 @@ def test_failing_to_close_leaves_nothing_behind(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["*RuntimeError: not now*"])
 
 
+@pytest.mark.since(15)  # by a sweep
 def test_name_of_a_setting_lives_as_long_as_its_session(suite: Suite) -> None:
     """The server gives no way to forget it: null is what a session of a test's own sees."""
     pytester = suite(mode="auto")

@@ -45,10 +45,15 @@ def test_layers_of_many_workers(suite: Suite, databases_of: Callable[[], list[st
 def test_examples_of_one_test(suite: Suite, isolation: str) -> None:
     """A block in a test undoes what was done in it, ids and all, and nothing from before it."""
     pytester = suite("layers_inside", mode="auto")
-    result = pytester.runpytest(f"--db-isolation={isolation}")
-    result.assert_outcomes(passed=6)
-    if isolation == "commit":
-        result.stdout.fnmatch_lines(["*a new database after *(*): a data layer in the test"])
+    pytester.runpytest(f"--db-isolation={isolation}").assert_outcomes(passed=6)
+
+
+@pytest.mark.since(15)  # before, each test ends with a new database
+def test_sweep_cannot_go_beneath_a_layer(suite: Suite) -> None:
+    """Its rows stay in the database, so the next test gets a new one, and the run says so."""
+    pytester = suite("layers_inside", mode="auto")
+    result = pytester.runpytest("--db-isolation=commit")
+    result.stdout.fnmatch_lines(["*a new database after *(*): a data layer in the test"])
 
 
 SUITE = """
