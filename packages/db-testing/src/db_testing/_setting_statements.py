@@ -6,7 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ._statements import BODY, OPAQUE, mentions, skeleton_of
+from ._statements import (
+    OPAQUE,
+    bodies_in,
+    end_of,
+    mentions,
+    skeleton_of,
+    string_in,
+    strings_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -19,10 +27,15 @@ _SET_LASTING: Final = re.compile(
         (session\s+authorization|time\s+zone|"?[\w.]+)""",
     re.IGNORECASE | re.VERBOSE,
 )
-_SET_CONFIG: Final = re.compile(
-    r"""(?<![\w.$"])(?<!\bfunction\s)(?<!\binto\s)(?<!\btable\s)
-        (?:pg_catalog\s*\.\s*)?set_config\s*(?=\()""",
-    re.IGNORECASE | re.VERBOSE,
+_CALL_OR_OPAQUE: Final = re.compile(
+    rf"""(?P<call>
+            (?<![\w.$"])(?<!\bfunction\s)(?<!\binto\s)(?<!\btable\s)
+            (?:(?:pg_catalog|(?-i:"pg_catalog"))\s*\.\s*)?
+            (?:set_config|(?-i:"set_config"))\s*(?=\()
+        )
+      | {OPAQUE.pattern}
+    """,
+    OPAQUE.flags,
 )
 _ARGUMENTS: Final = ("setting_name", "new_value", "is_local")
 _NAMED: Final = re.compile(r"\s*(\w+)\s*=>")
@@ -87,10 +100,8 @@ def made_by(sql: str, args: Sequence[Any] = ()) -> Made:
     if mentions(sql, "set_config"):
         for each in args if isinstance(args, Many) else (args,):
             made |= _called(sql, each)
-    if any(BODY.match(part.strip()) for part in skeleton.split(";")):
-        for match in OPAQUE.finditer(sql):
-            if match[0][0] in "'$":
-                made |= made_by_body(_text(match[0]))
+    for body in bodies_in(sql):
+        made |= made_by_body(body)
     return made
 
 
@@ -103,9 +114,8 @@ def made_by_body(body: str) -> Made:
         return _NONE
     local = {_setting(match[1]) for match in _SET_LOCAL.finditer(body)}
     made = Made(_own_settings(local)) | _called(body, ())
-    for match in OPAQUE.finditer(body):
-        if match[0][0] in "'$":
-            made |= Made(_called(_text(match[0]), ()).local)
+    for executed in strings_in(body):
+        made |= Made(_called(executed, ()).local)
     return made
 
 
@@ -144,25 +154,12 @@ def _called(sql: str, args: Sequence[Any]) -> Made:
 def _calls(sql: str) -> Iterator[list[str]]:
     """Return the arguments of each call of set_config()."""
     position = 0
-    while position < len(sql):
-        opaque = OPAQUE.search(sql, position)
-        end = opaque.start() if opaque is not None else len(sql)
-        call = _SET_CONFIG.search(sql, position, end)
-        if call is not None:
-            items, position = _arguments(sql, call.end())
-            yield items
-        elif opaque is None:
-            return
+    while (found := _CALL_OR_OPAQUE.search(sql, position)) is not None:
+        if found["call"] is None:
+            position = end_of(found)
         else:
-            position = _after(sql, opaque)
-
-
-def _after(sql: str, opaque: re.Match[str]) -> int:
-    """Return where a string or a comment ends: only comments of this kind may nest."""
-    if opaque[0] != "/*":
-        return opaque.end()
-    end = sql.find("*/", opaque.end())
-    return len(sql) if end < 0 else end + 2
+            items, position = _arguments(sql, found.end())
+            yield items
 
 
 def _arguments(sql: str, opening: int) -> tuple[list[str], int]:
@@ -174,7 +171,7 @@ def _arguments(sql: str, opening: int) -> tuple[list[str], int]:
         opaque = OPAQUE.match(sql, position)
         piece = opaque[0] if opaque is not None else sql[position]
         if opaque is not None and piece.startswith(("--", "/*")):
-            position = _after(sql, opaque)
+            position = end_of(opaque)
             continue
         position += len(piece)
         depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(piece, 0)
@@ -196,15 +193,7 @@ def _value(item: str, args: Sequence[Any]) -> Any:
         return args[int(item[1:]) - 1] if int(item[1:]) <= len(args) else _ABSENT
     if item.lower() in (*_LOCAL, *_LASTING):
         return item
-    if item[:2].lower() == "e'" and "\\" not in item:
-        item = item[1:]
-    opaque = OPAQUE.fullmatch(item)
-    return _text(item) if opaque is not None and item[0] in "'$" else _UNTOLD
-
-
-def _text(quoted: str) -> str:
-    """Return what a string says, whether in quotes or in dollars."""
-    if quoted.startswith("$"):
-        tag = quoted[: quoted.index("$", 1) + 1]
-        return quoted[len(tag) : -len(tag)]
-    return quoted[1:-1].replace("''", "'")
+    if OPAQUE.fullmatch(item) is None or (item[:1] in "eE" and "\\" in item):
+        return _UNTOLD
+    text = string_in(item)
+    return _UNTOLD if text is None else text

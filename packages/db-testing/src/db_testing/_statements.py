@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
 OPAQUE: Final = re.compile(
     r"""
@@ -27,6 +27,8 @@ OPAQUE: Final = re.compile(
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
 _COMMENT_EDGE: Final = re.compile(r"/\*|\*/")
+_ESCAPE: Final = re.compile(r"\\(.)|''", re.DOTALL)
+_ESCAPED: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", None: "'"}
 _IDENTIFIER: Final = r'("(?:[^"]|"")+"|[^\s;"]+)'
 _CONTROL: Final = re.compile(
     rf"""(?:
@@ -63,7 +65,7 @@ _DEFINES_VIEW: Final = re.compile(
 _DEFINES_SOMETHING: Final = re.compile(
     r"\b(?:create|alter|drop|prepare|search_path)\b", re.IGNORECASE
 )
-BODY: Final = re.compile(r"do\b", re.IGNORECASE)
+_BODY: Final = re.compile(r"do\b", re.IGNORECASE)
 _CHANGES_SCHEMA: Final = re.compile(
     r"\b(?:create|alter|drop|do(?!\s+(?:nothing|update)\b)|call|prepare|execute|search_path)\b",
     re.IGNORECASE,
@@ -104,21 +106,55 @@ class Control:
 def skeleton_of(sql: str) -> str:
     """Return a statement without its comments and the contents of its string literals."""
     parts: list[str] = []
-    position = 0
-    while (match := OPAQUE.search(sql, position)) is not None:
-        parts.append(sql[position : match.start()])
-        position = match.end()
-        opaque = match[0]
-        if opaque == "/*":
-            position = _comment_end(sql, position)
-            parts.append(" ")
-        elif opaque.startswith("--"):
-            parts.append(" ")
-        else:
+    for plain, opaque in _pieces(sql):
+        parts.append(plain)
+        if opaque.startswith('"'):
             # A name keeps its text, but for what would look like the end of a statement.
-            parts.append(opaque.replace(";", "_") if opaque.startswith('"') else "''")
-    parts.append(sql[position:])
+            parts.append(opaque.replace(";", "_"))
+        elif opaque:
+            parts.append(" " if opaque.startswith(("--", "/*")) else "''")
     return "".join(parts).strip().lstrip("(;\t\n\r\f ")
+
+
+def _pieces(sql: str) -> Iterator[tuple[str, str]]:
+    """Return plain text and what is opaque after it, again and again; at the end that is ""."""
+    position = 0
+    while (opaque := OPAQUE.search(sql, position)) is not None:
+        yield sql[position : opaque.start()], opaque[0]
+        position = end_of(opaque)
+    yield sql[position:], ""
+
+
+def strings_in(sql: str) -> Iterator[str]:
+    """Return what the string literals of a text say."""
+    return (text for _, opaque in _pieces(sql) if (text := string_in(opaque)) is not None)
+
+
+def bodies_in(sql: str) -> Iterator[str]:
+    """Return what the DO statements among others run."""
+    begun = ""
+    for plain, opaque in _pieces(sql):
+        begun = f"{begun} {plain}".rpartition(";")[2]
+        body = string_in(opaque) if _BODY.match(begun.lstrip()) else None
+        if body is not None:
+            yield body
+
+
+def string_in(opaque: str) -> str | None:
+    """Return what a string literal says; None if it is a comment or a name.
+
+    Of a character given by its number, this is the number.
+    """
+    match opaque[:1]:
+        case "'":
+            return opaque[1:-1].replace("''", "'")
+        case "$":
+            tag = opaque[: opaque.index("$", 1) + 1]
+            return opaque[len(tag) : -len(tag)]
+        case "e" | "E":
+            return _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), opaque[2:-1])
+        case _:
+            return None
 
 
 def mentions(sql: str, *words: str) -> bool:
@@ -127,9 +163,10 @@ def mentions(sql: str, *words: str) -> bool:
     return any(word in folded for word in words)
 
 
-def _comment_end(sql: str, position: int) -> int:
-    """Return where a comment ends: in PostgreSQL they nest."""
-    depth = 1
+def end_of(opaque: re.Match[str]) -> int:
+    """Return where a string, a name or a comment ends: in PostgreSQL comments nest."""
+    sql, position = opaque.string, opaque.end()
+    depth = int(opaque[0] == "/*")
     while depth and (edge := _COMMENT_EDGE.search(sql, position)) is not None:
         depth += 1 if edge[0] == "/*" else -1
         position = edge.end()
@@ -292,8 +329,7 @@ def endings(sql: str) -> frozenset[tuple[str, str]]:
     """
     if not mentions(sql, "declare", "commit"):
         return frozenset()
-    skeleton = skeleton_of(sql)
-    return _endings(skeleton) | (endings_of_body(sql) if BODY.match(skeleton) else frozenset())
+    return _endings(skeleton_of(sql)).union(*map(endings_of_body, bodies_in(sql)))
 
 
 def endings_of_body(body: str) -> frozenset[tuple[str, str]]:
