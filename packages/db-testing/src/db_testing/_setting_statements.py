@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -90,6 +91,16 @@ _NONE: Final = Made()
 
 def made_by(sql: str, args: Sequence[Any] = ()) -> Made:
     """Return what a statement sets. It may be run with many arguments, as :class:`Many`."""
+    made = _made_by_text(sql)
+    if _calls(sql):
+        for each in args if isinstance(args, Many) else (args,):
+            made |= _called(sql, each)
+    return made
+
+
+@functools.lru_cache(maxsize=2048)
+def _made_by_text(sql: str) -> Made:
+    """Return what a statement sets whatever its arguments are, but for calls of its own."""
     if not mentions(sql, "set"):
         return _NONE
     skeleton = skeleton_of(sql)
@@ -97,9 +108,6 @@ def made_by(sql: str, args: Sequence[Any] = ()) -> Made:
         _own_settings({_setting(match[1]) for match in _SET_LOCAL.finditer(skeleton)}),
         frozenset(_setting(match[1]) for match in _SET_LASTING.finditer(skeleton)),
     )
-    if mentions(sql, "set_config"):
-        for each in args if isinstance(args, Many) else (args,):
-            made |= _called(sql, each)
     for body in bodies_in(sql):
         made |= made_by_body(body)
     return made
@@ -131,12 +139,8 @@ def _setting(name: str) -> str:
 def _called(sql: str, args: Sequence[Any]) -> Made:
     """Return what the calls of set_config() set."""
     local, lasting, untold = set(), set(), False
-    for items in _calls(sql):
-        if len(items) != len(_ARGUMENTS):
-            continue  # of the program's own
-        given = dict(zip(_ARGUMENTS, items, strict=True))
-        given |= {match[1].lower(): item for item in items if (match := _NAMED.match(item))}
-        name, scope = (_value(given[each], args) for each in ("setting_name", "is_local"))
+    for call in _calls(sql):
+        name, scope = (_value(item, args) for item in call)
         if _ABSENT in (name, scope) or name is None:
             continue
         lasts = str(scope).lower() in _LASTING
@@ -151,8 +155,21 @@ def _called(sql: str, args: Sequence[Any]) -> Made:
     return Made(frozenset(local), frozenset(lasting), untold)
 
 
-def _calls(sql: str) -> Iterator[list[str]]:
-    """Return the arguments of each call of set_config()."""
+@functools.lru_cache(maxsize=2048)
+def _calls(sql: str) -> tuple[tuple[str, str], ...]:
+    """Return what each call of set_config() gives for the setting's name, and for its scope."""
+    if not mentions(sql, "set_config"):
+        return ()
+    calls = []
+    for items in _arguments_of_calls(sql):
+        if len(items) == len(_ARGUMENTS):  # else it is the program's own
+            given = dict(zip(_ARGUMENTS, items, strict=True))
+            given |= {match[1].lower(): item for item in items if (match := _NAMED.match(item))}
+            calls.append((given["setting_name"], given["is_local"]))
+    return tuple(calls)
+
+
+def _arguments_of_calls(sql: str) -> Iterator[list[str]]:
     position = 0
     while (found := _CALL_OR_OPAQUE.search(sql, position)) is not None:
         if found["call"] is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from db_testing import _statements
+from db_testing import _setting_statements, _statements
 from db_testing._setting_statements import Many, made_by
 from db_testing._statements import Control
 
@@ -254,6 +254,17 @@ def test_untold_settings(sql: str, args: tuple[Any, ...], *, untold: bool) -> No
 def test_lasting_settings(sql: str, names: set[str]) -> None:
     """Settings that outlive their transaction are found."""
     assert made_by(sql).lasting == names
+
+
+def test_a_text_is_searched_for_settings_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a statement sets is remembered; only the arguments of its calls are looked at anew."""
+    lasts, calls = "SET LOCAL only.here = 1", "SELECT set_config($1, 'only here', true)"
+    assert made_by(lasts).local == {"only.here"}
+    assert made_by(calls, ("a.b",)).local == {"a.b"}
+    monkeypatch.delattr(_setting_statements, "skeleton_of")
+    monkeypatch.delattr(_setting_statements, "_arguments")
+    assert made_by(lasts).local == {"only.here"}
+    assert made_by(calls, ("c.d",)).local == {"c.d"}
 
 
 @pytest.mark.parametrize(
