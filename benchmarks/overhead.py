@@ -48,10 +48,10 @@ CONFTEST = (
     + FLOOR.conftest.replace("def db(", "def floor(")
     + """
 import gc
-from pathlib import Path
+from processes import cpu
 
 rows = []
-parents = os.environ["BENCHMARK_PARENTS"].split()
+parents = [int(each) for each in os.environ["BENCHMARK_PARENTS"].split()]
 hooks = []
 
 def pytest_configure(config):
@@ -79,28 +79,18 @@ def turn(on):
         else:
             caller._hookimpls.remove(each)
 
-def of_servers():
-    spent = 0
-    for parent in parents:
-        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-            try:
-                spent += int(Path(f"/proc/{child}/schedstat").read_text().split()[0])
-            except OSError:
-                pass  # it has just ended
-    return spent / 1e9
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item):
     ours = item.originalname == "test_ours"
     if not ours:
         turn(on=False)
-    cpu, wall = time.process_time() + of_servers(), time.perf_counter()
+    spent, wall = time.process_time() + sum(map(cpu, parents)), time.perf_counter()
     result = yield
     wall = time.perf_counter() - wall
-    cpu = time.process_time() + of_servers() - cpu
+    spent = time.process_time() + sum(map(cpu, parents)) - spent
     if not ours:
         turn(on=True)
-    rows.append((ours, wall, cpu))
+    rows.append((ours, wall, spent))
     return result
 
 def pytest_sessionfinish():

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import headline
 import isolation
+import processes
 import results
 import server as servers
 import suites
@@ -220,7 +221,7 @@ def memory(server: Server, rounds: int) -> Iterator[dict[str, Any]]:
                 with suites.start(suite, folder, server, tests=200, tables=50) as run:
                     run.block(server)
                     run.block(server)
-                    clients.append(servers.memory(run.process.pid))
+                    clients.append(processes.memory(run.process.pid))
                     servers_.append(server.memory())
         yield {
             "over": "memory",

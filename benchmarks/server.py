@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 import sys
@@ -15,17 +14,16 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import asyncpg
 import place
+import processes
 
 from db_testing import _folders, _locks, _server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -38,23 +36,13 @@ class Server:
     runner: asyncio.Runner
     connection: asyncpg.Connection[asyncpg.Record]
 
-    def processes(self) -> list[int]:
-        """Return its processes as of now."""
-        children = Path(f"/proc/{self.postmaster}/task/{self.postmaster}/children").read_text()
-        return [self.postmaster, *map(int, children.split())]
-
     def cpu(self) -> float:
         """Return the seconds that its processes have spent on a processor, those gone included."""
-        spent = 0.0
-        for process in self.processes():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
-                spent += int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e9
-        stat = Path(f"/proc/{self.postmaster}/stat").read_text().rpartition(")")[2].split()
-        return spent + (int(stat[13]) + int(stat[14])) * TICK  # of children that were waited for
+        return processes.cpu(self.postmaster)
 
     def memory(self) -> float:
         """Return the MB that its processes use, what they share divided among them (PSS)."""
-        return sum(memory(process) for process in self.processes())
+        return sum(map(processes.memory, processes.family(self.postmaster)))
 
     def yardstick(self, number: int) -> list[float]:
         """Return the seconds of BEGIN and ROLLBACK on an open connection: the least there is."""
@@ -69,15 +57,6 @@ class Server:
             return times
 
         return self.runner.run(measure())
-
-
-def memory(process: int) -> float:
-    """Return the MB that a process uses, what it shares divided by the number who share it."""
-    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    message = f"/proc/{process}/smaps_rollup has no line Pss"
-    raise LookupError(message)
 
 
 @contextlib.contextmanager
