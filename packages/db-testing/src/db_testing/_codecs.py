@@ -7,6 +7,8 @@ import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from ._values import enclosed_by
+
 if TYPE_CHECKING:
     from ._runtime import Wire
 
@@ -44,15 +46,8 @@ def _meaning(value: Any, around: tuple[Any, ...] = ()) -> Any:
     if value in around:
         return around.index(value)  # it calls itself
     inside = (*around, value)
-    cells = [_meaning(_content(cell), inside) for cell in value.__closure__ or ()]
+    cells = [_meaning(each, inside) for each in enclosed_by(value)]
     return value.__code__, cells, value.__defaults__, value.__kwdefaults__
-
-
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # nothing has been assigned to that name yet
-        return cell
 
 
 async def exchange(wire: Wire, present: Codecs, wanted: Codecs) -> None:

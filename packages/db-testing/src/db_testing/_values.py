@@ -62,10 +62,9 @@ class Description:
                 return [value.co_code, value.co_names, value.co_consts]
             case types.FunctionType():
                 self._note(value.__code__.co_filename)
-                cells = [_content(cell) for cell in value.__closure__ or ()]
                 defaults = [value.__defaults__, value.__kwdefaults__]
                 name = f"{value.__module__}.{value.__qualname__}"
-                return [name, value.__code__, *defaults, *cells, vars(value)]
+                return [name, value.__code__, *defaults, *enclosed_by(value), vars(value)]
             case types.MethodType():
                 return [value.__func__, value.__self__]
             case functools.partial():
@@ -110,11 +109,16 @@ def _is_plain(value: Any) -> bool:
     return kind in (list, tuple) and all(type(each) in _PLAIN for each in value)
 
 
+def enclosed_by(function: types.FunctionType) -> list[Any]:
+    """Return what a function has from around it: the cell itself where nothing is assigned yet."""
+    return [_content(cell) for cell in function.__closure__ or ()]
+
+
 def _content(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # what the variable is of is not there yet
-        return ...
+    except ValueError:
+        return cell
 
 
 def _file_of(module: str) -> str | None:

@@ -275,9 +275,15 @@ class Names:
 def seed(session, *what, names=frozenset({"a", "b", "c"})):
     return what in {"d", "e", "f"}
 
+def early():
+    def refers(): return later
+    yield refers
+    later = 1
+
 names = {"a", "b", "c", "d"}
 made = collections.defaultdict(seed)
 what = [made, Own(), names, {"x": frozenset(names)}, Names(names), lambda: names, object()]
+what += [next(early := early())]
 print(_seed.fingerprint(functools.partial(seed, *what)))
 """
     printed = set()
