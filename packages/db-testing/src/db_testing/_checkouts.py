@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import event
 
@@ -27,6 +27,15 @@ def is_virtual(driver_connection: object) -> bool:
     return type(driver_connection).__module__ in VIRTUAL
 
 
+class _Taken(NamedTuple):
+    """A connection that was taken from a pool."""
+
+    fairy: weakref.ref[Any]
+    line: str
+    """Which took it."""
+    loop: asyncio.AbstractEventLoop | None
+
+
 class Checkouts:
     """The connections that the running test has taken from the pools of some engines."""
 
@@ -36,10 +45,8 @@ class Checkouts:
         """Whether what is taken now is the test's own, and not a wider fixture's."""
         self.taken = False
         """Whether anything has been taken since this was last set to false."""
-        self._out: dict[Any, tuple[weakref.ref[Any], str]] = {}
-        self._loops: dict[Any, asyncio.AbstractEventLoop] = {}
-        """Where each of them was taken."""
-        self._detached: list[tuple[weakref.ref[Any], Any, str]] = []
+        self._out: dict[Any, _Taken] = {}
+        self._detached: list[tuple[_Taken, Any]] = []
         self._collected: list[str] = []
         self._ended: set[Any] = set()
         self._listening = contextlib.ExitStack()
@@ -64,33 +71,29 @@ class Checkouts:
     @property
     def loops(self) -> set[asyncio.AbstractEventLoop]:
         """The event loops on which something has not come back."""
-        return set(self._loops.values())
+        out = list(self._out.values())  # threads may take others meanwhile
+        return {taken.loop for taken in out if taken.loop is not None}
 
     def _checkout(self, connection: Any, record: Any, fairy: Any) -> None:
         del connection
         self.taken = True
         if self.watching:
-            self._out[record] = weakref.ref(fairy), awaiting()
             loop = asyncio._get_running_loop()  # noqa: SLF001  # the public one raises
-            if loop is not None:
-                self._loops[record] = loop
+            self._out[record] = _Taken(weakref.ref(fairy), awaiting(), loop)
 
     def _checkin(self, connection: Any, record: Any) -> None:
         del connection
         self._out.pop(record, None)
-        self._loops.pop(record, None)
 
     def _detach(self, connection: Any, record: Any) -> None:
         taken = self._out.pop(record, None)
-        self._loops.pop(record, None)
         if taken is None:
             return
-        fairy, line = taken
-        if fairy() is None:
+        if taken.fairy() is None:
             # SQLAlchemy detaches what the garbage collector met, and has just warned of it.
-            self._collected.append(line)
+            self._collected.append(taken.line)
         else:
-            self._detached.append((fairy, connection, line))
+            self._detached.append((taken, connection))
 
     def ending(self, driver: Any) -> None:
         """Learn that the test has left a connection open, which is closed for it now."""
@@ -105,19 +108,18 @@ class Checkouts:
             for line in self._collected
         ]
         out, self._out = self._out, {}
-        self._loops.clear()
         detached, self._detached, self._collected = self._detached, [], []
-        for fairy_of, connection, line in detached:
+        for taken, connection in detached:
             driver = _driver(connection)
             if driver in self._ended or not _is_closed(driver):
-                said.append(_say(driver, line, "was detached, never closed"))
-            _cut_loose(fairy_of())
+                said.append(_say(driver, taken.line, "was detached, never closed"))
+            _cut_loose(taken.fairy())
         self._ended.clear()
-        for fairy_of, line in out.values():
-            fairy = fairy_of()
+        for taken in out.values():
+            fairy = taken.fairy()
             connection = getattr(fairy, "dbapi_connection", None)
             if connection is not None:
-                said.append(_say(_driver(connection), line, "was never given back"))
+                said.append(_say(_driver(connection), taken.line, "was never given back"))
                 _cut_loose(fairy)
         return said
 
