@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import re
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._admin import libpq_url
 from ._binaries import Binaries
@@ -64,15 +63,12 @@ class Scripts:
         digest = hashlib.sha256()
         for path in self._files():
             for script in _scripts(path):
-                for each in (script, *_copied(script)):
-                    digest.update(each.name.encode() + b"\0" + each.read_bytes() + b"\0")
+                for each in (script, *map(_read, _copied(script))):
+                    digest.update(each.path.name.encode() + b"\0" + each.content + b"\0")
         return digest.hexdigest()
 
     def apply(self, url: URL) -> None:
-        files = self._files()
-        for path in files:
-            for each in _scripts(path):
-                _check_place(each)
+        arguments = [argument for path in self._files() for argument in _arguments(path)]
         encrypts = "ssl" in url.query or "PGSSLMODE" in os.environ
         asked = subprocess.run(
             [
@@ -81,7 +77,7 @@ class Scripts:
                 "--no-password",  # it would ask for one on the terminal, whoever is there
                 "--quiet",
                 "--set=ON_ERROR_STOP=1",
-                *itertools.chain.from_iterable(map(_read, files)),
+                *arguments,
                 libpq_url(url),
             ],
             capture_output=True,
@@ -101,9 +97,20 @@ class Scripts:
             raise SchemaError(f"{self!r} failed: {said}{hint}")
 
 
-def _check_place(path: Path) -> None:
+class _File(NamedTuple):
+    """A file, read once for all that is looked for in it."""
+
+    path: Path
+    content: bytes
+
+
+def _read(path: Path) -> _File:
+    return _File(path, path.read_bytes())
+
+
+def _check_place(script: _File) -> None:
     """Check that a file stays in the database that it is run in."""
-    content = path.read_bytes()
+    path, content = script
     elsewhere = ELSEWHERE.search(content)
     if elsewhere is not None:
         line = content[: elsewhere.start(1)].count(b"\n") + 1
@@ -113,9 +120,12 @@ def _check_place(path: Path) -> None:
         )
 
 
-def _read(path: Path) -> list[str]:
+def _arguments(path: Path) -> list[str]:
     """Return psql's arguments for a file; what a dump has set is not for the files after it."""
-    end = ["--command=RESET ALL"] if DUMPED.search(path.read_bytes()) is not None else []
+    scripts = list(_scripts(path))
+    for script in scripts:
+        _check_place(script)
+    end = ["--command=RESET ALL"] if DUMPED.search(scripts[0].content) is not None else []
     return [f"--file={path}", *end]
 
 
@@ -142,20 +152,21 @@ def _environment(url: URL) -> dict[str, str]:
     return own | ({"PGPASSWORD": str(url.password)} if url.password else {})
 
 
-def _scripts(path: Path, depth: int = 0) -> Iterator[Path]:
+def _scripts(path: Path, depth: int = 0) -> Iterator[_File]:
     """Return a file and those that psql includes in it, as far as their names stand there."""
-    yield path
+    script = _read(path)
+    yield script
     if depth > 10:  # noqa: PLR2004  # psql itself ends a circle only when it can open no more
         return
-    for command, name in INCLUDE.findall(path.read_bytes()):
+    for command, name in INCLUDE.findall(script.content):
         relative = command in (b"ir", b"include_relative")
         for found in _named(name, path.parent if relative else Path.cwd()):
             yield from _scripts(found, depth + 1)
 
 
-def _copied(script: Path) -> Iterator[Path]:
+def _copied(script: _File) -> Iterator[Path]:
     """Return the files whose rows a script copies into tables."""
-    for command in COPY.findall(script.read_bytes()):
+    for command in COPY.findall(script.content):
         for name in COPIED.findall(command):
             yield from _named(name, Path.cwd())
 
