@@ -18,6 +18,7 @@ import re
 import tomllib
 import traceback
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from ._imports import Imports
 from .errors import SchemaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -41,48 +42,47 @@ class Migrations:
         self._url_setting = url_setting
         self._toml = _pyproject(ini)
         """The pyproject.toml in which settings of Alembic's stand, beside the ini file or alone."""
+        self._digested: _Digests | None = None
+        """What the last fingerprint was made of."""
 
     def __repr__(self) -> str:
         return f"Schema.from_alembic({str(self._ini)!r})"
 
     def fingerprint(self) -> str:
-        return self._fingerprint(self._digests(), without=set())
+        self._digested = self._digests()
+        return self._digested.fingerprint()
 
-    def _fingerprint(self, digests: dict[str, bytes], *, without: set[str]) -> str:
-        digest = hashlib.sha256(b"" if self._ini == self._toml else self._ini.read_bytes())
+    def _digests(self) -> _Digests:
+        settings = b"" if self._ini == self._toml else self._ini.read_bytes()
         if self._toml is not None:
-            digest.update(json.dumps(_settings_in(self._toml), sort_keys=True).encode())
-        for place, content in digests.items():
-            if place not in without:
-                digest.update(os.fsencode(place) + b"\0" + content)
-        return digest.hexdigest()
-
-    def _digests(self) -> dict[str, bytes]:
-        """Return digests of all that migrations may depend on, by their places."""
+            settings += json.dumps(_settings_in(self._toml), sort_keys=True).encode()
         _, script = self._open()
         contents = _Contents(script)
-        return {
+        files = {
             contents.place(path): contents.digest(path)
             for folder in _folders_of(script)
             for path in sorted(folder.rglob("*"))
             if path.is_file() and not _is_irrelevant(path.relative_to(folder))
         }
+        return _Digests(settings, files)
 
     def ancestors(self) -> list[str]:
         """Return the fingerprints from before the last migration, from before the last two, etc.
 
-        What has a migration's name, such as SQL that it reads, came with it.
+        What has a migration's name, such as SQL that it reads, came with it. Files are as the
+        fingerprint has found them, if there has been one.
         """
         _, script = self._open()
         contents = _Contents(script)
         # Each before those that it depends on.
         migrations = [contents.place(Path(each.path).resolve()) for each in script.walk_revisions()]
-        digests, missing, found = self._digests(), set[str](), []
-        belongs = _owners(digests, migrations)
+        digests = self._digested or self._digests()
+        missing, found = set[str](), []
+        belongs = _owners(digests.files, migrations)
         for migration in migrations:
             missing.add(migration)
             without = {place for place, owners in belongs.items() if owners <= missing}
-            found.append(self._fingerprint(digests, without=without))
+            found.append(digests.fingerprint(without=without))
         return found[:-1]  # without any, there is nothing to go on from
 
     @contextlib.contextmanager
@@ -244,6 +244,22 @@ def _folders_of(script: ScriptDirectory) -> list[Path]:
     places: tuple[str | Path, ...] = (script.dir, *script._version_locations)  # noqa: SLF001
     folders = {Path(place).resolve() for place in places}
     return sorted(folder for folder in folders if folders.isdisjoint(folder.parents))
+
+
+@dataclass(frozen=True)
+class _Digests:
+    """What migrations may depend on."""
+
+    settings: bytes
+    files: dict[str, bytes]
+    """The digests of files, by their places."""
+
+    def fingerprint(self, *, without: Collection[str] = ()) -> str:
+        digest = hashlib.sha256(self.settings)
+        for place, content in self.files.items():
+            if place not in without:
+                digest.update(os.fsencode(place) + b"\0" + content)
+        return digest.hexdigest()
 
 
 class _Contents:
