@@ -64,12 +64,16 @@ def numbered(sql: str, params: Any) -> tuple[str, Sequence[Any]]:
     """Return a query and its arguments as the server gets them, with `$1` for the first."""
     if params is None:
         return sql, ()
+    text, names = _numbered(sql)
     if isinstance(params, Mapping):
-        places = {name: f"${place}" for place, name in enumerate(params, 1)}
-        args = list(params.values())
-    else:
-        places = {}
-        args = list(params)
+        return text, [params.get(name) for name in names]  # psycopg says which are missing
+    return text, list(params)
+
+
+@functools.lru_cache(maxsize=2048)
+def _numbered(sql: str) -> tuple[str, Sequence[str]]:
+    """Return a query with numbers for its placeholders, and the names of those that have one."""
+    places: dict[str, int] = {}
     count = 0
 
     def number(match: re.Match[str]) -> str:
@@ -77,11 +81,11 @@ def numbered(sql: str, params: Any) -> tuple[str, Sequence[Any]]:
         if match[0] == "%%":
             return "%"
         if match["name"] is not None:
-            return places.get(match["name"], match[0])
+            return f"${places.setdefault(match['name'], len(places) + 1)}"
         count += 1
         return f"${count}"
 
-    return _PLACEHOLDER.sub(number, sql), args
+    return _PLACEHOLDER.sub(number, sql), tuple(places)
 
 
 @functools.cache

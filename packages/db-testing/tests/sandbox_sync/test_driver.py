@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.rows import dict_row, scalar_row
 from psycopg.types import TypeInfo
 
+from db_testing import _psycopg_cursor
 from db_testing._psycopg_cursor import numbered
 
 if TYPE_CHECKING:
@@ -357,6 +358,28 @@ def test_named_parameters_are_looked_up() -> None:
     sql, _ = numbered(",".join(f"%(p{number})s" for number in range(500)), params)
     assert sql.endswith(",$499,$500")
     assert compared < 5_000
+
+
+@pytest.mark.parametrize(
+    ("query", "rows", "text", "args"),
+    [
+        ("SELECT %s, '%%', %b", [[1, 2], (3, 4)], "SELECT $1, '%', $2", [[1, 2], [3, 4]]),
+        (
+            "SELECT %(a)s, %(b)s, %(a)s",
+            [{"b": 2, "a": 1, "c": 0}, {"a": 3}],
+            "SELECT $1, $2, $1",
+            [[1, 2], [3, None]],
+        ),
+        ("SELECT '%%'", [None], "SELECT '%%'", [()]),
+    ],
+)
+def test_placeholders_are_numbered_once(
+    monkeypatch: pytest.MonkeyPatch, query: str, rows: list[Any], text: str, args: list[Any]
+) -> None:
+    """As they follow each other in the text, so that rows differ in their arguments only."""
+    numbered(query, rows[0])
+    monkeypatch.setattr(_psycopg_cursor, "_PLACEHOLDER", None)
+    assert [numbered(query, row) for row in rows] == [(text, each) for each in args]
 
 
 def test_a_copy_that_was_left_in_the_middle(connect: Callable[[], VirtualConnection]) -> None:
