@@ -39,6 +39,10 @@ class Failures:
         self.first = self.broken = self.refusal = None
         self.committed = False
 
+    @property
+    def _user(self) -> str:
+        return self.test or "what ran while no test did"
+
     def test_of(self, transaction: Transaction) -> str | None:
         """Name the test to which a transaction belongs: another may run by now."""
         return self.test if transaction.test is NO_TEST else transaction.test
@@ -57,10 +61,18 @@ class Failures:
 
     def refused(self, what: str, why: str) -> SandboxRefusedError:
         """Build the error for something that rollback isolation cannot honour."""
-        error = SandboxRefusedError(
-            f"{shorten(what)!r} at {caller()} {why}. Rollback isolation refuses what it cannot "
-            f"honour; add {MARKER} to {self.test}."
-        )
+        if self.test is None:
+            error = SandboxRefusedError(
+                f"{shorten(what)!r} at {caller()}, while no test was running, {why}. Rollback "
+                f"isolation refuses what it cannot honour, also to fixtures of class, module, "
+                f"package or session scope. Do it in a function-scoped fixture, and add {MARKER} "
+                f"to the tests that use it."
+            )
+        else:
+            error = SandboxRefusedError(
+                f"{shorten(what)!r} at {caller()} {why}. Rollback isolation refuses what it cannot "
+                f"honour; add {MARKER} to {self.test}."
+            )
         self.refusal = self.refusal or error
         return error
 
@@ -77,9 +89,10 @@ class Failures:
 
     def two_loops(self) -> SandboxLoopError:
         """Note that a second event loop wants the wire, which lives on the first."""
+        test = self._user
         return self.note(
             SandboxLoopError(
-                f"{self.test} used the database from two event loops, the second time at "
+                f"{test} used the database from two event loops, the second time at "
                 f"{caller()}. Under rollback isolation a test's transaction lives on one "
                 f"connection, and a connection on one loop. Starlette's TestClient has a loop "
                 f"of its own, each time: in an `async def` test use httpx.AsyncClient("
@@ -91,16 +104,17 @@ class Failures:
 
     def lost(self, interrupted: str | None = None) -> SandboxLostError:
         """Note that the wire has been closed: by the server, or after an interruption."""
+        test = self._user
         if interrupted is None:
             lost = SandboxLostError(
-                f"the server closed the connection that held the transaction of {self.test}, "
+                f"the server closed the connection that held the transaction of {test}, "
                 f"noticed at {caller()}. Everything the test had written is gone. If the test "
                 f"terminates backends on purpose, add {MARKER} to it."
             )
         else:
             lost = SandboxLostError(
                 f"{interrupted} was cancelled a second time before the server had ended it, which "
-                f"closed the connection that held the transaction of {self.test}; noticed at "
+                f"closed the connection that held the transaction of {test}; noticed at "
                 f"{caller()}. Everything the test had written is gone. Await what you cancel."
             )
         return self.note(lost, broken=True)

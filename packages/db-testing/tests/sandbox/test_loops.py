@@ -75,6 +75,17 @@ def test_two_loops_in_one_test(new_sandbox: Sandbox) -> None:
         first.run(new_sandbox.end_test())
 
 
+def test_two_loops_outside_of_tests(new_sandbox: Sandbox) -> None:
+    """Fixtures of a wider scope must share a loop, too."""
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(new_sandbox.end_test())
+        connection = VirtualConnection(new_sandbox)
+        assert first.run(_await(connection.fetchval("SELECT 1"))) == 1
+        with pytest.raises(SandboxLoopError, match="no test did used the database"):
+            second.run(_await(connection.fetchval("SELECT 1")))
+        first.run(new_sandbox.end_test())
+
+
 async def _await(awaitable: Any) -> Any:
     return await awaitable
 

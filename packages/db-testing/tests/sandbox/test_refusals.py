@@ -77,6 +77,25 @@ async def test_statements_in_a_transaction(connect: Connect, sql: str) -> None:
         await connection.execute("ROLLBACK TO a")
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda connection: connection.execute("LISTEN channel"),
+        lambda connection: connection.execute("COMMIT"),
+        lambda connection: connection.transaction(isolation="serializable").start(),
+    ],
+    ids=["LISTEN", "COMMIT", "isolation"],
+)
+async def test_outside_of_tests(
+    sandbox: Sandbox, connect: Connect, refused: Callable[[VirtualConnection], Awaitable[None]]
+) -> None:
+    """There is no test to mark: the error says where that belongs."""
+    await sandbox.end_test()
+    with pytest.raises(SandboxRefusedError, match="Do it in a function-scoped fixture") as caught:
+        await refused(connect())
+    assert "None" not in str(caught.value)
+
+
 @pytest.mark.parametrize("sql", ["COMMIT", "BEGIN", "ROLLBACK"])
 async def test_prepared_statements(connect: Connect, sql: str) -> None:
     """A prepared COMMIT is refused when it is executed, at the latest."""
