@@ -18,6 +18,7 @@ _PRUNE_LOG = text(
     "DELETE FROM pgqueuer_log AS entry WHERE created < :before"
     " AND NOT EXISTS (SELECT FROM pgqueuer WHERE id = entry.job_id)"
 )
+_PRUNE_STATISTICS = text("DELETE FROM pgqueuer_statistics WHERE created < :before")
 
 
 class JobName(StrEnum):
@@ -41,9 +42,10 @@ async def enqueue(session: AsyncSession, name: JobName, ids: Sequence[int]) -> N
     )
 
 
-async def prune_log(session: AsyncSession, before: datetime) -> None:
-    """Delete what was logged before a moment, of jobs that have left the queue.
+async def prune(session: AsyncSession, before: datetime) -> None:
+    """Delete what was logged before a moment, of jobs that have left the queue, and then counted.
 
-    PgQueuer itself keeps several rows of each job for ever.
+    PgQueuer itself keeps several rows of each job for ever, and one of each second with jobs.
     """
-    await session.execute(_PRUNE_LOG, {"before": before})
+    for statement in (_PRUNE_LOG, _PRUNE_STATISTICS):
+        await session.execute(statement, {"before": before})

@@ -154,3 +154,17 @@ async def test_pruning_keeps_the_log_of_jobs_that_are_not_over(
     left = set(await db.scalars(LOGGED))
     assert left == logged - over
     assert (len(over), len(left)) == (2, 3)
+
+
+async def test_pruning_keeps_what_was_counted_lately(work: Work, db: AsyncSession) -> None:
+    """PgQueuer counts the jobs of each second, for ever."""
+    counted = text(
+        "INSERT INTO pgqueuer_statistics (created, count, priority, status, entrypoint)"
+        " SELECT now() - days * interval '1 day', days, 0, 'successful', 'deliver'"
+        " FROM unnest(ARRAY[1, 29, 31, 400]) AS days"
+    )
+    await db.execute(counted)
+    await db.commit()
+    await work.prune()
+    left = text("SELECT count FROM pgqueuer_statistics ORDER BY count")
+    assert (await db.scalars(left)).all() == [1, 29]

@@ -144,12 +144,12 @@ async def discard(session: AsyncSession, id_: int) -> Delivery:
 async def prune(session: AsyncSession, before: datetime) -> int:
     """Delete events fanned out before a moment, with all deliveries ended; return how many.
 
-    What the queue logged before then goes as well.
+    What the queue logged and counted before then goes as well.
     """
     open_ones = exists().where(Delivery.event_id == Event.id, Delivery.state.not_in(_ENDED))
     statement = delete(Event).where(Event.fanned_out_at < before, ~open_ones)
     pruned = (await session.execute(statement.returning(Event.id))).all()
-    await queue.prune_log(session, before)
+    await queue.prune(session, before)
     return len(pruned)
 
 
