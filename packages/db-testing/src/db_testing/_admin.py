@@ -8,6 +8,7 @@ however it ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import sys
@@ -22,7 +23,7 @@ from ._settings import OLDEST, hide_password
 from .errors import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from sqlalchemy.engine import URL
 
@@ -61,6 +62,24 @@ _GONE: Final = (
     ConnectionError,
     FileNotFoundError,  # a unix socket
 )
+
+
+class Patience:
+    """How long a server is waited for: one that was waited for in vain is not waited for again."""
+
+    def __init__(self) -> None:
+        """Wait, at first."""
+        self._seconds = PATIENCE
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[float]:
+        """Return the seconds that connecting may take."""
+        try:
+            yield self._seconds
+        except Exception:
+            self._seconds = 0.0
+            raise
+        self._seconds = PATIENCE
 
 
 async def connect(

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from . import _fitness
-from ._admin import PATIENCE as RETURN
-from ._admin import connect, disconnect, is_lost
+from ._admin import Patience, connect, disconnect, is_lost
 from ._picture import Picture
 from ._removal import end_session
 
@@ -100,7 +99,7 @@ class Watch:
     """How many sessions the database has had, if only ours are left of them."""
     _ours: set[int] = field(default_factory=set)
     """The server processes of connections that ask, and of the one that looks."""
-    _patience: float = RETURN
+    _patience: Patience = field(default_factory=Patience)
     _idle: set[tuple[int, Any]] = field(default_factory=set)
     """Transactions of wider fixtures: process and beginning."""
 
@@ -195,19 +194,17 @@ class Watch:
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
-            # A server that does not come back is waited for only once.
-            patience, self._patience = self._patience, 0.0
-            connection = await connect(
-                self.url,
-                patience=patience,
-                gone=self._connection is not None,
-                command_timeout=PATIENCE,
-                server_settings={
-                    "application_name": "db-testing (watch)",
-                    "lock_timeout": f"{PATIENCE / 2:g}s",
-                },
-            )
-            self._patience = RETURN
+            with self._patience.lent() as patience:
+                connection = await connect(
+                    self.url,
+                    patience=patience,
+                    gone=self._connection is not None,
+                    command_timeout=PATIENCE,
+                    server_settings={
+                        "application_name": "db-testing (watch)",
+                        "lock_timeout": f"{PATIENCE / 2:g}s",
+                    },
+                )
             try:
                 # The template may have been made past a pooler that is in the way now.
                 await _fitness.check_place(connection, self.url.database)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from ._admin import PATIENCE as RETURN
-from ._admin import connect
+from ._admin import Patience, connect
 from ._checkouts import Checkouts
 from ._commits import Commits
 from ._data_layer import DataLayers
@@ -113,7 +112,7 @@ class Isolation:
         """Whether a sweep must have ended when the end of its test has."""
         self._swept: str | None = None
         """The test whose sweep is under way."""
-        self._patience = RETURN
+        self._patience = Patience()
         self._leaks: list[str] = []
         self._unclosed: SandboxError | None = None
         """What of the last test could not be closed in time."""
@@ -186,22 +185,17 @@ class Isolation:
         return await self._connect(connection_class=RealConnection)
 
     async def _connect(self, **options: Any) -> Wire:
-        # A server that a test restarts comes back; but one that does not is waited for only once.
         try:
-            wire = await connect(
-                self.url,
-                patience=self._patience,
-                gone=True,
-                server_settings={"lock_timeout": LOCK_TIMEOUT},
-                **options,
-            )
-        except Exception as error:
-            self._patience = 0.0
-            if isinstance(error, asyncpg.TooManyConnectionsError):
-                raise self._budget.no_more() from error
-            raise
-        self._patience = RETURN
-        return wire
+            with self._patience.lent() as patience:
+                return await connect(
+                    self.url,
+                    patience=patience,
+                    gone=True,  # a server that a test restarts comes back
+                    server_settings={"lock_timeout": LOCK_TIMEOUT},
+                    **options,
+                )
+        except asyncpg.TooManyConnectionsError as error:
+            raise self._budget.no_more() from error
 
     @property
     def staying(self) -> set[str]:

@@ -311,9 +311,6 @@ class Private(Commit):
     def spoilt(self) -> bool:
         return True
 
-    async def undo(self, closing: list[Close]) -> None:
-        await super().undo(closing)
-
     async def _clean(self) -> None:
         await self.close_here()
         self._used = bool(self._wires)

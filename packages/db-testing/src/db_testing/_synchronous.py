@@ -21,7 +21,7 @@ except ImportError as error:
         f'({error}). Install it: pip install "db-testing[sync]".'
     ) from error
 
-from ._admin import PATIENCE, connect, url_for
+from ._admin import Patience, connect, url_for
 from ._blockers import Blockers
 from ._pool import has_listeners_of_its_own
 from ._psycopg import VirtualConnection
@@ -71,7 +71,7 @@ class Synchronous:
         """
         self._part = part
         self._budget = budget
-        self._patience = PATIENCE
+        self._patience = Patience()
         self._url = url_for("psycopg", url)
         self._threads = Threads()
         self._sandbox = Sandbox(
@@ -114,23 +114,19 @@ class Synchronous:
 
     def _patiently(self, connect: Callable[[], T]) -> T:
         """Connect, waiting for a server that has as many connections as it allows."""
-        # One on which none becomes free is waited for only once.
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                connection = connect()
-            except psycopg.OperationalError as error:
-                # All that libpq has of the reason is its text, perhaps not in English.
-                full = self._budget.exhausted()
-                if full is None:
-                    raise
-                if time.monotonic() > deadline:
-                    self._patience = 0.0
-                    raise full from error
+        with self._patience.lent() as patience:
+            deadline = time.monotonic() + patience
+            while True:
+                try:
+                    return connect()
+                except psycopg.OperationalError as error:
+                    # All that libpq has of the reason is its text, perhaps not in English.
+                    full = self._budget.exhausted()
+                    if full is None:
+                        raise
+                    if time.monotonic() > deadline:
+                        raise full from error
                 time.sleep(PAUSE)  # nothing tells that one has become free
-            else:
-                self._patience = PATIENCE
-                return connection
 
     def _options(self, dialect: Dialect) -> dict[str, Any]:
         """Translate the URL into the arguments of `psycopg.connect`."""

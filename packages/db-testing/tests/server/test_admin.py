@@ -95,6 +95,18 @@ def test_server_that_is_not_ready_yet_is_waited_for(
             embedded.connect()
 
 
+def test_server_that_was_waited_for_in_vain() -> None:
+    """It is not waited for again, until a connection to it is to be had."""
+    patience = _admin.Patience()
+    with pytest.raises(ConnectionError), patience.lent():
+        raise ConnectionError
+    lent = []
+    for _ in range(2):
+        with patience.lent() as seconds:
+            lent.append(seconds)
+    assert lent == [0, _admin.PATIENCE]
+
+
 def test_server_that_cuts_off_is_waited_for(embedded: Embedded, tmp_path: Path) -> None:
     """A server that is about to recover, or a container's port, accepts and closes at once."""
     embedded.acquire()

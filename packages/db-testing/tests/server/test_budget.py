@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from sqlalchemy.engine import URL
 
-from db_testing import _admin, _isolation, _server, _synchronous
-from db_testing._admin import Admin, connect, disconnect
+from db_testing import _admin, _isolation, _server
+from db_testing._admin import Admin, Patience, connect, disconnect
 from db_testing._budget import MOST, OWN, Budget, Limit, lowest_limit
 from db_testing._checkouts import Checkouts
 from db_testing._synchronous import Synchronous
@@ -180,7 +180,7 @@ def test_psycopg_on_a_full_server(
 ) -> None:
     """The error says how many are allowed, by what, and which databases they lead to."""
     assert len(taken) == ALLOWED - 1
-    monkeypatch.setattr(_synchronous, "PATIENCE", 0.1)
+    monkeypatch.setattr(_admin, "PATIENCE", 0.1)
     engine = synchronous(admin, Budget(admin, lambda: 1))
     with pytest.raises(ServerError) as caught:
         engine.connect(engine.engine.dialect)
@@ -228,7 +228,6 @@ def test_test_that_takes_all(
     # The test's own connection, and those that are kept; nothing is watched under commit isolation.
     pytester.makepyfile(GREEDY.format(allowed=ALLOWED, most=MOST + OWN))
     monkeypatch.setattr(_admin, "PATIENCE", 0.2)
-    monkeypatch.setattr("db_testing._isolation.RETURN", 0.2)
     result = pytester.runpytest_inprocess(
         f"--db-server={limited.render_as_string()}", "--db-isolation=commit", "-p", "no:randomly"
     )
@@ -249,6 +248,6 @@ async def test_connections_that_are_opened_together(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(_isolation, "connect", connect)
     isolation = object.__new__(_isolation.Isolation)
-    isolation.url, isolation._patience = URL.create("postgresql"), 30.0
+    isolation.url, isolation._patience = URL.create("postgresql"), Patience()
     await asyncio.gather(*(isolation._connect() for _ in range(3)))
-    assert waited == [30.0] * 3
+    assert waited == [_admin.PATIENCE] * 3
