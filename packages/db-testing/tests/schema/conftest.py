@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
@@ -119,3 +120,17 @@ def tables_of(url: URL) -> Sequence[str]:
             await engine.dispose()
 
     return asyncio.run(ask())
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the names of files that are read as a whole."""
+    names = []
+    read_bytes = Path.read_bytes
+
+    def note(path: Path) -> bytes:
+        names.append(path.name)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", note)
+    return names

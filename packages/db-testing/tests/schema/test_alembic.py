@@ -7,7 +7,6 @@ import inspect
 import logging
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +20,7 @@ from .conftest import names_of, tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from sqlalchemy.engine import URL
 
@@ -240,11 +240,8 @@ def test_fingerprint_follows_each_folder_of_migrations(project: Project) -> None
     assert ancestors == [prints[-1], *project.schema.ancestors()]
 
 
-def test_files_are_read_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_read_once(project: Project, read: list[str]) -> None:
     """A fingerprint, and those of the templates on the way to it, are made of the same reading."""
-    read: list[str] = []
-    read_bytes = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or read_bytes(path))
     schema = project.schema
     ancestors = schema.ancestors()
     schema.fingerprint()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from .conftest import tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from sqlalchemy.engine import URL
 
@@ -208,16 +208,13 @@ def test_fingerprint_follows_what_files_read(
     assert len(set(prints)) == len(prints)
 
 
-def test_files_are_read_once(folder: Path, empty: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_read_once(folder: Path, empty: URL, read: list[str]) -> None:
     """For a fingerprint, and to build the schema, however much is looked for in them."""
     (folder / "20_functions.sql").write_text("\\ir rows/cities.sql")
     (folder / "30_rows.sql").write_text(f"\\copy city FROM '{folder}/rows/cities.txt'")
     (folder / "rows").mkdir()
     (folder / "rows" / "cities.sql").write_text(FUNCTION)
     (folder / "rows" / "cities.txt").write_text("4\tBern\n")
-    read: list[str] = []
-    read_bytes = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or read_bytes(path))
     schema = Schema.from_sql(folder)
     schema.fingerprint()
     scripts = ["10_tables.sql", "20_functions.sql", "30_rows.sql", "cities.sql"]
