@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from . import _naming, _removal, _uses
+from . import _claims, _naming, _removal, _uses
 from ._admin import libpq_url
 from ._settings import AUTO, OWN_SERVER, hide_password
 
@@ -131,15 +131,11 @@ class Keepsake:
 async def _alone(admin: Admin, project: str) -> AsyncIterator[None]:
     """Keep other workers, and other runs of a project, from counting at the same time."""
     connection, key = admin.connection, _naming.KEPT_PREFIX + project
-    await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
-    try:
-        await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", key)
-    finally:
-        await connection.execute("RESET lock_timeout")
+    await _claims.wait(connection, key, LOCK_TIMEOUT)
     try:
         yield
     finally:
-        await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", key)
+        await _claims.give(connection, key)
 
 
 def how_to_look(server: str, url: URL, database: str) -> tuple[str, str]:

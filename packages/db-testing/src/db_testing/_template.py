@@ -4,9 +4,6 @@ A template is built under another name and renamed when it is complete, so a dat
 template's name is one. The owner of every other database of ours holds an advisory lock on its
 name: a lock that nobody holds, and no session in the database, tell that its owner is dead, on
 whatever machine that was. Numbers of processes and names of machines decide nothing.
-
-PostgreSQL has a set of advisory locks for each database, and `pg_locks` shows them all. So what
-must not go wrong between runs with different maintenance databases is decided by looking there.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from . import _copies, _fitness, _naming, _removal, _uses
+from . import _claims, _copies, _fitness, _naming, _removal, _uses
 from .errors import SchemaError, ServerError, SetupError, UnfitServerError
 from .schema import Schema
 
@@ -130,13 +127,13 @@ def _build_once(admin: Admin, schema: SchemaLike, print_of: str, run: str | None
             with _told(admin, f"building the template of {schema!r}"):
                 _build(admin, schema, print_of, run)
     finally:
-        admin.run(_unlock, admin.connection, template)
+        admin.run(_claims.give, admin.connection, template)
 
 
 def _build(admin: Admin, schema: SchemaLike, print_of: str, run: str | None) -> None:
     template = _naming.template_database(print_of)
     building = _naming.building_database(print_of, uuid.uuid4().hex)
-    admin.run(_lock_alive, admin.connection, building)
+    admin.run(_claims.take, admin.connection, building)
     try:
         apply = _begin(admin, schema, run, building)
         admin.run(_fitness.check_arrival, admin, building)
@@ -175,7 +172,7 @@ def _vanishing(schema: SchemaLike) -> ServerError:
 def _fastest_way(admin: Admin, building: str, print_of: str) -> str | None:
     """Try how a template is copied the fastest, with copies that are thrown away."""
     name = _naming.building_database(print_of, uuid.uuid4().hex)
-    admin.run(_lock_alive, admin.connection, name)
+    admin.run(_claims.take, admin.connection, name)
     try:
         return _copies.fastest(admin.run(_copies.measured, admin, building, name))
     finally:
@@ -237,7 +234,7 @@ def clone(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
     Raises:
         SchemaError, ServerError: as :func:`ensure`.
     """
-    admin.run(_lock_alive, admin.connection, name)
+    admin.run(_claims.take, admin.connection, name)
     renew(admin, schema, print_of, name)
 
 
@@ -262,7 +259,7 @@ def copy(admin: Admin, source: str, name: str, print_of: str) -> None:
     `print_of` is the schema's, of whose template the source is a copy. Whoever is still connected
     to either is cut off: PostgreSQL copies no database that is in use.
     """
-    admin.run(_lock_alive, admin.connection, name)
+    admin.run(_claims.take, admin.connection, name)
     recopy(admin, source, name, print_of)
 
 
@@ -282,13 +279,13 @@ def _create(admin: Admin, name: str, source: str, template: str) -> None:
 
 def keep(admin: Admin, name: str) -> None:
     """Hold again the lock that says that a worker's database is alive."""
-    admin.run(_lock_alive, admin.connection, name)
+    admin.run(_claims.take, admin.connection, name)
 
 
 def drop(admin: Admin, name: str) -> None:
     """Drop a database of this process, whoever is still connected to it."""
     admin.run(_removal.drop, admin, name)
-    admin.run(_unlock, admin.connection, name)
+    admin.run(_claims.give, admin.connection, name)
 
 
 def reap(admin: Admin) -> list[str]:
@@ -299,14 +296,6 @@ def reap(admin: Admin) -> list[str]:
 # ---------------------------------------------------------------------------------------- in SQL
 
 
-def _lock_on(name: str) -> str:
-    """Match the rows of `pg_locks` whose lock is on a name; their columns halve its key."""
-    return (
-        "locktype = 'advisory' AND granted AND objsubid = 1"
-        f" AND classid::bigint << 32 | objid::bigint = hashtextextended({name}, 0)"
-    )
-
-
 async def _first_of(connection: Connection, names: Sequence[str]) -> str | None:
     rows = await connection.fetch("SELECT datname FROM pg_database WHERE datname = ANY ($1)", names)
     there = {row["datname"] for row in rows}
@@ -315,58 +304,18 @@ async def _first_of(connection: Connection, names: Sequence[str]) -> str | None:
 
 async def _wait_for_builder(admin: Admin, template: str) -> None:
     connection = admin.connection
-    lock = "SELECT pg_advisory_lock(hashtextextended($1, 0))"
+    with contextlib.suppress(asyncpg.LockNotAvailableError):
+        await _claims.wait(connection, template, f"{PATIENCE}s")
+        return
+    admin.say(f"waiting for {await _claims.holder(connection, template)} ...")
     try:
-        await connection.execute(f"SET lock_timeout = '{PATIENCE}s'")
-        try:
-            await connection.execute(lock, template)
-        except asyncpg.LockNotAvailableError:
-            admin.say(f"waiting for {await _lock_holder(connection, template)} ...")
-        else:
-            return
-        await connection.execute(f"SET lock_timeout = '{BUILD_TIMEOUT}s'")
-        await connection.execute(lock, template)
+        await _claims.wait(connection, template, f"{BUILD_TIMEOUT}s")
     except asyncpg.LockNotAvailableError as error:
         raise ServerError(
             f"waited {BUILD_TIMEOUT} s for the template {template}, which "
-            f"{await _lock_holder(connection, template)} is building. End it, and run the tests "
+            f"{await _claims.holder(connection, template)} is building. End it, and run the tests "
             f"again."
         ) from error
-    finally:
-        await connection.execute("RESET lock_timeout")
-
-
-async def _lock_holder(connection: Connection, name: str) -> str:
-    holder = await connection.fetchval(
-        "SELECT format('%s (backend %s)', application_name, pid)"  # noqa: S608  # all ours
-        f" FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE {_lock_on('$1')}"
-        " AND pid <> pg_backend_pid()",
-        name,
-    )
-    return holder or "nobody any more"
-
-
-async def _lock_alive(connection: Connection, name: str) -> None:
-    held = await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name)
-    # Two that look after they have locked cannot both miss the other.
-    rows = await connection.fetch(
-        f"SELECT pid = pg_backend_pid() AS mine FROM pg_locks WHERE {_lock_on('$1')}",  # noqa: S608  # all ours
-        name,
-    )
-    holders = [row["mine"] for row in rows]
-    if held and not any(holders):
-        raise await _fitness.lacking(connection, "has granted an advisory lock, and holds none")
-    if held and not all(holders):
-        await _unlock(connection, name)
-    if not held or not all(holders):
-        raise ServerError(
-            f"the database {name} is in use by {await _lock_holder(connection, name)}. Do two runs "
-            f"share one --testrunuid?"
-        )
-
-
-async def _unlock(connection: Connection, name: str) -> None:
-    await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", name)
 
 
 async def _close(connection: Connection, building: str) -> None:
@@ -386,7 +335,7 @@ async def _reap(admin: Admin) -> list[str]:
     # machine. Autovacuum, which is nobody's, does not count.
     unlocked = await admin.connection.fetch(
         "SELECT datname FROM pg_database AS d WHERE NOT EXISTS"  # noqa: S608  # all ours
-        f" (SELECT FROM pg_locks WHERE {_lock_on('datname')})"
+        f" (SELECT FROM pg_locks WHERE {_claims.locks_on('datname')})"
         " AND NOT EXISTS (SELECT FROM pg_stat_activity AS s"
         " WHERE s.datid = d.oid AND s.usesysid IS NOT NULL)"
     )
@@ -395,7 +344,7 @@ async def _reap(admin: Admin) -> list[str]:
         if not _naming.is_disposable(name):
             continue
         try:
-            await _lock_alive(admin.connection, name)
+            await _claims.take(admin.connection, name)
         except UnfitServerError:
             raise
         except ServerError:
@@ -404,5 +353,5 @@ async def _reap(admin: Admin) -> list[str]:
         with contextlib.suppress(asyncpg.PostgresError, ServerError):
             await _removal.drop(admin, name)
             dropped.append(name)
-        await _unlock(admin.connection, name)
+        await _claims.give(admin.connection, name)
     return dropped

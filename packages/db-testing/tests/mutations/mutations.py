@@ -446,7 +446,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "a name is shared through two maintenance databases",
-        "_template.py",
+        "_claims.py",
         "    if not held or not all(holders):",
         "    if not held:",
         "schema/test_template.py",
@@ -470,7 +470,7 @@ MUTATIONS: Final = (
     Mutation(
         5,
         "a lock that nobody holds is believed",
-        "_template.py",
+        "_claims.py",
         "    if held and not any(holders):",
         "    if False:",
         "server/test_fitness.py",

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from db_testing import _copies, _naming, _template
+from db_testing import _claims, _copies, _naming, _template
 from db_testing._admin import Admin, connect_options
 from db_testing.errors import SchemaError, ServerError
 from db_testing.schema import Schema
@@ -482,7 +482,7 @@ def test_name_that_is_in_use_is_refused(admin: Admin, connect: Connect, unique: 
     """Two runs with one identity would drop each other's databases."""
     schema, name = Own(unique), f"dbt_{unique}_01234567_a_main"
     other = connect()
-    other.run(_template._lock_alive, other.connection, name)
+    other.run(_claims.take, other.connection, name)
     with pytest.raises(ServerError, match=r"is in use by db-testing process .*--testrunuid"):
         _template.clone(admin, schema, "x", name)
 
