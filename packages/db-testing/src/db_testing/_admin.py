@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from urllib.parse import quote
 
 import asyncpg
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
@@ -154,6 +155,16 @@ def url_for(driver: str, url: URL) -> URL:
         mode = url.query[theirs]
         url = url.difference_update_query([theirs]).update_query_dict({ours: mode})
     return url.set(drivername=f"postgresql+{driver}")
+
+
+def url_with_host(url: URL) -> URL:
+    """Return the URL of the same database for those who want a host in it, as pydantic does.
+
+    A socket's folder stands behind the `?`, where SQLAlchemy and libpq read it. asyncpg reads it
+    in the place of the host as well, and there alone if something stands there.
+    """
+    folder = url.query.get("host")
+    return url.set(host=quote(folder, safe="")) if isinstance(folder, str) else url
 
 
 def libpq_url(url: URL) -> str:

@@ -34,7 +34,9 @@ def led_to(url: URL, setting: str | None) -> Iterator[None]:
 def _set(setting: str, url: URL) -> Iterator[None]:
     place, _, name = setting.rpartition("." if "." in setting.partition(":")[2] else ":")
     try:
-        owner = _settings.load(place, what="its part") if ":" in place else import_module(place)
+        owner = _owner(place)
+        if place.endswith("()") and _owner(place) is not owner:
+            raise ValueError(f"{place} returns another object each time")
         items: Any = owner if isinstance(owner, MutableMapping) else None
         before = items.get(name) if items is not None else getattr(owner, name)
         value = _as(before, url)
@@ -46,8 +48,8 @@ def _set(setting: str, url: URL) -> Iterator[None]:
         # The application's own class, which may raise anything.
         raise SchemaError(
             f"url_setting = {setting!r} cannot be set: {type(error).__name__}: {error}. It names "
-            f'what env.py reads, as "package.module:settings.database_url" or '
-            f'"os:environ.DATABASE_URL".'
+            f'what env.py reads, as "package.module:settings.database_url", '
+            f'"package.module:get_settings().database_url" or "os:environ.DATABASE_URL".'
         ) from error
     try:
         yield
@@ -58,6 +60,10 @@ def _set(setting: str, url: URL) -> Iterator[None]:
             del items[name]
         else:
             items[name] = before
+
+
+def _owner(place: str) -> Any:
+    return _settings.load(place, what="its part") if ":" in place else import_module(place)
 
 
 def _as(before: object, url: URL) -> object:
@@ -75,6 +81,9 @@ def _as(before: object, url: URL) -> object:
         url = url_for(driver, url).set(drivername=now.drivername)
     if isinstance(before, URL):
         return url
+    if "host" in url.query:
+        # A socket's folder, before which SQLAlchemy reads no other host; but pydantic wants one.
+        url = url.set(host="localhost")
     # Many an env.py hands it to Alembic's configuration as it is, where % means interpolation.
     place, _, options = url.render_as_string(hide_password=False).partition("?")
     shown = f"{place}?{options.replace('%2F', '/')}" if options else place

@@ -161,11 +161,15 @@ def spare_fixtures(item: pytest.Item) -> None:
 def test_database_url(_db_application: Application) -> str:  # noqa: PT019  # no test: a fixture
     """Return the URL of this worker's database, for code that connects by itself.
 
-    It is SQLAlchemy's, `postgresql+asyncpg://...`; asyncpg itself takes it without `+asyncpg`. Open
+    It is SQLAlchemy's, `postgresql+asyncpg://...`, and pydantic's `PostgresDsn` takes it; asyncpg
+    itself and PostgreSQL's programs take it without `+asyncpg`. Open
     connections in each test anew: the database may be another in the next. What such code commits
     is undone under commit and database isolation only.
     """
-    return _db_application.isolation.url.render_as_string(hide_password=False)
+    from ._admin import url_with_host
+
+    url = url_with_host(_db_application.isolation.url)
+    return url.render_as_string(hide_password=False)
 
 
 def db_engine(_db_application: Application) -> AsyncEngine:

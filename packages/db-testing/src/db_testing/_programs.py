@@ -67,7 +67,7 @@ def _psql(server: str) -> str:
 
 def _ensure(server: _server.Server, database: str) -> str:
     """Make the database unless it is there, and return its URL."""
-    from ._admin import Admin
+    from ._admin import Admin, url_with_host
 
     admin = Admin(server.url)
 
@@ -80,7 +80,8 @@ def _ensure(server: _server.Server, database: str) -> str:
         admin.run(create)
     finally:
         admin.close()
-    return server.url.set(database=database).render_as_string(hide_password=False)
+    url = url_with_host(server.url.set(database=database))
+    return url.render_as_string(hide_password=False)
 
 
 def _supervise(program: Sequence[str], environment: Mapping[str, str], *, missing: str = "") -> int:

@@ -219,6 +219,8 @@ def hide_password(url: str) -> str:
 def load(dotted: str, *, what: str) -> Any:
     """Import what a setting, such as `"the ini key db_schema"`, names as `module:attribute`.
 
+    What ends in `()` is called, as in `module:get_settings().database`.
+
     Raises:
         SetupError: there is no such module or attribute, or importing it fails.
     """
@@ -226,7 +228,9 @@ def load(dotted: str, *, what: str) -> Any:
     try:
         value: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
-            value = getattr(value, part)
+            value = getattr(value, part.removesuffix("()"))
+            if part.endswith("()"):
+                value = value()
     except Exception as error:
         # A module of the application, which may raise anything.
         raise SetupError(

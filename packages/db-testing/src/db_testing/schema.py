@@ -80,8 +80,9 @@ class Schema:
         A relative path starts at the current directory, or at the nearest folder above it in which
         the file exists. The migrations' `env.py` takes the URL from
         `config.get_main_option("sqlalchemy.url")`; else `url_setting` names what it reads, as
-        `"package.module:settings.database_url"` or `"os:environ.DATABASE_URL"`, which is the test
-        database's URL while migrations run. It is kept from every other database. `extensions` and
+        `"package.module:settings.database_url"`, `"package.module:get_settings().database_url"` of
+        a function that returns the same object each time, or `"os:environ.DATABASE_URL"`, which is
+        the test database's URL while migrations run. It is kept from every other database. `extensions` and
         `seed` are as in :meth:`from_metadata`.
 
         Raises:

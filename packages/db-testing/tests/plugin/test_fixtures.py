@@ -48,8 +48,12 @@ def test_summary_counts_tests_that_connect_by_themselves(suite: Suite) -> None:
     pytester = suite(mode="auto")
     pytester.makepyfile(
         """
+        from urllib.parse import urlsplit
+
         import asyncpg
         import pytest
+        from sqlalchemy import text
+        from sqlalchemy.ext.asyncio import create_async_engine
 
         @pytest.mark.parametrize("time", [1, 2])
         @pytest.mark.db(isolation="commit")
@@ -58,11 +62,19 @@ def test_summary_counts_tests_that_connect_by_themselves(suite: Suite) -> None:
             assert await connection.fetchval("SELECT count(*) FROM item") == 0
             await connection.execute("INSERT INTO item (name) VALUES ('x')")
             await connection.close()
+
+        @pytest.mark.db(isolation="commit")
+        async def test_takes_it_with_a_host(test_database_url):
+            assert urlsplit(test_database_url).hostname  # pydantic's PostgresDsn wants one
+            engine = create_async_engine(test_database_url)
+            async with engine.connect() as connection:
+                assert (await connection.execute(text("SELECT count(*) FROM item"))).scalar() == 0
+            await engine.dispose()
         """
     )
     result = pytester.runpytest()
-    result.assert_outcomes(passed=2)
-    result.stdout.re_match_lines([r"db-testing: 2 database tests, .*"])
+    result.assert_outcomes(passed=3)
+    result.stdout.re_match_lines([r"db-testing: 3 database tests, .*"])
 
 
 @pytest.mark.usefixtures("afresh")

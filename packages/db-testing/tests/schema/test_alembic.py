@@ -474,7 +474,7 @@ MADE = ["public.alembic_version", "public.first", "public.second"]
 SETTINGS_ENV = """
 import os
 from alembic import context
-from application_settings import settings
+from application_settings import cached, settings
 from sqlalchemy import create_engine, pool
 
 url = {reads}
@@ -486,6 +486,9 @@ with engine.connect() as connection:
 """
 
 SETTINGS = """
+from functools import lru_cache
+from urllib.parse import urlsplit
+
 from sqlalchemy import make_url
 
 class Secret:
@@ -495,14 +498,30 @@ class Secret:
     def get_secret_value(self):
         return self.value
 
+class WithHost:  # as pydantic's PostgresDsn is
+    def __init__(self, text):
+        assert urlsplit(text).hostname, "empty host"
+        self.text = text
+
+    def __str__(self):
+        return self.text
+
 class Settings:
     text = "postgresql+{driver}://production/production"
+    dsn = WithHost(text)
     url = make_url(text)
     secret = Secret(text)
     nothing = None
 
 settings = Settings()
 plain = "postgresql+{driver}://production/production"
+
+@lru_cache
+def cached():
+    return Settings()
+
+def made_anew():
+    return Settings()
 """
 
 
@@ -526,6 +545,8 @@ def settings(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     [
         ("application_settings:settings.text", "settings.text"),
         ("application_settings:settings.url", "settings.url"),
+        ("application_settings:settings.dsn", "str(settings.dsn)"),
+        ("application_settings:cached().text", "cached().text"),
         ("application_settings:settings.secret", "settings.secret.get_secret_value()"),
         ("application_settings:settings.nothing", "settings.nothing"),
         ("application_settings:plain", "__import__('application_settings').plain"),
@@ -579,6 +600,7 @@ def test_env_is_kept_from_other_databases(
     [
         ("application_settings:nothing.url", "AttributeError: .*has no attribute 'nothing'"),
         ("application_settings:settings.missing", "AttributeError: .*has no attribute 'missing'"),
+        ("application_settings:made_anew().text", "made_anew\\(\\) returns another object each"),
         ("nowhere:url", "ModuleNotFoundError: No module named 'nowhere'"),
         ("url", "ValueError: Empty module name"),
     ],
