@@ -259,7 +259,8 @@ def _product(function: Callable[..., object], name: str) -> object:
     except Exception as error:
         # Code of the application, which may raise anything.
         raise SetupError(
-            f"db_bind: {name}() raised {type(error).__name__}: {error}. It must be {KINDS}."
+            f"db_bind: {name}() raised {type(error).__name__}: {error}. It is called without "
+            f"arguments, and must return an engine or a sessionmaker. {_settings.ENVIRONMENT}"
         ) from error
 
 

@@ -216,6 +216,13 @@ def hide_password(url: str) -> str:
     return re.sub(r"^((?:[^/]*//)?[^:/@]*):(?!//).*@", r"\1:***@", url, flags=re.DOTALL)
 
 
+ENVIRONMENT: Final = (
+    "What it needs of the environment is set at the top of conftest.py, as in "
+    'os.environ["DATABASE_URL"] = "postgresql+asyncpg://nowhere/test": nothing connects there.'
+)
+"""What to do where the application cannot be set up, mostly for want of a variable."""
+
+
 def load(dotted: str, *, what: str) -> Any:
     """Import what a setting, such as `"the ini key db_schema"`, names as `module:attribute`.
 
@@ -227,14 +234,34 @@ def load(dotted: str, *, what: str) -> Any:
     module_name, _, attribute = dotted.partition(":")
     try:
         value: Any = importlib.import_module(module_name)
+    except Exception as error:
+        # A module of the application, which may raise anything.
+        if not attribute or not module_name:
+            why = 'It must have the form "package.module:attribute".'
+        elif isinstance(error, ModuleNotFoundError) and _is_within(module_name, error.name):
+            why = (
+                "Is it spelled so, and its project installed, or the folder that it lies in named "
+                "by the ini key pythonpath?"
+            )
+        else:
+            why = f"That came from importing {module_name}. {ENVIRONMENT}"
+        raise SetupError(
+            f"{what} = {dotted!r} cannot be imported: {type(error).__name__}: {error}. {why}"
+        ) from error
+    try:
         for part in attribute.split("."):
             value = getattr(value, part.removesuffix("()"))
             if part.endswith("()"):
                 value = value()
     except Exception as error:
-        # A module of the application, which may raise anything.
+        # As above.
         raise SetupError(
             f"{what} = {dotted!r} cannot be imported: {type(error).__name__}: {error}. "
             f'It must have the form "package.module:attribute".'
         ) from error
     return value
+
+
+def _is_within(module: str, package: str | None) -> bool:
+    """Tell whether a package is what could not be found on the way to a module."""
+    return f"{module}.".startswith(f"{package}.")

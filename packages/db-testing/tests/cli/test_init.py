@@ -216,6 +216,35 @@ def test_project_with_migrations(shop: Path, command: Command, pytester: pytest.
             "create_engine(settings.database_url)",
             "shop.settings:settings.database_url",
         ),
+        (
+            "from shop.settings import get_settings",
+            'X("sqlalchemy.url", str(get_settings().DATABASE_URL))',
+            "shop.settings:get_settings().DATABASE_URL",
+        ),
+        (
+            "from shop.settings import get_settings\nsettings = get_settings()",
+            'X("sqlalchemy.url", settings.db.url.get_secret_value())',
+            "shop.settings:get_settings().db.url",
+        ),
+        (
+            "from shop.settings import settings\ndef get_url():\n    return str(settings.URL)",
+            'section = {}\nsection["sqlalchemy.url"] = get_url()',
+            "shop.settings:settings.URL",
+        ),
+        (
+            "from shop import settings",
+            'X("sqlalchemy.url", settings.get().url)',
+            "shop:settings.get().url",
+        ),
+        (
+            "from shop.settings import settings\nsettings = settings.database",
+            'X("sqlalchemy.url", settings.url)',
+            None,
+        ),
+        ("import os\nurl = os.environ['DSN']", 'X("sqlalchemy.url", url)', "os:environ.DSN"),
+        ("from x import Settings", 'X("sqlalchemy.url", Settings().url)', None),
+        ("url = 'a'\nurl = url", 'X("sqlalchemy.url", url)', None),
+        ("a = b\nb = a", 'X("sqlalchemy.url", a.x)', None),
         ("name = 'a'", 'X("sqlalchemy.url", f"postgresql://{name}/b")', None),
         ("", "context.run_migrations()", None),
     ],
@@ -236,7 +265,10 @@ def test_what_env_py_puts_in_place_of_the_url(
             "moves/env.py": f"from alembic import context\n{imports}\n{line}\n",
         },
     )
-    conftest = plan.make(shop).changes[0].after
+    made = plan.make(shop)
+    conftest = made.changes[0].after
+    noted = [note for note in made.notes if "past Alembic's setting" in note]
+    assert len(noted) == (setting is None and "sqlalchemy.url" in line)
     given = f', url_setting="{setting}"' if setting is not None else ""
     assert f'Schema.from_alembic("{file}"{given})' in conftest
 

@@ -484,7 +484,8 @@ registry.register("postgresql.synchronous", __name__, "SynchronousDriver")
         (lambda: dependency, "is asynchronous. It must be an AsyncEngine"),
         (
             lambda: settings_are_missing,
-            "raised KeyError: 'DATABASE_URL'. It must be an ",
+            "raised KeyError: 'DATABASE_URL'. It is called without arguments, and must return an "
+            "engine or a sessionmaker. What it needs of the environment is set at the top of ",
         ),
         (
             lambda: AsyncSession,

@@ -103,25 +103,31 @@ def test_named_object_is_imported() -> None:
     assert _settings.load("os:path.sep", what="the ini key db_schema") == "/"
 
 
+FORM = 'It must have the form "package.module:attribute".'
+
+
 @pytest.mark.parametrize(
-    ("dotted", "reason"),
+    ("dotted", "reason", "remedy"),
     [
-        ("nowhere.at.all:x", "No module named 'nowhere'"),
-        ("os:nothing", "has no attribute 'nothing'"),
-        ("os", "AttributeError"),
-        ("", "Empty module name"),
-        ("antigravity_broken:x", "KeyError: 'DATABASE_URL'"),
+        ("nowhere.at.all:x", "No module named 'nowhere'", "named by the ini key pythonpath?"),
+        ("os.nowhere:x", "No module named 'os.nowhere'", "Is it spelled so"),
+        ("os:nothing", "has no attribute 'nothing'", FORM),
+        ("os", "AttributeError", FORM),
+        ("", "Empty module name", FORM),
+        ("nowhere.engine", "No module named 'nowhere'", FORM),
+        ("antigravity_broken:x", "KeyError: 'DATABASE_URL'", "at the top of conftest.py"),
+        ("antigravity_poor:x", "No module named 'nowhere'", "came from importing antigravity_poor"),
     ],
 )
 def test_object_that_cannot_be_imported_is_one_error(
-    pytester: pytest.Pytester, dotted: str, reason: str
+    pytester: pytest.Pytester, dotted: str, reason: str, remedy: str
 ) -> None:
-    """The error names key and value, whatever the module raises, and the form it should have."""
-    pytester.makepyfile(antigravity_broken="{}['DATABASE_URL']")
+    """The error names key and value, whatever the module raises, and what can be done."""
+    pytester.makepyfile(antigravity_broken="{}['DATABASE_URL']", antigravity_poor="import nowhere")
     pytester.syspathinsert()
     with pytest.raises(SetupError) as caught:
         _settings.load(dotted, what="the ini key db_schema")
     message = str(caught.value)
     assert f"the ini key db_schema = {dotted!r} cannot be imported: " in message
     assert reason in message
-    assert 'It must have the form "package.module:attribute".' in message
+    assert remedy in message

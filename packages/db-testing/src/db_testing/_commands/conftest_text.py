@@ -95,8 +95,8 @@ def _names(project: Project) -> list[str]:
 def _schema(project: Project) -> str:
     if project.migrations is not None:
         file = project.migrations.file.relative_to(project.folder).as_posix()
-        setting = project.migrations.url_setting
-        more = f', url_setting="{setting}"' if setting else ""
+        url = project.migrations.url
+        more = f', url_setting="{url.name}"' if url is not None and url.name else ""
         return f'Schema.from_alembic("{file}"{more})'
     given = [
         name if base.is_metadata else f"{name}.metadata"

@@ -16,6 +16,7 @@ import libcst
 from ..errors import InitError
 from . import configuration, conftest_text, old_fixtures, project, pytest_file, sources
 from .pytest_file import PytestFile
+from .url_setting import OPTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -215,6 +216,13 @@ def _is_installed(root: Path, found: Project) -> bool:
 
 def _notes(found: Project, file: PytestFile) -> list[str]:
     notes = []
+    url = None if found.migrations is None else found.migrations.url
+    if url is not None and url.name is None:
+        notes.append(
+            f"{url.where}: the URL is taken from {url.text}, past Alembic's setting: leave that "
+            f"out where {OPTION} is set already, or name in Schema.from_alembic(..., "
+            f"url_setting=...) what it is read from"
+        )
     if any(each.is_synchronous for each in found.engines):
         notes.append("synchronous engines need psycopg: pip install 'db-testing[sync]'")
     notes += [

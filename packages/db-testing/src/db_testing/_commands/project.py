@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SetupError
+from . import url_setting
 from .sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from .url_setting import UrlSetting
 
 DECLARATIVE: Final = {
     "sqlalchemy.orm.DeclarativeBase",
@@ -71,7 +74,7 @@ class Migrations:
     """Alembic's configuration."""
 
     file: Path
-    url_setting: str | None
+    url: UrlSetting | None
     """What the migrations' env.py reads the URL from, if that is not Alembic's own setting."""
 
 
@@ -242,7 +245,11 @@ def _migrations(folder: Path, sources: Sequence[Source]) -> Migrations | None:
     files = (folder / "alembic.ini", *sorted(folder.glob("*/alembic.ini")))
     for file in (*files, folder / "pyproject.toml"):
         if file.is_file() and (where := _script_location(file)) is not None:
-            return Migrations(file, _url_setting(file, where, sources))
+            location = where.replace("%(here)s", str(file.parent))
+            env = (file.parent / location / "env.py").resolve()
+            source = next((each for each in sources if each.path.resolve() == env), None)
+            url = None if source is None else url_setting.found(source, ENGINE_MAKERS)
+            return Migrations(file, url)
     return None
 
 
@@ -259,55 +266,3 @@ def _script_location(file: Path) -> str | None:
         why = str(error).replace("\n", " ")
         raise SetupError(f"{file} cannot be read: {why}. Mend it, and try again.") from error
     return parser.get("alembic", "script_location", fallback="alembic")
-
-
-def _url_setting(file: Path, where: str, sources: Sequence[Source]) -> str | None:
-    """Find what env.py puts in the place of Alembic's own setting of the URL."""
-    location = where.replace("%(here)s", str(file.parent))
-    path = (file.parent / location / "env.py").resolve()
-    for source in sources:
-        if source.path.resolve() != path:
-            continue
-        for node in ast.walk(source.tree):
-            match node:
-                case ast.Call(
-                    func=ast.Attribute(attr="set_main_option"),
-                    args=[ast.Constant(value="sqlalchemy.url"), value],
-                ):
-                    return _setting(source, value)
-                case ast.Call(func=func, args=[value, *_]) if source.origin(func) in ENGINE_MAKERS:
-                    return _setting(source, value)
-                case _:
-                    pass
-    return None
-
-
-def _setting(source: Source, value: ast.expr) -> str | None:
-    """Return `package.module:settings.database_url` for an expression, if it is one."""
-    match value:
-        case ast.Call(func=ast.Name(id="str"), args=[inner]) | (
-            ast.Call(func=ast.Attribute(value=inner, attr="replace" | "render_as_string"))
-        ):
-            return _setting(source, inner)
-        case ast.Subscript(value=mapping, slice=ast.Constant(value=str(name))) if (
-            source.origin(mapping) == "os.environ"
-        ):
-            return f"os:environ.{name}"
-        case ast.Call(func=func, args=[ast.Constant(value=str(name)), *_]) if source.origin(
-            func
-        ) in {"os.getenv", "os.environ.get"}:
-            return f"os:environ.{name}"
-        case ast.Attribute() | ast.Name():
-            return _attribute(source, value)
-        case _:
-            return None
-
-
-def _attribute(source: Source, value: ast.expr) -> str | None:
-    names, node = list[str](), value
-    while isinstance(node, ast.Attribute):
-        names.append(node.attr)
-        node = node.value
-    origin = source.imported.get(node.id, "") if isinstance(node, ast.Name) else ""
-    module, _, name = origin.rpartition(".")
-    return f"{module}:{'.'.join([name, *reversed(names)])}" if module else None
