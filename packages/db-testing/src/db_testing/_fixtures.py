@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -19,7 +20,7 @@ from .schema import SchemaLike
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     import asyncpg
@@ -64,21 +65,31 @@ def db_session_options() -> Mapping[str, Any]:
     if dotted is None:
         return {}
     try:
-        value = _settings.load(dotted, what="the ini key db_session_options")
+        return _options_of(_settings.load(dotted, what="the ini key db_session_options"), dotted)
     except SetupError as error:
         _state.stop(request.session, error)
-    return _options_of(value)
 
 
-def _options_of(value: Any) -> Mapping[str, Any]:
+def _options_of(value: Any, dotted: str) -> Mapping[str, Any]:
     """Return the options of a sessionmaker but for its engine; a mapping of them is one already."""
-    options: Mapping[str, Any] = getattr(value, "kw", value)
-    if options is not value:  # which keeps the class apart from them
-        from sqlalchemy.ext.asyncio import async_sessionmaker
+    from sqlalchemy.ext.asyncio import async_scoped_session, async_sessionmaker
+    from sqlalchemy.orm import scoped_session, sessionmaker
 
+    kinds = (Mapping, sessionmaker, async_sessionmaker, scoped_session, async_scoped_session)
+    if callable(value) and not isinstance(value, (type, *kinds)):
+        value = _settings.load(f"{dotted}()", what="the ini key db_session_options")
+    if isinstance(value, scoped_session | async_scoped_session):
+        value = value.session_factory
+    if isinstance(value, sessionmaker | async_sessionmaker):  # which keeps the class apart
         kind = "class_" if isinstance(value, async_sessionmaker) else "sync_session_class"
-        options = {**options, kind: value.class_}
-    return {name: option for name, option in options.items() if name != "bind"}
+        value = {**value.kw, kind: value.class_}
+    if not isinstance(value, Mapping):
+        raise SetupError(
+            f"the ini key db_session_options = {dotted!r} is {value!r}. It must be a sessionmaker, "
+            f"a mapping of the options of one, or a function without arguments that returns one of "
+            f"these."
+        )
+    return {name: option for name, option in value.items() if name != "bind"}
 
 
 @pytest.fixture(scope="session")

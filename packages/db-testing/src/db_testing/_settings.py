@@ -135,7 +135,8 @@ def add_options(parser: pytest.Parser) -> None:
     )
     parser.addini(
         "db_session_options",
-        "module:attribute of the application's session options (a mapping or a sessionmaker)",
+        "module:attribute of the application's session options (a mapping, a sessionmaker, or a "
+        "function that returns one)",
         type="string",
         default="",
     )
@@ -255,9 +256,10 @@ def load(dotted: str, *, what: str) -> Any:
                 value = value()
     except Exception as error:
         # As above.
+        missing = isinstance(error, AttributeError)
+        why = 'It must have the form "package.module:attribute".' if missing else ENVIRONMENT
         raise SetupError(
-            f"{what} = {dotted!r} cannot be imported: {type(error).__name__}: {error}. "
-            f'It must have the form "package.module:attribute".'
+            f"{what} = {dotted!r} cannot be imported: {type(error).__name__}: {error}. {why}"
         ) from error
     return value
 

@@ -543,6 +543,14 @@ def test_functions_that_need_arguments(shop: Path) -> None:
     assert 'db_session_options = "shop.database:Session"' in after
 
 
+def test_sessions_of_a_function(shop: Path) -> None:
+    """Tests get the application's own kind of session, also where a function makes them."""
+    database = DATABASE.replace("Session = ", "def get_sessions():\n        return ")
+    write(shop, SRC | {"src/shop/database.py": database})
+    after = plan.make(shop).changes[-1].after
+    assert 'db_session_options = "shop.database:get_sessions"' in after
+
+
 FLAT = {
     "pyproject.toml": PYPROJECT,
     "shop/database.py": DATABASE,

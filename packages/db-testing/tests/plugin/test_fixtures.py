@@ -180,6 +180,29 @@ def test_session_options_of_the_applications_own_sessionmaker(suite: Suite) -> N
     pytester.runpytest(option).assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize("made", ["async_scoped_session(maker, scopefunc=id)", "maker", "maker.kw"])
+def test_session_options_of_what_a_function_returns(suite: Suite, made: str) -> None:
+    """As db_bind takes one that makes an engine; sessions of a scope have a sessionmaker too."""
+    pytester = suite(mode="auto", more="db_session_options = options:get_sessions")
+    pytester.makepyfile(
+        options=f"""
+        from functools import lru_cache
+
+        from sqlalchemy.ext.asyncio import async_scoped_session, async_sessionmaker
+
+        @lru_cache
+        def get_sessions():
+            maker = async_sessionmaker(expire_on_commit=False)
+            return {made}
+        """,
+        test_options="""
+        async def test_options(db_sessionmaker):
+            assert db_sessionmaker.kw["expire_on_commit"] is False
+        """,
+    )
+    pytester.runpytest().assert_outcomes(passed=1)
+
+
 def test_session_options_from_an_overridden_fixture(suite: Suite) -> None:
     """A conftest may return the options itself."""
     pytester = suite(mode="auto")
@@ -452,7 +475,23 @@ def test_schema_fixture_with_parameters_is_refused(suite: Suite, asks: str) -> N
 
 def test_session_options_that_are_not_there_are_shown_once(suite: Suite) -> None:
     """A typing error in the ini key ends the run with one message."""
-    pytester = suite("every_fixture", more="db_session_options = models:MISSING")
-    result = pytester.runpytest()
-    assert result.stdout.str().count("module 'models' has no attribute 'MISSING'") == 1
+    _shown_once(suite, "models:MISSING", "module 'models' has no attribute 'MISSING'")
+
+
+@pytest.mark.parametrize(
+    ("dotted", "why"),
+    [
+        ("models:Item", "is <class 'models.Item'>. It must be a sessionmaker, a mapping of"),
+        ("os:getcwd", "is '"),
+        ("json:loads", "missing 1 required positional argument: 's'. What it needs"),
+    ],
+)
+def test_session_options_that_are_none_are_shown_once(suite: Suite, dotted: str, why: str) -> None:
+    """So does something else that the key names."""
+    _shown_once(suite, dotted, why)
+
+
+def _shown_once(suite: Suite, dotted: str, why: str) -> None:
+    result = suite("every_fixture", more=f"db_session_options = {dotted}").runpytest()
+    assert result.stdout.str().count(why) == 1
     assert result.parseoutcomes()["errors"] == 1

@@ -179,7 +179,7 @@ def _configured(file: PytestFile, found: Project, tests: Sequence[Source]) -> Ch
         settings["pythonpath"] = paths
     if bound := [each.dotted for each in (*found.engines, *found.sessionmakers)]:
         settings["db_bind"] = bound
-    if len(found.sessionmakers) == 1 and found.sessionmakers[0].is_object:
+    if len(found.sessionmakers) == 1:
         settings["db_session_options"] = found.sessionmakers[0].dotted
     return Change(file.path, before, configuration.written(file, before or "", settings))
 
