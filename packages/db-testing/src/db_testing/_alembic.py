@@ -94,13 +94,13 @@ class Migrations:
 
             url = url_for("psycopg", url)
         config.set_main_option("sqlalchemy.url", _in_config(url))
-        with _logging_untouched(), led_to(url, self._url_setting):
+        with _logging_untouched(), _old_style(), led_to(url, self._url_setting):
             yield config
 
     def apply(self, url: URL) -> None:
         config, script = self._open()
         config.set_main_option("sqlalchemy.url", _in_config(url))
-        with _logging_untouched(), led_to(url, self._url_setting):
+        with _logging_untouched(), _old_style(), led_to(url, self._url_setting):
             try:
                 if not self._upgrade_asynchronously(config):
                     asyncio.run(self._upgrade_synchronously(config, url))
@@ -162,7 +162,8 @@ class Migrations:
                 f"{self!r} with settings in {self._toml} needs Alembic 1.16."
             ) from None
         _look_beside(config, self._ini.parent)
-        return config, ScriptDirectory.from_config(config)
+        with _old_style():
+            return config, ScriptDirectory.from_config(config)
 
     async def _check_applied(self, url: URL) -> None:
         import asyncpg
@@ -333,6 +334,18 @@ def _said_before(error: BaseException) -> SchemaError | None:
     while before is not None and not isinstance(before, SchemaError):
         before = before.__context__
     return before
+
+
+@contextlib.contextmanager
+def _old_style() -> Iterator[None]:
+    """Let an ini file be as Alembic wrote it before 1.16, also where warnings are errors.
+
+    Outside pytest nobody sees that warning, which most projects would get.
+    """
+    with warnings.catch_warnings():
+        words = "No path_separator found|The version_path_separator configuration"
+        warnings.filterwarnings("ignore", words, DeprecationWarning)
+        yield
 
 
 @contextlib.contextmanager

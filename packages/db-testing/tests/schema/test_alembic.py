@@ -359,7 +359,6 @@ def test_relative_path_is_looked_for_upwards(
         assert repr(Schema.from_alembic("alembic.ini")) == f"Schema.from_alembic('{project.ini}')"
 
 
-@pytest.mark.filterwarnings("ignore:No path_separator found:DeprecationWarning")
 @pytest.mark.parametrize("separator", ["", "path_separator = os\n", "path_separator = newline\n"])
 def test_folders_are_looked_for_beside_the_ini(
     project: Project, empty: URL, separator: str, monkeypatch: pytest.MonkeyPatch, unique: str
@@ -426,6 +425,18 @@ def test_missing_alembic_is_one_error(
     monkeypatch.setitem(sys.modules, "alembic", None)
     with pytest.raises(SchemaError, match=r"needs Alembic.* Install db-testing\[alembic\]"):
         _template.fingerprint(admin, project.schema)
+
+
+OLD_SEPARATOR = "version_locations = %(here)s/migrations/versions\nversion_path_separator = os"
+
+
+@pytest.mark.parametrize("options", ["prepend_sys_path = .", OLD_SEPARATOR])
+def test_old_ini_where_warnings_are_errors(project: Project, empty: URL, options: str) -> None:
+    """Most projects' files are older than Alembic 1.16, which warns of what they lack."""
+    project.ini.write_text(INI.replace("[alembic]", f"[alembic]\n{options}"))
+    project.schema.fingerprint()
+    project.schema.apply(empty)
+    assert tables_of(empty) == MADE
 
 
 def test_failing_migration_is_named(project: Project, empty: URL) -> None:
