@@ -21,10 +21,21 @@ from . import _anyio, _state
 from .errors import FixtureError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 TEST_SCOPE: Final = "asyncio_default_test_loop_scope"
 FIXTURE_SCOPE: Final = "asyncio_default_fixture_loop_scope"
+DEFAULTS: Final[Mapping[str, tuple[str | None, ...]]] = {
+    TEST_SCOPE: ("function", "session"),
+    FIXTURE_SCOPE: (
+        None,
+        "",
+        "fixture-scope",  # what pytest-asyncio asks people to write to silence a warning
+        "session",
+    ),
+}
+"""What leaves the choice of loops open, or is what this module would choose."""
+
 INTERRUPTED_PATIENCE: Final = 5.0
 """Seconds within which a test that was interrupted, and then cancelled, must have ended."""
 
@@ -201,12 +212,5 @@ def loops_are_ours(config: pytest.Config) -> bool:
     """
     return (
         has_pytest_asyncio(config)
-        and config.getini(TEST_SCOPE) in ("function", "session")
-        and config.getini(FIXTURE_SCOPE)
-        in (
-            None,
-            "",
-            "fixture-scope",  # what pytest-asyncio asks people to write to silence a warning
-            "session",
-        )
+        and all(config.getini(name) in defaults for name, defaults in DEFAULTS.items())
     )

@@ -61,8 +61,25 @@ def test_what_an_old_conftest_leaves(project: Path, command: Command) -> None:
     [broken] = found(said, "pytest", "error")
     assert "No module named 'not_there'" in broken["found"]
     [scope] = found(said, "event loop", "note")
-    assert scope["remedy"] == 'Remove asyncio_default_test_loop_scope, or set it to "session".'
+    assert scope["remedy"] == 'Set asyncio_default_test_loop_scope to "session".'
     assert all(each["remedy"] for each in said["findings"] if each["level"] != "ok")
+
+
+@pytest.mark.parametrize("tests", ["", "asyncio_default_test_loop_scope = session\n"])
+def test_loops_of_fixtures(project: Path, command: Command, tests: str) -> None:
+    """The setting that pytest-asyncio itself asks for is named, and not one that nobody has set."""
+    with (project / "pytest.ini").open("a") as ini:
+        ini.write(f"asyncio_default_fixture_loop_scope = function\n{tests}")
+    _, said = command("doctor", "--json")
+    [scope] = found(said, "event loop", "note")
+    assert scope["remedy"] == 'Set asyncio_default_fixture_loop_scope to "session".'
+
+
+def test_project_without_pytest_asyncio(project: Path, command: Command) -> None:
+    """Nothing is said about its settings where it is turned off."""
+    (project / "pytest.ini").write_text("[pytest]\naddopts = -p no:asyncio\npythonpath = .\n")
+    _, said = command("doctor", "--json")
+    assert [each["found"] for each in found(said, "event loop", "ok")] == ["no pytest-asyncio"]
 
 
 def test_server_that_does_not_answer(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from packaging.utils import canonicalize_name
 
-from .. import _probe
+from .. import _loops, _probe
 from ..errors import SuiteError
 from . import building, suite
 from .findings import Finding
@@ -69,7 +69,7 @@ def check(
         )
         return
     yield from _plugins(facts)
-    yield _loops(facts)
+    yield _event_loop(facts)
     yield from _fixtures(facts)
     yield from _schemas(facts, answer)
 
@@ -111,20 +111,21 @@ def _plugins(facts: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _loops(facts: Mapping[str, Any]) -> Finding:
+def _event_loop(facts: Mapping[str, Any]) -> Finding:
     settings = facts["settings"]
     if facts["loops_are_ours"]:
         found = "database tests share the session's loop, since nothing chooses another"
         return Finding("event loop", "ok", f"{_runner(settings)}; {found}")
-    scope = settings["asyncio_default_test_loop_scope"]
-    if scope == "session":
-        return Finding("event loop", "ok", f"{_runner(settings)}; one loop for the session")
+    if settings["asyncio_mode"] is None:
+        return Finding("event loop", "ok", _runner(settings))
+    choosing = [name for name, ours in _loops.DEFAULTS.items() if settings[name] not in ours]
+    chosen = " and ".join(f"{name} = {settings[name]}" for name in choosing)
     return Finding(
         "event loop",
         "note",
-        f"{_runner(settings)}; loops are chosen by the project (tests: {scope}): with one loop for "
-        f"each test, each test pays for a connection",
-        'Remove asyncio_default_test_loop_scope, or set it to "session".',
+        f"{_runner(settings)}; loops are chosen by the project ({chosen}): each loop that a test "
+        f"gets to itself pays for a connection",
+        f'Set {" and ".join(choosing)} to "session".',
     )
 
 
