@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import scoped_session, sessionmaker
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.util import ThreadLocalRegistry
 
 from . import _settings
 from ._admin import Place, connect_options, place_of, url_for
@@ -131,6 +132,7 @@ class Bindings:
         self._makers: dict[int, Target] = {}
         self._places: dict[Place, Target] = {}
         """Where bound engines led: nothing may connect there, and new engines are bound."""
+        self._scoped: list[scoped_session[Any]] = []
         self._watch()
 
     def bind(self, named: object, target: Target) -> None:
@@ -148,6 +150,9 @@ class Bindings:
         if callable(value) and not isinstance(value, kinds + scoped):
             value = _product(value, name)
         if isinstance(value, scoped):
+            # Which session belongs to another scope is known within that alone.
+            if isinstance(value.registry, ThreadLocalRegistry):
+                self._scoped.append(value)
             value = value.session_factory
         if isinstance(value, Engine | AsyncEngine):
             self._bind_engine(value, target, name)
@@ -155,6 +160,14 @@ class Bindings:
             self._bind_maker(value, target, name)
         else:
             raise SetupError(f"db_bind: {name} is {value!r}. It must be {KINDS}.")
+
+    def end_sessions(self) -> None:
+        """End the session that a thread keeps, as frameworks do after each request.
+
+        It would go on in the next test, with objects and a transaction that are undone.
+        """
+        for scoped in self._scoped:
+            scoped.remove()
 
     def close(self) -> None:
         """Give every object back what it had."""

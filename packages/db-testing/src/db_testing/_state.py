@@ -350,6 +350,8 @@ def end(test: pytest.Item) -> None:
     worker = run.worker
     if worker is None or attempt is None:
         return
+    if run.bindings is not None:
+        run.bindings.end_sessions()
     names, failed = _names(test), attempt.failed
     leaks = _end_tasks(run, worker, asked="db_engine" in names)
     may_move = attempt.may_move and attempt.isolation == "rollback"

@@ -551,6 +551,24 @@ def test_sessions_of_a_function(shop: Path) -> None:
     assert 'db_session_options = "shop.database:get_sessions"' in after
 
 
+def test_sessions_of_a_scope(shop: Path) -> None:
+    """They are bound too, where their sessionmaker has no name of its own."""
+    database = DATABASE.partition("engine =")[0] + (
+        "from sqlalchemy.orm import scoped_session, sessionmaker\n"
+        "    db_session = scoped_session(sessionmaker(autoflush=False))\n"
+    )
+    write(shop, SRC | {"src/shop/database.py": database})
+    made = plan.make(shop)
+    assert 'db_bind = ["shop.database:db_session"]' in made.changes[-1].after
+    assert 'db_session_options = "shop.database:db_session"' in made.changes[-1].after
+    assert any("db-testing[sync]" in note for note in made.notes)
+    named = database.replace("scoped_session(sessionmaker(autoflush=False))", "sessionmaker()")
+    write(
+        shop, {"src/shop/database.py": f"{named}    scoped = scoped_session(db_session)\n"}
+    )
+    assert 'db_bind = ["shop.database:db_session"]' in plan.make(shop).changes[-1].after
+
+
 FLAT = {
     "pyproject.toml": PYPROJECT,
     "shop/database.py": DATABASE,

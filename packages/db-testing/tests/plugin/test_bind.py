@@ -99,7 +99,7 @@ def test_synchronous_objects_lead_to_the_tests_database(
     pytester = application("bind_sync", more=more)
     pytester.makepyfile(database_sync=(SUITES / "database_sync.py").read_text())
     result = pytester.runpytest_subprocess(f"--db-isolation={isolation}")
-    result.assert_outcomes(passed=14)
+    result.assert_outcomes(passed=16)
     assert databases_of() == []
 
 

@@ -111,8 +111,8 @@ FORM = 'It must have the form "package.module:attribute".'
     [
         ("nowhere.at.all:x", "No module named 'nowhere'", "named by the ini key pythonpath?"),
         ("os.nowhere:x", "No module named 'os.nowhere'", "Is it spelled so"),
-        ("os:nothing", "has no attribute 'nothing'", FORM),
-        ("os", "AttributeError", FORM),
+        ("os:nothing", "has no attribute 'nothing'", "Is it spelled so?"),
+        ("os", "AttributeError", 'The form is "package.module:attribute".'),
         ("", "Empty module name", FORM),
         ("nowhere.engine", "No module named 'nowhere'", FORM),
         ("antigravity_broken:x", "KeyError: 'DATABASE_URL'", "at the top of conftest.py"),

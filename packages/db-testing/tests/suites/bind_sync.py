@@ -38,6 +38,15 @@ def test_session(maker: Callable[[], Session], db_sync: Session, time: str) -> N
 
 
 @TWICE
+def test_session_of_the_thread_is_left_open(time: str) -> None:
+    item = Item(name=time)
+    scoped.add(item)
+    scoped.commit()
+    assert scoped.scalars(select(Item.name)).all() == [time]
+    assert item.id == 1
+
+
+@TWICE
 def test_engine(db_sync: Session, time: str) -> None:
     COMMITS.clear()
     with engine.begin() as connection:

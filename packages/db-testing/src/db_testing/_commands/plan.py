@@ -223,7 +223,7 @@ def _notes(found: Project, file: PytestFile) -> list[str]:
             f"out where {OPTION} is set already, or name in Schema.from_alembic(..., "
             f"url_setting=...) what it is read from"
         )
-    if any(each.is_synchronous for each in found.engines):
+    if any(each.is_synchronous for each in (*found.engines, *found.sessionmakers)):
         notes.append("synchronous engines need psycopg: pip install 'db-testing[sync]'")
     notes += [
         f"{file.path}: {name} = {file.values[name]!r} gives loops of their own to tests or "

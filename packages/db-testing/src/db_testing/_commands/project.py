@@ -40,12 +40,20 @@ ENGINE_MAKERS: Final = {
     "sqlalchemy.engine.create_engine",
     "sqlmodel.create_engine",
 }
-SYNCHRONOUS: Final = {name for name in ENGINE_MAKERS if name.endswith(".create_engine")}
+SYNCHRONOUS: Final = {
+    "sqlalchemy.orm.sessionmaker",
+    *(name for name in ENGINE_MAKERS if name.endswith(".create_engine")),
+}
 
 SESSION_MAKERS: Final = {
     "sqlalchemy.ext.asyncio.async_sessionmaker",
     "sqlalchemy.orm.sessionmaker",
 }
+SCOPED: Final = {
+    "sqlalchemy.ext.asyncio.async_scoped_session",
+    "sqlalchemy.orm.scoped_session",
+}
+"""Those whose sessionmaker may have no other name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +209,8 @@ def _made(sources: Sequence[Source], makers: set[str]) -> Iterator[Object]:
             match node:
                 case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call) | (
                     ast.AnnAssign(target=ast.Name(id=name), value=ast.Call() as call)
-                ) if source.origin(call.func) in makers and not _is_elsewhere(call):
-                    synchronous = source.origin(call.func) in SYNCHRONOUS
+                ) if (made := _within(source, call)) in makers and not _is_elsewhere(call):
+                    synchronous = made in SYNCHRONOUS
                     yield Object(source.name, name, source, is_synchronous=synchronous)
                 case ast.FunctionDef(name=name, args=arguments, body=body) if not _needs_any(
                     arguments
@@ -210,6 +218,15 @@ def _made(sources: Sequence[Source], makers: set[str]) -> Iterator[Object]:
                     yield Object(source.name, name, source, is_object=False)
                 case _:
                     pass
+
+
+def _within(source: Source, call: ast.Call) -> str:
+    """Return what is called, or, to make what is kept for each scope, is called within."""
+    match call.args:
+        case [ast.Call() as inner, *_] if source.origin(call.func) in SCOPED:
+            return source.origin(inner.func)
+        case _:
+            return source.origin(call.func)
 
 
 def _needs_any(arguments: ast.arguments) -> bool:
