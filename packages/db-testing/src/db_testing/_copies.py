@@ -86,6 +86,7 @@ def fastest(took: Mapping[str, float]) -> str | None:
 async def measured(admin: Admin, source: str, name: str) -> dict[str, float]:
     """Copy a database that nobody uses in each way; return how many seconds each took.
 
+    One that takes longer than another before it is given up, and counts as one that has failed.
     There is no database of the name afterwards, unless this is interrupted.
     """
     connection = admin.connection
@@ -97,10 +98,11 @@ async def measured(admin: Admin, source: str, name: str) -> dict[str, float]:
             await connection.execute("CHECKPOINT")
     for way in offered:
         began = time.perf_counter()
-        with contextlib.suppress(asyncpg.PostgresError):  # not every file system can share blocks
-            await _copy(connection, name, source, way)
+        # Not every file system can share blocks.
+        with contextlib.suppress(asyncpg.PostgresError, TimeoutError):
+            await _copy(connection, name, source, way, min(took.values(), default=None))
             took[way] = time.perf_counter() - began
-            await _removal.drop(admin, name)
+        await _removal.drop(admin, name)  # one that is given up may have been there already
     return took
 
 
@@ -145,7 +147,9 @@ async def _set(connection: Connection, name: str, statements: str) -> None:
         ) from error
 
 
-async def _copy(connection: Connection, name: str, source: str, way: str | None) -> None:
+async def _copy(
+    connection: Connection, name: str, source: str, way: str | None, bound: float | None = None
+) -> None:
     options = ""
     if way is not None:
         strategy, *_ = way.split(",")
@@ -153,5 +157,5 @@ async def _copy(connection: Connection, name: str, source: str, way: str | None)
         if way in _METHODS and connection.get_server_version() >= (18,):
             await connection.execute(f"SET file_copy_method = {_METHODS[way]}")
     await connection.execute(
-        f'CREATE DATABASE "{name}" TEMPLATE "{source}" ENCODING \'UTF8\'{options}'
+        f'CREATE DATABASE "{name}" TEMPLATE "{source}" ENCODING \'UTF8\'{options}', timeout=bound
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -142,6 +142,38 @@ def test_way_that_fails_is_not_taken(
     name = template(schema)
     noted = admin.run(_uses.way, admin.connection, name)
     assert (noted in ways) is bool(ways)
+
+
+def test_way_that_takes_longer_is_given_up(
+    admin: Admin,
+    template: Callable[[SchemaLike], str],
+    schema: Schema,
+    worker: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody waits for what is not the fastest; of a copy that is given up nothing is left."""
+    name = template(schema)
+    ways = admin.run(_copies.ways, admin.connection)
+    copy = _copies._copy
+
+    async def with_one_more(_: object) -> list[str]:
+        return [*ways, "SLOW"] if ways else []
+
+    async def copied(
+        connection: Any, name: str, source: str, way: str | None, bound: float | None
+    ) -> None:
+        if way != "SLOW":
+            await copy(connection, name, source, way, bound)
+            return
+        await copy(connection, name, source, None)
+        await connection.execute("SELECT pg_sleep(60)", timeout=bound)
+
+    monkeypatch.setattr(_copies, "ways", with_one_more)
+    monkeypatch.setattr(_copies, "_copy", copied)
+    took = admin.run(_copies.measured, admin, name, worker)
+    assert bool(took) is bool(ways)
+    assert "SLOW" not in took
+    assert admin.run(names_of, admin, worker) == []
 
 
 def test_setting_that_may_not_be_repeated(admin: Admin, worker: str) -> None:
