@@ -50,11 +50,6 @@ _TABLES: Final = f"""
 _NEWEST: Final = """
     coalesce(age('3'::xid)::bigint + 3 - nullif(min(age(xmin)), 2147483647) & 4294967295, 0)
 """
-_POSITIONS: Final = """
-    SELECT c.oid, at.last_value, at.is_called
-    FROM pg_class c CROSS JOIN LATERAL pg_get_sequence_data(c.oid) AS at
-    WHERE c.relkind = 'S' AND c.relpersistence <> 't'
-"""
 _CALLED: Final = """
     SELECT c.oid, c.oid::regclass::text AS name, pg_sequence_last_value(c.oid) AS last
     FROM pg_class c
@@ -135,7 +130,7 @@ async def _rows(connection: Connection, tables: Sequence[str]) -> dict[str, Rows
 
 async def _positions(connection: Connection) -> Positions:
     if connection.get_server_version().major >= TELLS_POSITIONS:
-        told = await connection.fetch(_POSITIONS)
+        told = await connection.fetch(_catalog.POSITIONS)
         return {oid: (last, called) for oid, last, called in told}
     told = await connection.fetch(_CALLED)
     found = {oid: (last, True) for oid, _, last in told if last is not None}

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from db_testing import _catalog
 from db_testing._admin import WIRE_ERRORS
+from db_testing._catalog import Catalog
 from db_testing._virtual import VirtualConnection
 from db_testing.errors import SandboxClosedError, SandboxLostError, SandboxRefusedError
 
@@ -579,3 +581,17 @@ async def test_the_connection_cannot_be_made(plain: asyncpg.Connection[asyncpg.R
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await VirtualConnection(sandbox).fetchval("SELECT 1")
     assert wire.terminated
+
+
+async def test_positions_of_sequences_are_read_at_once(
+    plain: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    """They are what each sequence says, which is asked by name only where no server tells."""
+    asked: list[str] = []
+    with plain.query_logger(lambda query: asked.append(query.query)):
+        found = (await Catalog.read(plain)).sequences
+    names = dict(await plain.fetch(_catalog._SEQUENCES))
+    assert names
+    assert found == await _catalog.positions(plain, names)
+    by_name = [sql for sql in asked if any(name in sql for name in names.values())]
+    assert bool(by_name) is (plain.get_server_version().major < 18)
