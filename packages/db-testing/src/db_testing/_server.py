@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -31,11 +33,15 @@ if TYPE_CHECKING:
 class Server:
     """A PostgreSQL server on which databases may be created."""
 
-    url: URL
-    """Of its maintenance database."""
+    _url: Callable[[], URL]
     description: str
     _lease: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _acquire: Callable[[], contextlib.ExitStack] = contextlib.ExitStack
+
+    @property
+    def url(self) -> URL:
+        """The URL of its maintenance database."""
+        return self._url()
 
     def restart(self) -> None:
         """Start one of our own again, if it has been killed.
@@ -73,10 +79,50 @@ def acquire(
         ServerError: it cannot be found or started.
     """
     if not _settings.OWN_SERVER.fullmatch(server):
-        return Server(_external(server), describe(server))
+        url = _external(server)
+        return Server(lambda: url, describe(server))
     cluster = own(server)
     again = functools.partial(cluster.acquire, keepalive=keepalive, say=say)
-    return Server(address(cluster), cluster.binaries.describe(), again(), again)
+    at = functools.partial(address, cluster)
+    return Server(at, cluster.binaries.describe(), again(), again)
+
+
+class Ahead:
+    """A server of our own that is made available while others import what they need."""
+
+    def __init__(self, server: str, *, keepalive: float = 0) -> None:
+        """Begin to make it available to this process: see :func:`acquire`."""
+        self._again = functools.partial(acquire, server, keepalive=keepalive)
+        self._said: list[str] = []
+        self._say: Callable[[str], None] = self._said.append
+        self._process = os.getpid()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="db-testing-ahead")
+        self._server = self._thread.submit(self._again, say=self._tell)
+
+    def _tell(self, line: str) -> None:
+        self._say(line)
+
+    def take(self, say: Callable[[str], None]) -> Server:
+        """Return it when it is there.
+
+        Raises:
+            ServerError: as :func:`acquire`.
+        """
+        if self._process != os.getpid():
+            return self._again(say=say)  # a fork has none of the threads
+        server = self._server.result()
+        self._say = say
+        for line in self._said:
+            say(line)
+        return server
+
+    def release(self) -> None:
+        """Give it up when it is there, whoever has taken it."""
+        if self._process != os.getpid():
+            return
+        self._thread.shutdown()
+        if self._server.exception() is None:
+            self._server.result().release()
 
 
 def own(server: str) -> Cluster:

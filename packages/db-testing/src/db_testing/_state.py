@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
-from . import _ladder, _outcomes, _recorder, _settings
+from . import _ladder, _outcomes, _recorder, _server, _settings
 from ._tasks import Tasks, end_tasks
 from .errors import SetupError
 from .report import Summary
@@ -54,6 +54,8 @@ class Run:
     """None in a process of xdist's, which reports to another."""
     summary: Summary = field(default_factory=Summary)
     tasks: Tasks = field(default_factory=Tasks)
+    ahead: _server.Ahead | None = None
+    """The server, if tests will ask for it."""
     worker: Worker | None = None
     """None until a test has asked for the database."""
     bindings: Bindings | None = None
@@ -94,6 +96,13 @@ def summary(config: pytest.Config) -> Summary:
     return config.stash[RUN].summary
 
 
+def start_ahead(config: pytest.Config) -> None:
+    """Let a server of our own start while what the tests need is imported."""
+    run = config.stash[RUN]
+    if _settings.OWN_SERVER.fullmatch(run.settings.server):
+        run.ahead = _server.Ahead(run.settings.server, keepalive=run.settings.keepalive)
+
+
 def application(config: pytest.Config, schema: SchemaLike) -> Application:
     """Return this process's database of a schema, made on first use.
 
@@ -105,7 +114,7 @@ def application(config: pytest.Config, schema: SchemaLike) -> Application:
         # Only a run that uses the database pays for SQLAlchemy and asyncpg, 0.6 s here.
         from ._worker import Worker
 
-        run.worker = Worker(run.settings, functools.partial(_say, config))
+        run.worker = Worker(run.settings, functools.partial(_say, config), run.ahead)
         if run.attempt is not None:
             run.worker.begin(run.attempt.test.nodeid, run.attempt.isolation)
     return run.worker.application(schema)
@@ -159,6 +168,9 @@ def close(config: pytest.Config) -> None:
             run.summary.replaced += used.isolation.replaced
             run.summary.staying |= used.isolation.staying
         worker.close()
+    ahead, run.ahead = run.ahead, None
+    if ahead is not None:
+        ahead.release()
 
 
 def isolation_seconds(config: pytest.Config) -> float:

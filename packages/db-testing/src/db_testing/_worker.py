@@ -114,10 +114,19 @@ class Database:
 class Worker:
     """Makes databases on first use; every one of them is gone after :meth:`close`."""
 
-    def __init__(self, settings: Settings, say: Callable[[str], None] = tell) -> None:
-        """Make nothing yet. `say` prints a line about work that takes its time."""
+    def __init__(
+        self,
+        settings: Settings,
+        say: Callable[[str], None] = tell,
+        ahead: _server.Ahead | None = None,
+    ) -> None:
+        """Make nothing yet. `say` prints a line about work that takes its time.
+
+        `ahead` is the server, if somebody has begun to start it.
+        """
         self._settings = settings
         self._say = say
+        self._ahead = ahead
         self._server: Server | None = None
         self._admin: Admin | None = None
         self._applications: dict[str, Application] = {}
@@ -244,9 +253,7 @@ class Worker:
     def _connect(self) -> Admin:
         if self._admin is None:
             if self._server is None:
-                self._server = _server.acquire(
-                    self._settings.server, keepalive=self._settings.keepalive, say=self._say
-                )
+                self._server = self._acquire()
             self._admin = Admin(self._server.url, say=self._say, restart=self._server.restart)
             with _fitness.understood(self._admin):
                 _template.reap(self._admin)
@@ -254,6 +261,12 @@ class Worker:
             for application in self._applications.values():
                 application.database.hold(self._admin)
         return self._admin
+
+    def _acquire(self) -> Server:
+        if self._ahead is not None:
+            return self._ahead.take(self._say)
+        settings = self._settings
+        return _server.acquire(settings.server, keepalive=settings.keepalive, say=self._say)
 
     def _create(self, admin: Admin, schema: SchemaLike, fingerprint: str) -> Application:
         def name(purpose: str) -> str:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from db_testing import _server
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -495,3 +497,55 @@ def _shown_once(suite: Suite, dotted: str, why: str) -> None:
     result = suite("every_fixture", more=f"db_session_options = {dotted}").runpytest()
     assert result.stdout.str().count(why) == 1
     assert result.parseoutcomes()["errors"] == 1
+
+
+@pytest.mark.parametrize("fixture", ["db_sessionmaker", "db_sync", "test_database_url"])
+def test_server_starts_before_its_first_test(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, fixture: str
+) -> None:
+    """It starts while what the tests need is imported, so that a start takes no longer."""
+    begun = starts(monkeypatch)
+    pytester = suite()
+    pytester.makepyfile(f"def test_it({fixture}): pass")
+    pytester.runpytest("--db-server=auto").assert_outcomes(passed=1)
+    assert begun == ["auto", "taken"]
+
+
+@pytest.mark.parametrize(
+    ("more", "source", "options"),
+    [
+        ("", "def test_it(): pass", ()),
+        ("db_bind = models:Item", "def test_it(): pass", ()),
+        ("", "def test_it(db): pass", ("--collect-only",)),
+        ("", "def test_it(db): pass", ("--setup-plan",)),
+        ("", "def test_it(db): pass", ("-k", "not test_it")),
+        ("", "def test_it(db): pass\nraise OSError", ()),
+        ("", "def test_it(db): pass", ("--db-server=postgresql://127.0.0.1:1/x",)),
+    ],
+)
+def test_server_that_no_test_will_ask_for(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, more: str, source: str, options: tuple[str, ...]
+) -> None:
+    """None is started ahead for tests without the database, nor where no test is run."""
+    begun = starts(monkeypatch)
+    pytester = suite(more=more)
+    pytester.makepyfile(source)
+    pytester.runpytest("--db-server=auto", *options)
+    assert begun == []
+
+
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note which servers are started ahead."""
+    begun: list[str] = []
+
+    class Noted(_server.Ahead):
+        def __init__(self, server: str, *, keepalive: float = 0) -> None:
+            begun.append(server)
+            super().__init__(server, keepalive=keepalive)
+
+        def take(self, say: Callable[[str], None]) -> _server.Server:
+            begun.append("taken")
+            return super().take(say)
+
+    monkeypatch.setattr(_server, "Ahead", Noted)
+    return begun

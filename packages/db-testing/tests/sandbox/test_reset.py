@@ -590,7 +590,7 @@ async def test_positions_of_sequences_are_read_at_once(
     asked: list[str] = []
     with plain.query_logger(lambda query: asked.append(query.query)):
         found = (await Catalog.read(plain)).sequences
-    names = dict(await plain.fetch(_catalog._SEQUENCES))
+    names = {row["oid"]: row["name"] for row in await plain.fetch(_catalog._SEQUENCES)}
     assert names
     assert found == await _catalog.positions(plain, names)
     by_name = [sql for sql in asked if any(name in sql for name in names.values())]

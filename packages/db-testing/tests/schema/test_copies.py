@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from db_testing._admin import Admin
+    from db_testing._copies import Connection
     from db_testing.schema import Schema, SchemaLike
 
 CLOSE = 0.005
@@ -160,7 +161,7 @@ def test_way_that_takes_longer_is_given_up(
         return [*ways, "SLOW"] if ways else []
 
     async def copied(
-        connection: Any, name: str, source: str, way: str | None, bound: float | None
+        connection: Connection, name: str, source: str, way: str | None, bound: float | None
     ) -> None:
         if way != "SLOW":
             await copy(connection, name, source, way, bound)
