@@ -135,7 +135,7 @@ class Inspection:
             transaction,
             SandboxConflictError(
                 f"{transaction} could not write at {caller()}, because {reader} is "
-                f"read-only and has a cursor or settings of its own. End it first, "
+                f"read-only and has a cursor, or has set something. End it first, "
                 f"or add {MARKER} to {self._failures.test_of(transaction)}."
             ),
         )

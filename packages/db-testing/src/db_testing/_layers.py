@@ -35,6 +35,14 @@ class Layer:
     cursor: Transaction | None = None
     """Its owner, when that has opened a cursor in it, which a rollback beneath would close."""
 
+    def serves(self, frame: Frame) -> bool:
+        """Tell whether statements of a frame may run in it, when it is the top one."""
+        return (
+            self.readonly == self.owner.readonly  # which may have become so
+            and self.frame is frame
+            and self.foreign is None
+        )
+
     @property
     def plain(self) -> bool:
         """Whether its savepoint is as good as a new one."""
@@ -42,8 +50,11 @@ class Layer:
 
     @property
     def keeps(self) -> bool:
-        """Whether its owner, still open, has settings that a return beneath it would undo."""
-        return self.frame is not None and bool(self.owner.local_settings) and not self.doomed
+        """Whether a return beneath it would undo settings, or what outlasts its transaction."""
+        if self.foreign is not None and self.foreign.outlasting:
+            return True
+        settings = self.frame is not None and bool(self.owner.local_settings)
+        return (settings or self.owner.outlasting) and not self.doomed
 
     @property
     def doomed(self) -> bool:
@@ -87,13 +98,7 @@ class Layers:
 
     def ready(self, frame: Frame) -> Layer | None:
         """Return the top layer if a statement of a frame may run in it now."""
-        if (
-            self._stack
-            and self._stack[-1].frame is frame
-            and self._stack[-1].foreign is None
-            and not self._pending
-            and not self.aborted
-        ):
+        if self._stack and self._stack[-1].serves(frame) and not self._pending and not self.aborted:
             return self._stack[-1]
         return None
 
@@ -116,7 +121,7 @@ class Layers:
         script = self._due(transaction)
         ended, changed = self._take_ended()
         top = self._stack[-1] if self._stack else None
-        if top is not None and top.frame is frame and top.foreign is None:
+        if top is not None and top.serves(frame):
             script += [f"RELEASE {layer.name}" for layer in ended[:1]]
         elif ended and not changed and not transaction.readonly:
             script += [f"RELEASE {layer.name}" for layer in ended[1:2]]
@@ -156,12 +161,12 @@ class Layers:
     def _drop_readonly(self, transaction: Transaction | None) -> None:
         """Return beneath read-only layers of others, in which nobody could write."""
         name = None
-        while self._stack and self._stack[-1].readonly:
-            if self._stack[-1].frame is not None and self._stack[-1].owner is transaction:
+        while self._stack and (top := self._stack[-1]).readonly:
+            if top.frame is not None and top.owner is transaction:
                 break
-            if self._stack[-1].keeps and transaction is not None:
-                break
-            if self._stack[-1].cursor is not None and self._stack[-1].cursor.open:
+            if top.keeps and (transaction is not None or top.frame is None):
+                break  # an ended one is released with the next savepoint
+            if top.cursor is not None and top.cursor.open:
                 break
             name = self._stack.pop().name
         if name is not None:

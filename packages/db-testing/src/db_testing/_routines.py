@@ -57,6 +57,8 @@ class Effect:
     changes_schema: bool = False
     settings: frozenset[str] = frozenset()
     """The names of those that it makes for its transaction only."""
+    lasting: frozenset[str] = frozenset()
+    """The names of those that it makes for longer."""
     untold_settings: bool = False
     """Whether it makes others, whose names only the call knows."""
     endings: frozenset[tuple[str, str]] = frozenset()
@@ -68,10 +70,19 @@ class Effect:
         return Effect(
             self.changes_schema or other.changes_schema,
             self.settings | other.settings,
+            (self.lasting - other.settings) | (other.lasting - self.settings),
             self.untold_settings or other.untold_settings,
             self.endings | other.endings,
             self.asks_for_locks or other.asks_for_locks,
         )
+
+    @property
+    def unasked(self) -> Effect:
+        """What of it a statement may do that does not call the routine: it may fire a trigger.
+
+        Only a call is refused for what it might do, or outlasts its transaction for certain.
+        """
+        return replace(self, lasting=frozenset(), untold_settings=False, asks_for_locks=False)
 
     @classmethod
     def of(cls, body: str) -> Effect:
@@ -80,6 +91,7 @@ class Effect:
         return cls(
             _statements.changes_schema(body),
             made.local,
+            made.lasting - made.local,
             made.untold,
             _statements.endings_of_body(body),
             _statements.asks_for_locks(body),
@@ -113,9 +125,7 @@ class Routines:
                 # Dynamic SQL, as in audits, is not taken for DDL: that would cost every test.
                 ddl = _statements.defines_something(row["source"])
                 effect = effects.get(row["name"].lower(), NOTHING)
-                fired |= replace(
-                    effect, changes_schema=ddl, untold_settings=False, asks_for_locks=False
-                )
+                fired |= replace(effect.unasked, changes_schema=ddl)
         rows = [row for row in rows if not row["fires"]]
         called = {row["name"].lower() for row in rows}
         effects = {name: effect for name, effect in effects.items() if name in called}
@@ -135,7 +145,18 @@ class Routines:
         writing = _statements.ANY_CALL
         if self.writing is _statements.ANYTHING or _statements.defines_view(definition):
             writing = _statements.ANYTHING
-        return replace(self, writing=writing, fired=self.fired | Effect.of(definition))
+        effect = Effect.of(definition)
+        for body in _statements.strings_in(definition):
+            effect |= Effect.of(body) | self.effect(body)
+        effects = dict(self.effects)
+        for name in _statements.routines_defined(definition):
+            effects[name] = effects.get(name, NOTHING) | effect
+        return Routines(
+            writing=writing,
+            effects=effects,
+            calls=_statements.routine_calls(effects),
+            fired=self.fired | effect.unasked,
+        )
 
     def effect(self, sql: str) -> Effect:
         """Return what a statement that may write does by the routines that it runs."""

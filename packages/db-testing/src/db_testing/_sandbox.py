@@ -25,7 +25,8 @@ the lowest layer in which the transaction wrote. A transaction that only read ha
 so it may end in any order relative to others; its cursors close with it where nothing of another
 transaction is above them, and else with the test. At each commit deferred constraints are checked,
 and what SET LOCAL has set is put back; neither happens when a savepoint is released. A read-only
-transaction's layers are left as soon as another one runs a statement, which else could not write.
+transaction's layers are left as soon as another one runs a statement, which else could not write;
+what outlasts it, such as SET, stays.
 
 *Turns.* Any number of transactions may read side by side. One that has written holds the turn
 until it ends: statements of other tasks wait for it, as a serial schedule would have it, and never
@@ -41,7 +42,7 @@ In all of them the statement overlaps the holder, and sees its rows as if they h
 *What cannot be expressed* raises :class:`SandboxConflictError`:
 
 - a rollback beneath a layer in which another transaction has written, or has a cursor open, since;
-- a write above another's read-only layer which an open cursor holds in place;
+- a write above another's read-only layer which an open cursor, or SET, holds in place;
 - a violation of a deferred constraint at a commit, while another transaction that has written is
   still open: the server checks the pending rows of both;
 - a commit that would put back what SET LOCAL has set, while another open transaction has set it
@@ -531,6 +532,13 @@ class Sandbox:
         return self._failures.refused(what, why)
 
     # ----------------------------------------------------------------- savepoints and ends
+
+    def make_read_only(self, transaction: Transaction) -> None:
+        """Let a transaction write no more. Nothing is sent until its next statement."""
+        transaction.check_usable()
+        if len(transaction.frames) > 1:
+            raise self.refuse("SET TRANSACTION READ ONLY", "would last longer than its savepoint")
+        transaction.readonly = True
 
     def savepoint(self, transaction: Transaction, name: str) -> None:
         """Open a savepoint. Nothing is sent until its first statement."""

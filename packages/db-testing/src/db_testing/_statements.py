@@ -35,6 +35,8 @@ _CONTROL: Final = re.compile(
         (?P<savepoint>savepoint\s+{_IDENTIFIER})
       | (?P<release>release\s+(?:savepoint\s+)?{_IDENTIFIER})
       | (?P<rollback_to>rollback\s+(?:work\s+|transaction\s+)?to\s+(?:savepoint\s+)?{_IDENTIFIER})
+      | (?P<read_only>set\s+(?:local\s+)?transaction
+          (?:\s+read\s+only|_read_only\s*(?:=|\bto\b)\s*(?:on|true)))
       | (?P<boundary>
           (?:begin|start\s+transaction|commit|end|rollback|abort|prepare\s+transaction)\b.*
         )
@@ -54,7 +56,16 @@ _ASKS_FOR_LOCKS: Final = re.compile(
     r"\bskip\s+locked\b|\bnowait\b|\bpg_try_advisory_xact_lock\w*\s*\(", re.IGNORECASE
 )
 _DEFINES_ROUTINE: Final = re.compile(
-    r"\bcreate\s+(?:or\s+replace\s+)?(?:function|procedure)\b", re.IGNORECASE
+    r"""\bcreate\s+(?:or\s+replace\s+)?(?:function|procedure)\s+
+        (?:(?:"[^"]+"|[\w$]+)\s*\.\s*)?"?(?P<name>[\w$]+)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_NAMES_ROUTINE: Final = re.compile(
+    r"""\b(?:function|procedure|routine)\s+(?:if\s+exists\s+)?
+        (?:(?:"[^"]+"|[\w$]+)\s*\.\s*)?"?[\w$]+
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 _DEFINES_VIEW: Final = re.compile(
     r"""\bcreate\s+(?:or\s+replace\s+)?(?:temp(?:orary)?\s+)?(?:recursive\s+)?(?:view|policy)\b
@@ -81,6 +92,9 @@ _ENDS_WITH_TRANSACTION: Final = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+_OUTLASTS: Final = re.compile(
+    r"\b(?:insert|update|delete|merge|copy|truncate|hold|do|call|execute)\b", re.IGNORECASE
+)
 _EMPTIED_AT_COMMIT: Final = re.compile(r"\bon\s+commit\s+delete\s+rows\b", re.IGNORECASE)
 _SETS_DEFAULT: Final = re.compile(
     r"set\s+(?:(?:session|local)\s+)?(?:characteristics\b|default_transaction_\w+)(?P<to>.*)",
@@ -97,8 +111,8 @@ _SETS_CONSTRAINTS: Final = re.compile(r"set\s+constraints\b", re.IGNORECASE)
 class Control:
     """A statement that steers a transaction."""
 
-    kind: Literal["savepoint", "release", "rollback_to", "boundary", "script"]
-    name: str
+    kind: Literal["savepoint", "release", "rollback_to", "read_only", "boundary", "script"]
+    name: str = ""
     """The savepoint as PostgreSQL folds it, or the first words of what is refused."""
 
 
@@ -187,6 +201,8 @@ def control(sql: str) -> Control | None:
     if len(parts) > 1 and _ATOMIC_BODY.search(skeleton):
         return None  # the body of a routine has semicolons of its own, and an END
     controls = [found for part in parts if (found := _control(part)) is not None]
+    if len(parts) > 1:  # among others it means to the server what it says
+        controls = [found for found in controls if found.kind != "read_only"]
     boundary = next((found for found in controls if found.kind == "boundary"), None)
     if boundary is not None or not controls:
         return boundary
@@ -206,6 +222,8 @@ def _control(statement: str) -> Control | None:
         return Control("release", _fold(match[4]))
     if kind == "rollback_to":
         return Control("rollback_to", _fold(match[6]))
+    if kind == "read_only":
+        return Control("read_only")
     return Control("boundary", " ".join(match["boundary"].split()[:2]).upper())
 
 
@@ -258,9 +276,22 @@ def asks_for_locks(sql: str) -> bool:
     )
 
 
+def outlasts(sql: str) -> bool:
+    """Tell whether a read-only transaction may by a statement make what outlasts it.
+
+    It may write to temporary tables, and leave a cursor WITH HOLD. Settings are told of elsewhere.
+    """
+    return _OUTLASTS.search(skeleton_of(sql)) is not None
+
+
 def defines_routine(sql: str) -> bool:
     """Tell whether a statement brings a function, or a view, that nobody has classified."""
     return _DEFINES_ROUTINE.search(sql) is not None or defines_view(sql)
+
+
+def routines_defined(sql: str) -> frozenset[str]:
+    """Return the names, in lower case, of the functions and procedures that a statement defines."""
+    return frozenset(match["name"].lower() for match in _DEFINES_ROUTINE.finditer(skeleton_of(sql)))
 
 
 def defines_view(sql: str) -> bool:
@@ -305,7 +336,8 @@ def _any_of(names: Collection[str]) -> str:
 @functools.lru_cache(maxsize=2048)
 def called(sql: str, calls: re.Pattern[str]) -> frozenset[str]:
     """Return the names, in lower case, of the routines that a statement calls."""
-    return frozenset(match["name"].lower() for match in calls.finditer(skeleton_of(sql)))
+    text = _NAMES_ROUTINE.sub(" ", skeleton_of(sql))  # to define or drop one is not to call it
+    return frozenset(match["name"].lower() for match in calls.finditer(text))
 
 
 ANY_CALL = re.compile(r"\w\"?\s*\(")

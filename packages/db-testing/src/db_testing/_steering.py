@@ -34,11 +34,15 @@ def refused(sandbox: Sandbox, control: Control, where: str) -> SandboxRefusedErr
 
 
 def obey(sandbox: Sandbox, transaction: Transaction | None, control: Control) -> str:
-    """Do with a savepoint of a transaction what a statement says; return the server's status.
+    """Do with a transaction, or its savepoint, what a statement says; return the status.
 
     Raises:
         the driver's error: no transaction is open.
     """
+    if control.kind == "read_only":
+        if transaction is not None:  # else the server warns, and does nothing
+            sandbox.make_read_only(transaction)
+        return "SET"
     if transaction is None:
         word = _WORDS.get(control.kind, "SAVEPOINT")
         message = f"{word} can only be used in transaction blocks"

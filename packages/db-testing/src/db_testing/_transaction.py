@@ -58,6 +58,8 @@ class Transaction:
     """What a commit puts back: settings made by SET LOCAL, and their values before."""
     endings: frozenset[tuple[str, str]] = field(default=frozenset(), init=False)
     """What a commit drops or closes: temporary tables ON COMMIT DROP, and cursors without hold."""
+    outlasting: bool = field(default=False, init=False)
+    """Whether, though read-only, it has made what outlasts it, such as settings."""
     open: bool = field(default=True, init=False)
     failed: bool = field(default=False, init=False)
     """The innermost frame is aborted; only a rollback helps."""

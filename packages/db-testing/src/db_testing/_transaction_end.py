@@ -49,18 +49,21 @@ def taking_down(
     operation: Callable[[Wire], Awaitable[T]],
 ) -> Callable[[Wire], Awaitable[T]]:
     """Take down what of a statement's doing ends with its transaction; return what is to run."""
-    if not (effect.endings or effect.settings or _statements.may_end_something(sql)):
+    lasting = made.lasting | effect.lasting
+    if transaction.readonly and (lasting or _statements.outlasts(sql)):
+        transaction.outlasting = True
+    if not (effect.endings or effect.settings or lasting or _statements.may_end_something(sql)):
         return operation
     endings = _statements.endings(sql) | effect.endings
     tables = frozenset(name for kind, name in endings if kind == "new table")
     transaction.endings |= frozenset(each for each in endings if each[0] != "new table")
     transaction.frames[-1].constraint_modes += _statements.constraint_modes(sql)
     noted = transaction.local_settings
-    for name in noted.keys() & made.lasting:
+    for name in noted.keys() & lasting:
         del noted[name]
-    if "all" in made.lasting:
+    if "all" in lasting:
         transaction.local_settings = {name: noted[name] for name in noted if name in _WHO}
-    settings = (made.local | effect.settings) - made.lasting
+    settings = (made.local | effect.settings) - lasting
     if transaction.local_settings.keys() >= settings and not tables:
         return operation
     return _noting(transaction, settings, tables, operation)

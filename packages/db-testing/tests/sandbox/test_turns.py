@@ -403,7 +403,7 @@ async def test_a_writer_overlaps_a_read_only_cursor(connect: Connect) -> None:
     await reader.transaction(readonly=True).start()
     cursor = await reader.cursor("SELECT generate_series(1, 3)")
     assert await writer.fetchval("SELECT 1") == 1
-    with pytest.raises(SandboxConflictError, match="is read-only and has a cursor or settings"):
+    with pytest.raises(SandboxConflictError, match="is read-only and has a cursor, or has set"):
         await writer.execute(INSERT, "a")
     assert len(await cursor.fetch(3)) == 3
     await end(reader, keep=True)
@@ -416,7 +416,7 @@ async def test_settings_of_a_read_only_transaction(connect: Connect) -> None:
     await reader.fetchval("SELECT set_config('app.tenant', '7', true)")
     assert await other.fetchval("SELECT 1") == 1
     assert await reader.fetchval("SELECT current_setting('app.tenant', true)") == "7"
-    with pytest.raises(SandboxConflictError, match="is read-only and has a cursor or settings"):
+    with pytest.raises(SandboxConflictError, match="is read-only and has a cursor, or has set"):
         await other.execute(INSERT, "a")
     await end(reader, keep=True)
 

@@ -41,6 +41,45 @@ async def test_set_rolled_back(w: World) -> object:
     return [*found, await one.fetchval(SHOW)]
 
 
+@same(gives=["mine", 1, 1, 1])
+async def test_what_outlasts_a_read_only_transaction(w: World) -> object:
+    """SET, rows of temporary tables and cursors WITH HOLD outlast a read-only transaction."""
+    one, two = await w.connect(), await w.connect()
+    await one.execute("CREATE TEMP TABLE t (x int)")
+    async with one.transaction(readonly=True):
+        await one.execute("SET application_name = 'mine'")
+    async with one.transaction(readonly=True):
+        await one.execute("INSERT INTO t VALUES (1)")
+    async with one.transaction(readonly=True):
+        await one.execute("DECLARE c CURSOR WITH HOLD FOR SELECT 1")
+    transaction = two.transaction()
+    await transaction.start()
+    await two.execute("INSERT INTO item (name) VALUES ('a')")
+    await transaction.rollback()
+    await two.execute("INSERT INTO item (name) VALUES ('b')")
+    return [
+        await one.fetchval(SHOW),
+        await one.fetchval("SELECT count(*) FROM t"),
+        await one.fetchval("FETCH c"),
+        await two.fetchval("SELECT count(*) FROM item"),
+    ]
+
+
+@refused(
+    gives="mine",
+    note="The server lets nobody write above a read-only savepoint, and a return beneath it "
+    "would undo the setting.",
+    error="SandboxConflictError",
+)
+async def test_write_above_a_read_only_transaction(w: World) -> object:
+    """A write while another transaction is open that is read-only and has set something."""
+    one, two = await w.connect(), await w.connect()
+    async with one.transaction(readonly=True):
+        await one.execute("SET application_name = 'mine'")
+        await two.execute("INSERT INTO item (name) VALUES ('a')")
+        return await one.fetchval(SHOW)
+
+
 @same(gives=["local", "session"])
 async def test_set_local(w: World) -> object:
     """SET LOCAL and set_config(..., true) last until their transaction ends."""

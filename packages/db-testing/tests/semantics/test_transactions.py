@@ -217,6 +217,32 @@ async def test_set_transaction_read_only(w: World) -> object:
     return [shown, failed, after, await one.fetchval(NAMES)]
 
 
+@same(gives=[0, 1, "ReadOnlySQLTransactionError"])
+async def test_write_while_another_is_read_only(w: World) -> object:
+    """While a transaction has been made read-only, another writes."""
+    one, two = await w.connect(), await w.connect()
+    transaction = one.transaction()
+    await transaction.start()
+    await one.execute("SET TRANSACTION READ ONLY")
+    found = [await one.fetchval("SELECT count(*) FROM item")]
+    await two.execute(ADD, "a")
+    found.append(await one.fetchval("SELECT count(*) FROM item"))
+    found.append(await attempt(one.execute(ADD, "b")))
+    await transaction.rollback()
+    return found
+
+
+@same(gives=["a"])
+async def test_read_only_after_writing(w: World) -> object:
+    """What a transaction wrote before it was made read-only stays."""
+    one, two = await w.connect(), await w.connect()
+    async with one.transaction():
+        await one.execute(ADD, "a")
+        await one.execute("SET LOCAL transaction_read_only = on")
+        await one.fetchval("SELECT 1")
+    return await two.fetchval(NAMES)
+
+
 @same(gives="read committed")
 async def test_read_committed(w: World) -> object:
     """READ COMMITTED may be asked for."""

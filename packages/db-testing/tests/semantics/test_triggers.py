@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .table import attempt, refused, same
+from .table import attempt, different, refused, same
 
 if TYPE_CHECKING:
     from .conftest import World
@@ -196,3 +196,52 @@ async def test_trigger_draws_numbers(w: World) -> object:
             await one.fetchval("SELECT last_value FROM item_id_seq"),
         ],
     ]
+
+
+COMPUTED = "PERFORM set_config('app.' || 'who', 'a', true)"
+
+
+@different(
+    gives=["a", ""],
+    here=["a", "a"],
+    schema=trigger(COMPUTED),
+    note="Nothing tells which triggers a statement fires, nor what such a one has set, so that "
+    "no commit can put it back; refused would be every write.",
+)
+async def test_trigger_sets_a_computed_name(w: World) -> object:
+    """A trigger's set_config(..., true) of a name that is computed."""
+    return await inserted(w)
+
+
+@refused(gives=["a", ""], note="The text must tell what a commit is to put back.")
+async def test_own_function_sets_a_computed_name(w: World) -> object:
+    """A call of a function that the program has defined, and that computes a setting's name."""
+    one = await w.connect()
+    await one.execute(routine(COMPUTED))
+    return await inserted(w, "SELECT run()")
+
+
+@same(
+    gives=["a", "a"],
+    schema="""
+        CREATE FUNCTION run() RETURNS text LANGUAGE sql STABLE
+        AS $$ SELECT set_config('app.who', 'a', false) $$
+    """,
+)
+async def test_stable_function_sets_for_the_session(w: World) -> object:
+    """A function's set_config(..., false) lasts, also if another transaction is rolled back."""
+    one, two = await w.connect(), await w.connect()
+    async with one.transaction():
+        await one.execute("SELECT run()")
+        inside = await one.fetchval(SHOW)
+    transaction = two.transaction()
+    await transaction.start()
+    await two.execute("INSERT INTO item (name) VALUES ('a')")
+    await transaction.rollback()
+    return [inside, await one.fetchval(SHOW)]
+
+
+@same(gives=["a", "a"], schema=routine(SESSION))
+async def test_function_sets_for_the_session(w: World) -> object:
+    """So it does after a SET LOCAL in the same transaction."""
+    return await inserted(w, "SET LOCAL app.who = 'b'; SELECT run()")
