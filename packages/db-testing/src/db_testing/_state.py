@@ -447,7 +447,14 @@ def others(config: pytest.Config) -> Iterator[None]:
 def remark(test: pytest.Item, report: pytest.TestReport) -> None:
     """Add to a failure what it may owe to the isolation of the test."""
     worker = test.config.stash[RUN].worker
-    remarks = worker.remarks() if worker is not None else []
+    if worker is None:
+        return
+    remarks = worker.remarks()
+    attempt = test.stash.get(ATTEMPT, None)
+    if attempt is not None and attempt.isolation == "rollback":
+        # The application may have made an answer of it, which tells the test nothing.
+        met = dict.fromkeys(map(str, worker.troubles))
+        remarks += [f"before, it met: {error}" for error in met if error not in report.longreprtext]
     report.sections += [("db-testing", remark) for remark in remarks]
 
 

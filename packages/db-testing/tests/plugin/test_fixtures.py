@@ -415,6 +415,51 @@ def test_error_that_the_application_swallowed_fails_the_test(suite: Suite) -> No
     result.stdout.fnmatch_lines(["*test_*.py:6*was rolled back at*has written since*"])
 
 
+def test_error_that_the_application_answered_is_told_with_the_failure(suite: Suite) -> None:
+    """A conflict of which the application made an answer is told with what the test made of it."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        from models import Item
+
+        async def answer(db_sessionmaker):
+            async with db_sessionmaker() as first:
+                first.add(Item(name="a"))
+                await first.flush()
+                async with db_sessionmaker.begin() as second:
+                    second.add(Item(name="b"))
+                try:
+                    await first.rollback()
+                except Exception:
+                    return 500
+
+        async def test_answer(db_sessionmaker):
+            assert await answer(db_sessionmaker) == 200
+
+        async def test_refusal(db):
+            news = True
+            try:
+                await (await db.connection()).exec_driver_sql("LISTEN news")
+            except Exception:
+                news = False
+            assert news
+
+        def test_next(db_engine):
+            assert False
+        """
+    )
+    result = pytester.runpytest("-p", "no:randomly")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*assert 500 == 200",
+            "before, it met: *test_*.py:6*was rolled back at*has written since*",
+            "before, it met: 'LISTEN news' at*",
+        ]
+    )
+    assert str(result.stdout).count("before, it met") == 2
+
+
 def test_failed_test_is_reported_once(suite: Suite) -> None:
     """A test that fails with the sandbox's error is not failed a second time at its end."""
     pytester = suite(mode="auto")
@@ -431,7 +476,9 @@ def test_failed_test_is_reported_once(suite: Suite) -> None:
             await first.rollback()
         """
     )
-    pytester.runpytest().assert_outcomes(failed=1)
+    result = pytester.runpytest()
+    result.assert_outcomes(failed=1)
+    result.stdout.no_fnmatch_line("*before, it met*")
 
 
 @pytest.mark.parametrize("options", [[], ["-n", "2"]])
