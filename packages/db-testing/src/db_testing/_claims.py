@@ -1,5 +1,9 @@
 """Who holds a database: advisory locks on names, of which a lost session keeps none.
 
+The owner of every database of ours but templates holds its name: a lock that nobody holds, and no
+session in the database, tell that its owner is dead, on whatever machine that was. Numbers of
+processes and names of machines decide nothing.
+
 PostgreSQL has a set of advisory locks for each database, and `pg_locks` shows them all. So what
 must not go wrong between runs with different maintenance databases is decided by looking there.
 """
@@ -8,13 +12,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import _fitness
+from . import _fitness, _removal
 from .errors import ServerError
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
     import asyncpg
+
+    from ._admin import Admin
 
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
@@ -78,3 +84,9 @@ async def wait(connection: Connection, name: str, bound: str) -> None:
 async def give(connection: Connection, name: str) -> None:
     """Hold a name no more."""
     await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", name)
+
+
+def drop(admin: Admin, name: str) -> None:
+    """Drop a database of this process, whoever is still connected to it."""
+    admin.run(_removal.drop, admin, name)
+    admin.run(give, admin.connection, name)

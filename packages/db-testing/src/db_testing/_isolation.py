@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from ._admin import Patience, connect
 from ._checkouts import Checkouts
+from ._clones import LOCK_TIMEOUT
 from ._commits import Commits
 from ._data_layer import DataLayers
 from ._failures import MARKER
@@ -25,7 +26,6 @@ from ._real import RealConnection
 from ._runtime import within
 from ._states import States
 from ._tasks import generators_closed
-from ._template import LOCK_TIMEOUT
 from ._wires import DatabaseState
 from .errors import DataLayerError, DBTestingError, SandboxError, SandboxEscapeError
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from . import _removal, _template
+from . import _claims, _clones, _removal
 from ._background import Background, succeeded
 from .errors import ServerError
 
@@ -56,7 +56,7 @@ class PrivateDatabases:
             admin = self._connect()
             self._background = Background(admin.url)
             for name in self.names:
-                _template.keep(admin, name)
+                _clones.keep(admin, name)
         return self._background
 
     def prepare(self, source: str | None) -> None:
@@ -113,4 +113,4 @@ class PrivateDatabases:
         self._background.close()
         for name in self.names:
             with contextlib.suppress(ServerError):
-                _template.drop(admin, name)
+                _claims.drop(admin, name)

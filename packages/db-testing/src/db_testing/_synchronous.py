@@ -23,12 +23,12 @@ except ImportError as error:
 
 from ._admin import Patience, connect, url_for
 from ._blockers import Blockers
+from ._clones import LOCK_TIMEOUT
 from ._pool import has_listeners_of_its_own
 from ._psycopg import VirtualConnection
 from ._psycopg_real import RealConnections
 from ._psycopg_wire import PsycopgWire
 from ._sandbox import Sandbox
-from ._template import LOCK_TIMEOUT
 from ._threads import Step, Threads
 
 if TYPE_CHECKING:

@@ -1,9 +1,7 @@
-"""Templates and clones: a schema is built once, and copied for each worker.
+"""Templates: a schema is built once, and copied for each worker.
 
 A template is built under another name and renamed when it is complete, so a database with a
-template's name is one. The owner of every other database of ours holds an advisory lock on its
-name: a lock that nobody holds, and no session in the database, tell that its owner is dead, on
-whatever machine that was. Numbers of processes and names of machines decide nothing.
+template's name is one.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from . import _claims, _copies, _fitness, _naming, _removal, _uses
-from .errors import SchemaError, ServerError, SetupError, UnfitServerError
+from .errors import SchemaError, ServerError, SetupError
 from .schema import Schema
 
 if TYPE_CHECKING:
@@ -41,13 +39,6 @@ BUILD_TIMEOUT: Final = 600
 
 PATIENCE: Final = 2
 """Seconds after which a line says what is being built, and who is waited for."""
-
-LOCK_TIMEOUT: Final = "10s"
-"""How long a statement in a worker's database waits for what another connection has locked.
-
-Whoever made that connection, and unless the schema says otherwise: one that is not the sandbox's
-may wait for a row of the sandbox's in a test that waits for it.
-"""
 
 _SERVER: Final = """
     SELECT concat_ws(E'\\n', version(), datcollate, datctype, current_user, (
@@ -146,7 +137,7 @@ def _build(admin: Admin, schema: SchemaLike, print_of: str, run: str | None) -> 
             admin.run(_removal.drop, admin, template)
         admin.run(_complete, admin.connection, building, template)
     finally:
-        drop(admin, building)
+        _claims.drop(admin, building)
     admin.run(_uses.prune, admin)
 
 
@@ -159,10 +150,11 @@ def _begin(
         with contextlib.suppress(asyncpg.InvalidCatalogNameError):
             admin.run(_copies.create, admin.connection, building, source)
             return apply
-    raise _vanishing(schema)
+    raise vanishing(schema)
 
 
-def _vanishing(schema: SchemaLike) -> ServerError:
+def vanishing(schema: SchemaLike) -> ServerError:
+    """Build the error for a template that is gone each time it is to be copied."""
     return ServerError(
         f"a template of {schema!r} was dropped {ATTEMPTS} times before it could be copied. Who "
         f"else drops databases on this server?"
@@ -176,7 +168,7 @@ def _fastest_way(admin: Admin, building: str, print_of: str) -> str | None:
     try:
         return _copies.fastest(admin.run(_copies.measured, admin, building, name))
     finally:
-        drop(admin, name)
+        _claims.drop(admin, name)
 
 
 @contextlib.contextmanager
@@ -228,71 +220,6 @@ def in_thread(work: Callable[[], None]) -> None:
         pool.submit(contextvars.copy_context().run, work).result()
 
 
-def clone(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
-    """Make a worker's database, and hold the lock that says it is alive.
-
-    Raises:
-        SchemaError, ServerError: as :func:`ensure`.
-    """
-    admin.run(_claims.take, admin.connection, name)
-    renew(admin, schema, print_of, name)
-
-
-def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
-    """Replace a worker's database by a new clone, whoever is still connected to it.
-
-    Raises:
-        SchemaError, ServerError: as :func:`ensure`.
-    """
-    admin.run(_removal.drop, admin, name)
-    for _ in range(ATTEMPTS):
-        template = ensure(admin, schema, print_of)
-        with contextlib.suppress(asyncpg.InvalidCatalogNameError):
-            _create(admin, name, template, template)
-            return
-    raise _vanishing(schema)
-
-
-def copy(admin: Admin, source: str, name: str, print_of: str) -> None:
-    """Replace a database of this process by a copy of another, and hold its lock.
-
-    `print_of` is the schema's, of whose template the source is a copy. Whoever is still connected
-    to either is cut off: PostgreSQL copies no database that is in use.
-    """
-    admin.run(_claims.take, admin.connection, name)
-    recopy(admin, source, name, print_of)
-
-
-def recopy(admin: Admin, source: str, name: str, print_of: str) -> None:
-    """Replace a database, whose lock this process holds, by a copy: see :func:`copy`."""
-    admin.run(_removal.drop, admin, name)
-    admin.run(_removal.vacate, admin.connection, source)
-    _create(admin, name, source, _naming.template_database(print_of))
-
-
-def _create(admin: Admin, name: str, source: str, template: str) -> None:
-    """Copy a database in the way that was the fastest for a template; bound waits in it."""
-    way = admin.run(_uses.way, admin.connection, template)
-    bound = f"ALTER DATABASE \"{name}\" SET lock_timeout = '{LOCK_TIMEOUT}'"
-    admin.run(_copies.create, admin.connection, name, source, way, bound)
-
-
-def keep(admin: Admin, name: str) -> None:
-    """Hold again the lock that says that a worker's database is alive."""
-    admin.run(_claims.take, admin.connection, name)
-
-
-def drop(admin: Admin, name: str) -> None:
-    """Drop a database of this process, whoever is still connected to it."""
-    admin.run(_removal.drop, admin, name)
-    admin.run(_claims.give, admin.connection, name)
-
-
-def reap(admin: Admin) -> list[str]:
-    """Drop the databases of dead processes, and return their names."""
-    return admin.run(_reap, admin)
-
-
 # ---------------------------------------------------------------------------------------- in SQL
 
 
@@ -328,30 +255,3 @@ async def _complete(connection: Connection, building: str, template: str) -> Non
     # Somebody with another maintenance database may have been faster, with the same result.
     with contextlib.suppress(asyncpg.DuplicateDatabaseError):
         await connection.execute(f'ALTER DATABASE "{building}" RENAME TO "{template}"')
-
-
-async def _reap(admin: Admin) -> list[str]:
-    # Whose session was cut has lost its locks, and may live: then a test is connected, on whatever
-    # machine. Autovacuum, which is nobody's, does not count.
-    unlocked = await admin.connection.fetch(
-        "SELECT datname FROM pg_database AS d WHERE NOT EXISTS"  # noqa: S608  # all ours
-        f" (SELECT FROM pg_locks WHERE {_claims.locks_on('datname')})"
-        " AND NOT EXISTS (SELECT FROM pg_stat_activity AS s"
-        " WHERE s.datid = d.oid AND s.usesysid IS NOT NULL)"
-    )
-    dropped = []
-    for name in (row["datname"] for row in unlocked):
-        if not _naming.is_disposable(name):
-            continue
-        try:
-            await _claims.take(admin.connection, name)
-        except UnfitServerError:
-            raise
-        except ServerError:
-            continue  # another process is reaping just now
-        # It may be the database of another role.
-        with contextlib.suppress(asyncpg.PostgresError, ServerError):
-            await _removal.drop(admin, name)
-            dropped.append(name)
-        await _claims.give(admin.connection, name)
-    return dropped

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import _fitness, _naming, _server, _template
+from . import _claims, _clones, _fitness, _naming, _server, _template
 from ._admin import Admin, tell
 from ._budget import Budget
 from ._escapes import Watch
@@ -56,13 +56,13 @@ class Database:
         self._saved: set[str] = set()
         self.name = names("")
         self._private = PrivateDatabases(connect, self.name, names, self._make)
-        _template.clone(connect(), schema, fingerprint, self.name)
+        _clones.clone(connect(), schema, fingerprint, self.name)
 
     def _make(self, admin: Admin, name: str, source: str | None) -> None:
         if source is None:
-            _template.renew(admin, self._schema, self._fingerprint, name)
+            _clones.renew(admin, self._schema, self._fingerprint, name)
         else:
-            _template.recopy(admin, source, name, self._fingerprint)
+            _clones.recopy(admin, source, name, self._fingerprint)
 
     def renew(self, source: str | None) -> None:
         """Replace it by a copy of another database, or of the template."""
@@ -73,13 +73,13 @@ class Database:
         saved = self._names(f"layer{depth}")
         self._private.forget(saved)
         self._saved.add(saved)
-        _template.copy(self._connect(), self.name, saved, self._fingerprint)
+        _clones.copy(self._connect(), self.name, saved, self._fingerprint)
         return saved
 
     def drop(self, saved: str) -> None:
         """Drop a copy."""
         self._private.forget(saved)
-        _template.drop(self._connect(), saved)
+        _claims.drop(self._connect(), saved)
         self._saved.discard(saved)
 
     def part(self, source: str | None) -> None:
@@ -101,14 +101,14 @@ class Database:
     def hold(self, admin: Admin) -> None:
         """Hold again the locks that keep others from reaping it: a lost session held them."""
         for name in (self.name, *self._saved, *self._private.names):
-            _template.keep(admin, name)
+            _clones.keep(admin, name)
 
     def close(self, admin: Admin) -> None:
         """Drop it and its copies."""
         self._private.close(admin)
         for name in (self.name, *self._saved):
             with contextlib.suppress(ServerError):
-                _template.drop(admin, name)
+                _claims.drop(admin, name)
 
 
 class Worker:
@@ -256,7 +256,7 @@ class Worker:
                 self._server = self._acquire()
             self._admin = Admin(self._server.url, say=self._say, restart=self._server.restart)
             with _fitness.understood(self._admin):
-                _template.reap(self._admin)
+                _clones.reap(self._admin)
         elif self._admin.revive():
             for application in self._applications.values():
                 application.database.hold(self._admin)

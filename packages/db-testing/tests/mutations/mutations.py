@@ -438,7 +438,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "databases that somebody is connected to are reaped",
-        "_template.py",
+        "_clones.py",
         "WHERE s.datid = d.oid AND s.usesysid IS NOT NULL",
         "WHERE s.datid = 0",
         "schema/test_template.py",

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db_testing import _naming, _template
+from db_testing import _claims, _clones, _naming, _template
 from db_testing._admin import Admin
 from db_testing.schema import Schema
 
@@ -87,11 +87,11 @@ def clone(admin: Admin, unique: str) -> Iterator[Callable[[str], URL]]:
     name = f"dbt_{unique}_01234567_copy_main"
 
     def clone(source: str) -> URL:
-        _template.copy(admin, source, name, unique)
+        _clones.copy(admin, source, name, unique)
         return admin.url.set(database=name)
 
     yield clone
-    _template.drop(admin, name)
+    _claims.drop(admin, name)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from db_testing import _copies, _naming, _template, _uses
+from db_testing import _claims, _clones, _copies, _naming, _template, _uses
 from db_testing.errors import ServerError
 
 from .conftest import names_of
@@ -66,7 +66,7 @@ def worker(admin: Admin, unique: str) -> Iterator[str]:
     """Return a name for a worker's database, which is gone after the test."""
     name = f"dbt_{unique}_01234567_a_main"
     yield name
-    _template.drop(admin, name)
+    _claims.drop(admin, name)
 
 
 def test_each_way_is_tried_when_a_template_is_built(
@@ -103,10 +103,10 @@ def test_copies_are_made_in_the_way_that_is_noted(  # noqa: PLR0917  # fixtures
     monkeypatch.setattr(_uses, "AGAIN", dt.timedelta())  # each use is noted
     layer = worker.replace("main", "layer")
     with copies(admin) as made:
-        _template.clone(admin, schema, print_of, worker)
-        _template.copy(admin, worker, layer, print_of)
-        _template.renew(admin, schema, print_of, worker)
-    _template.drop(admin, layer)
+        _clones.clone(admin, schema, print_of, worker)
+        _clones.copy(admin, worker, layer, print_of)
+        _clones.renew(admin, schema, print_of, worker)
+    _claims.drop(admin, layer)
     assert [copy[:3] for copy in made] == [
         (worker, name, noted),
         (layer, worker, noted),
@@ -122,7 +122,7 @@ def test_way_that_is_not_ours_is_not_believed(
     name, print_of = template(schema), _template.fingerprint(admin, schema)
     admin.run(_uses.note, admin.connection, name, None, noted)
     with copies(admin) as made:
-        _template.clone(admin, schema, print_of, worker)
+        _clones.clone(admin, schema, print_of, worker)
     likeliest = next(iter(admin.run(_copies.ways, admin.connection)), None)
     assert [copy[:3] for copy in made] == [(worker, name, likeliest)]
 

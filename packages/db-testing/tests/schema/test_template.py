@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from db_testing import _claims, _copies, _naming, _template
+from db_testing import _claims, _clones, _copies, _naming, _template
 from db_testing._admin import Admin, connect_options
 from db_testing.errors import SchemaError, ServerError
 from db_testing.schema import Schema
@@ -163,7 +163,7 @@ def test_template_to_begin_with_is_dropped(
     monkeypatch.setattr(_template, "_beginning", beginning)
     print_of = _template.fingerprint(admin, schema)
     if times == 1:
-        _template.drop(admin, _template.ensure(admin, schema, print_of))
+        _claims.drop(admin, _template.ensure(admin, schema, print_of))
     else:
         with pytest.raises(ServerError, match="dropped 5 times before it could be copied"):
             _template.ensure(admin, schema, print_of)
@@ -218,16 +218,16 @@ def test_settings_of_the_database_are_copied(admin: Admin, template: Template, u
     names = [f"dbt_{unique}_01234567_{part}_main" for part in ("clone", "copy")]
     urls = [admin.url.set(database=name) for name in names]
     try:
-        _template.clone(admin, schema, print_of, names[0])
+        _clones.clone(admin, schema, print_of, names[0])
         assert ask(urls[0], SHOW) == tuple(SETTINGS.values())
-        _template.copy(admin, names[0], names[1], print_of)
-        _template.recopy(admin, names[1], names[0], print_of)
+        _clones.copy(admin, names[0], names[1], print_of)
+        _clones.recopy(admin, names[1], names[0], print_of)
         for url in urls:
             assert ask(url, SHOW) == tuple(SETTINGS.values())
-            assert ask(url, "SHOW lock_timeout") == (_template.LOCK_TIMEOUT,)
+            assert ask(url, "SHOW lock_timeout") == (_clones.LOCK_TIMEOUT,)
     finally:
         for name in names:
-            _template.drop(admin, name)
+            _claims.drop(admin, name)
 
 
 def test_settings_of_a_role_in_the_database_are_copied(
@@ -406,11 +406,11 @@ def test_clone_equals_its_template(
     """A worker's database has what the schema says."""
     template(schema)
     name = f"dbt_{unique}_01234567_a_main"
-    _template.clone(admin, schema, _template.fingerprint(admin, schema), name)
+    _clones.clone(admin, schema, _template.fingerprint(admin, schema), name)
     try:
         assert tables_of(admin.url.set(database=name)) == [f"public.{unique}"]
     finally:
-        _template.drop(admin, name)
+        _claims.drop(admin, name)
 
 
 def test_renewed_clone_has_forgotten_everything(
@@ -420,15 +420,15 @@ def test_renewed_clone_has_forgotten_everything(
     template(schema)
     name = f"dbt_{unique}_01234567_a_main"
     print_of = _template.fingerprint(admin, schema)
-    _template.clone(admin, schema, print_of, name)
+    _clones.clone(admin, schema, print_of, name)
     try:
         inside = Admin(admin.url.set(database=name))
         inside.run(inside.connection.execute, "CREATE TABLE mine ()")
-        _template.renew(admin, schema, print_of, name)
+        _clones.renew(admin, schema, print_of, name)
         assert tables_of(admin.url.set(database=name)) == [f"public.{unique}"]
         inside.close()
     finally:
-        _template.drop(admin, name)
+        _claims.drop(admin, name)
 
 
 def test_template_that_is_dropped_meanwhile_is_built_again(
@@ -448,8 +448,8 @@ def test_template_that_is_dropped_meanwhile_is_built_again(
 
     monkeypatch.setattr(_template, "ensure", ensure_and_lose)
     name = f"dbt_{unique}_01234567_a_main"
-    _template.clone(admin, schema, _template.fingerprint(admin, schema), name)
-    _template.drop(admin, name)
+    _clones.clone(admin, schema, _template.fingerprint(admin, schema), name)
+    _claims.drop(admin, name)
     assert schema.applied == 3
     assert template_name in admin.run(names_of, admin, "template")
 
@@ -460,7 +460,7 @@ def test_template_that_is_always_dropped_is_one_error(
     """Trying has an end."""
     monkeypatch.setattr(_template, "ensure", lambda *_: "dbt_template_that_is_not_there")
     with pytest.raises(ServerError, match="was dropped 5 times before it could be copied"):
-        _template.renew(admin, Own(unique), "x", f"dbt_{unique}_01234567_a_main")
+        _clones.renew(admin, Own(unique), "x", f"dbt_{unique}_01234567_a_main")
 
 
 def test_builder_that_takes_too_long_is_named(
@@ -484,7 +484,7 @@ def test_name_that_is_in_use_is_refused(admin: Admin, connect: Connect, unique: 
     other = connect()
     other.run(_claims.take, other.connection, name)
     with pytest.raises(ServerError, match=r"is in use by db-testing process .*--testrunuid"):
-        _template.clone(admin, schema, "x", name)
+        _clones.clone(admin, schema, "x", name)
 
 
 def test_database_of_a_dead_process_is_reaped(
@@ -499,17 +499,17 @@ def test_database_of_a_dead_process_is_reaped(
         f"dbt_{unique}",
     )
     killed = connect()
-    _template.clone(killed, schema, print_of, dead)
-    _template.clone(admin, schema, print_of, alive)
+    _clones.clone(killed, schema, print_of, dead)
+    _clones.clone(admin, schema, print_of, alive)
     admin.run(admin.connection.execute, f"CREATE DATABASE {foreign}")
     try:
-        _template.reap(connect())
+        _clones.reap(connect())
         assert admin.run(names_of, admin, unique) == sorted([dead, alive, foreign])
         killed.run(killed.connection.execute, "SELECT pg_advisory_unlock_all()")
-        _template.reap(connect())
+        _clones.reap(connect())
         assert admin.run(names_of, admin, unique) == sorted([alive, foreign])
     finally:
-        _template.drop(admin, alive)
+        _claims.drop(admin, alive)
         admin.run(admin.connection.execute, f"DROP DATABASE {foreign}")
 
 
@@ -520,17 +520,17 @@ def test_database_that_somebody_is_connected_to_is_not_reaped(
     template(schema)
     name = f"dbt_{unique}_01234567_cut_main"
     cut = connect()
-    _template.clone(cut, schema, _template.fingerprint(admin, schema), name)
+    _clones.clone(cut, schema, _template.fingerprint(admin, schema), name)
     test = Admin(admin.url.set(database=name))
     try:
         cut.run(cut.connection.execute, "SELECT pg_advisory_unlock_all()")
-        assert name not in _template.reap(admin)
+        assert name not in _clones.reap(admin)
         assert test.run(test.connection.fetchval, "SELECT current_database()") == name
     finally:
         test.close()
     gone = threading.Event()
     for _ in range(1000):
-        _template.reap(admin)  # a run of another test may have been the next
+        _clones.reap(admin)  # a run of another test may have been the next
         if not admin.run(names_of, admin, unique):
             break
         gone.wait(0.01)  # the server has not noticed yet that nobody is connected
@@ -551,7 +551,7 @@ def test_half_built_template_of_a_dead_process_is_reaped(
     assert (tmp_path / "log").exists()  # it had begun
     gone = threading.Event()
     for _ in range(1000):
-        _template.reap(admin)  # a run of another test may have been the next
+        _clones.reap(admin)  # a run of another test may have been the next
         if not admin.run(names_of, admin, print_of[:24]):
             break
         gone.wait(0.01)  # the server has not noticed yet that the builder is dead
@@ -567,10 +567,10 @@ def test_database_is_alive_whatever_the_maintenance_database(
     admin.run(admin.connection.execute, f"CREATE DATABASE {other_base}")
     elsewhere = Admin(admin.url.set(database=other_base))
     try:
-        _template.clone(elsewhere, schema, _template.fingerprint(admin, schema), name)
-        assert name not in _template.reap(admin)
+        _clones.clone(elsewhere, schema, _template.fingerprint(admin, schema), name)
+        assert name not in _clones.reap(admin)
         assert name in admin.run(names_of, admin, unique)
-        _template.drop(elsewhere, name)
+        _claims.drop(elsewhere, name)
     finally:
         elsewhere.close()
         admin.run(admin.connection.execute, f"DROP DATABASE {other_base}")
@@ -586,12 +586,12 @@ def test_name_that_is_in_use_is_refused_whatever_the_maintenance_database(
     admin.run(admin.connection.execute, f"CREATE DATABASE {other_base}")
     elsewhere = Admin(admin.url.set(database=other_base))
     try:
-        _template.clone(elsewhere, schema, print_of, name)
+        _clones.clone(elsewhere, schema, print_of, name)
         with pytest.raises(ServerError, match=r"is in use by db-testing process .*--testrunuid"):
-            _template.clone(admin, schema, print_of, name)
-        _template.drop(elsewhere, name)
-        _template.clone(admin, schema, print_of, name)
-        _template.drop(admin, name)
+            _clones.clone(admin, schema, print_of, name)
+        _claims.drop(elsewhere, name)
+        _clones.clone(admin, schema, print_of, name)
+        _claims.drop(admin, name)
     finally:
         elsewhere.close()
         admin.run(admin.connection.execute, f"DROP DATABASE {other_base}")

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from db_testing import _claims, _copies, _template
+from db_testing import _claims, _copies
 from db_testing._admin import Admin, connect_options
 from db_testing._sandbox import Sandbox
 from db_testing._virtual import VirtualConnection
@@ -161,4 +161,4 @@ def worlds(_semantics_admin: Admin) -> Iterator[Worlds]:
     admin.run(_claims.take, admin.connection, name)
     admin.run(_copies.create, admin.connection, name, "template0")
     yield Worlds(admin.url.set(database=name))
-    _template.drop(admin, name)
+    _claims.drop(admin, name)

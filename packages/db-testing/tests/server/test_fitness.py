@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from db_testing import _claims, _server, _settings, _template
+from db_testing import _claims, _clones, _server, _settings
 from db_testing._admin import Admin
 from db_testing._cluster import SOCKET_NAME
 from db_testing._worker import Worker
@@ -249,6 +249,6 @@ def test_two_that_reap_at_the_same_time(embedded: Embedded) -> None:
     embedded.query(f"CREATE DATABASE {dead}")
     one, other = embedded.connect(), embedded.connect()
     one.run(_claims.take, one.connection, dead)
-    assert _template.reap(other) == []
+    assert _clones.reap(other) == []
     one.run(_claims.give, one.connection, dead)
-    assert _template.reap(other) == [dead]
+    assert _clones.reap(other) == [dead]

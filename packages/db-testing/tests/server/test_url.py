@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from db_testing import _admin, _server, _template
+from db_testing import _admin, _claims, _clones, _server, _template
 from db_testing._admin import Admin
 from db_testing.errors import ServerError
 from db_testing.schema import Schema
@@ -131,8 +131,8 @@ def test_user_needs_the_right_to_create_databases(external: External, schema: Sc
         with pytest.raises(ServerError, match=r"may not create databases .*CREATEDB"):
             _template.ensure(mine, schema, print_of)
         boss.run(boss.connection.execute, f"ALTER ROLE {user} CREATEDB")
-        _template.clone(mine, schema, print_of, "dbt_mine_01234567_a_main")
-        _template.drop(mine, "dbt_mine_01234567_a_main")
+        _clones.clone(mine, schema, print_of, "dbt_mine_01234567_a_main")
+        _claims.drop(mine, "dbt_mine_01234567_a_main")
     finally:
         mine.close()
         names = boss.run(_names, boss)
@@ -156,9 +156,9 @@ def test_users_of_one_server_do_not_share_templates(external: External, schema: 
     try:
         dead = "dbt_dead_01234567_a_main"
         boss.run(boss.connection.execute, f"CREATE DATABASE {dead}")
-        assert _template.reap(mine) == []
+        assert _clones.reap(mine) == []
         assert _template.fingerprint(boss, schema) != _template.fingerprint(mine, schema)
-        assert _template.reap(boss) == [dead]
+        assert _clones.reap(boss) == [dead]
     finally:
         mine.close()
         boss.run(boss.connection.execute, f"DROP ROLE {user}")

@@ -10,7 +10,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from .. import _budget, _copies, _fitness, _folders, _naming, _server, _template
+from .. import _budget, _claims, _clones, _copies, _fitness, _folders, _naming, _server
 from .._admin import Admin
 from ..errors import ServerError
 from .findings import Finding
@@ -111,13 +111,13 @@ def _database(admin: Admin) -> Finding:
     digest = uuid.uuid4().hex
     name = _naming.building_database(digest, digest)
     started = time.perf_counter()
-    _template.keep(admin, name)
+    _clones.keep(admin, name)
     try:
         admin.run(_copies.create, admin.connection, name, "template0")
         took = time.perf_counter() - started
         admin.run(_fitness.check_arrival, admin, name)
     finally:
-        _template.drop(admin, name)
+        _claims.drop(admin, name)
     found = f"made a database in {took * 1000:.0f} ms, connected to it, and dropped it"
     if took < SLOW:
         return Finding("databases", "ok", found)

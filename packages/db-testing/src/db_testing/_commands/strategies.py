@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from .. import _naming, _probe, _settings, _state, _template
+from .. import _claims, _clones, _naming, _probe, _settings, _state, _template
 from ..errors import DBTestingError
 from . import sample_row
 
@@ -151,10 +151,10 @@ def _database(subject: Subject, admin: Admin, purpose: str) -> Iterator[URL]:
         worker=purpose,
     )
     try:
-        _template.clone(admin, subject.schema, print_of, name)
+        _clones.clone(admin, subject.schema, print_of, name)
         yield admin.url.set(database=name)
     finally:
-        _template.drop(admin, name)
+        _claims.drop(admin, name)
 
 
 async def _look(engine: AsyncEngine) -> tuple[list[str], tuple[str, str] | None]:

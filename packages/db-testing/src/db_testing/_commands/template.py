@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from .. import _naming, _removal, _server, _template, _uses
+from .. import _clones, _naming, _removal, _server, _uses
 from .._admin import Admin
 from ..errors import ServerError, SuiteError
 from . import building, choice, suite
@@ -110,7 +110,7 @@ def prune(
     Databases of test processes that have died go as well. What is missed is built anew.
     """
     with _connected(server) as admin:
-        reaped = _template.reap(admin)
+        reaped = _clones.reap(admin)
         if names or everything:
             found = [each.name for each in admin.run(_uses.templates, admin)]
             dropped = found if everything else [_named(name, found) for name in names or ()]
