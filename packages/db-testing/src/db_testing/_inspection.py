@@ -17,6 +17,7 @@ from ._runtime import (
     INSIDE_TRANSACTION,
     LOCK_NOT_AVAILABLE,
     NO_TRANSACTION,
+    OFTEN_DEFERRED,
     READ_ONLY,
     UNSAFE_NEW_ENUM_VALUE,
     sqlstate,
@@ -110,10 +111,31 @@ class Inspection:
         if code == READ_ONLY and not transaction.readonly:
             reader = live.layers.readonly_besides(transaction)
             return self._beneath(reader, transaction) if reader is not None else None
+        if code.startswith(CONSTRAINT_VIOLATION) and sql != "COMMIT":  # see `ambiguous`
+            return self._checked_early(error, live, transaction, sql)
         if code in INSIDE_TRANSACTION and (transaction.implicit or _statements.sets_isolation(sql)):
             return self._failures.refused(sql, f"cannot run inside another transaction ({error})")
         if code == UNSAFE_NEW_ENUM_VALUE:
             return self._failures.refused(sql, f"needs a value that is never committed ({error})")
+        return None
+
+    def _checked_early(
+        self, error: BaseException, live: LiveWire, transaction: Transaction, sql: str
+    ) -> SandboxConflictError | None:
+        """Tell a violation that was met because SET CONSTRAINTS is of all transactions here."""
+        asks = bool(_statements.constraint_modes(sql))
+        deferrable = sqlstate(error) in OFTEN_DEFERRED
+        for other in live.turns.writers_besides(transaction):
+            if asks or (deferrable and any(frame.constraint_modes for frame in other.frames)):
+                return self._failures.blame(
+                    transaction,
+                    SandboxConflictError(
+                        f"a constraint was violated at {caller()}, in {transaction} ({error}), "
+                        f"perhaps because SET CONSTRAINTS, on the same connection, is for "
+                        f"{other} too. End one before the other begins, or add {MARKER} to "
+                        f"{self._failures.test_of(transaction)}."
+                    ),
+                )
         return None
 
     def _blocked(

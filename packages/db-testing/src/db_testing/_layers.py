@@ -50,11 +50,12 @@ class Layer:
 
     @property
     def keeps(self) -> bool:
-        """Whether a return beneath it would undo settings, or what outlasts its transaction."""
-        if self.foreign is not None and self.foreign.outlasting:
+        """Whether a return beneath it would undo more than its owner's reading."""
+        if self.foreign is not None:
             return True
-        settings = self.frame is not None and bool(self.owner.local_settings)
-        return (settings or self.owner.outlasting) and not self.doomed
+        owner = self.owner
+        until_its_end = self.frame is not None and bool(owner.local_settings or owner.endings)
+        return (until_its_end or owner.outlasting) and not self.doomed
 
     @property
     def doomed(self) -> bool:

@@ -33,6 +33,8 @@ READ_ONLY: Final = "25006"
 INSIDE_TRANSACTION: Final = ("25001", "2D000")
 """What the server answers to a statement that must not run inside a transaction."""
 CONSTRAINT_VIOLATION: Final = "23"
+OFTEN_DEFERRED: Final = ("23503", "23P01")
+"""Violations of foreign keys and exclusion constraints."""
 """The class of errors to which violations of constraints belong."""
 
 

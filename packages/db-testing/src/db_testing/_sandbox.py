@@ -44,7 +44,8 @@ In all of them the statement overlaps the holder, and sees its rows as if they h
 - a rollback beneath a layer in which another transaction has written, or has a cursor open, since;
 - a write above another's read-only layer which an open cursor, or SET, holds in place;
 - a violation of a deferred constraint at a commit, while another transaction that has written is
-  still open: the server checks the pending rows of both;
+  still open: the server checks the pending rows of both, and so does SET CONSTRAINTS, which holds
+  for both;
 - a commit that would put back what SET LOCAL has set, while another open transaction has set it
   since.
 

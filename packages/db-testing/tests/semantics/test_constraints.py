@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .table import attempt, same
+from .table import attempt, refused, same
 
 if TYPE_CHECKING:
     from .conftest import World
@@ -165,3 +165,34 @@ async def test_statement_trigger(w: World) -> object:
     for name in "ab":
         await one.execute("INSERT INTO item (name) VALUES ($1)", name)
     return await one.fetchval("SELECT max(rows) FROM seen")
+
+
+MODES = "All connections of a test are one session."
+
+
+@refused(gives="INSERT 0 1", schema=TREE, note=MODES, error="SandboxConflictError")
+async def test_immediate_for_another(w: World) -> object:
+    """A write that is checked at once, because another open transaction has asked for that."""
+    one, two = await w.connect(), await w.connect()
+    transaction = one.transaction()
+    await transaction.start()
+    await one.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    try:
+        async with two.transaction():
+            added = await two.execute("INSERT INTO node VALUES (1, 2)")
+            await two.execute("INSERT INTO node VALUES (2)")
+            return added
+    finally:
+        await transaction.rollback()
+
+
+@refused(gives=[2], schema=TREE, note=MODES, error="SandboxConflictError")
+async def test_immediate_checks_another(w: World) -> object:
+    """SET CONSTRAINTS ... IMMEDIATE while another transaction has a violation to repair."""
+    one, two = await w.connect(), await w.connect()
+    async with one.transaction():
+        await one.execute("INSERT INTO node VALUES (1, 2)")
+        async with two.transaction():
+            await two.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        await one.execute("INSERT INTO node VALUES (2)")
+    return [await one.fetchval("SELECT count(*) FROM node")]

@@ -41,6 +41,20 @@ async def test_set_rolled_back(w: World) -> object:
     return [*found, await one.fetchval(SHOW)]
 
 
+@same(gives=[1, "x"])
+async def test_read_only_transaction_and_others(w: World) -> object:
+    """A cursor in a read-only transaction outlives another's error, and SET the failure of it."""
+    one, two = await w.connect(), await w.connect()
+    transaction = one.transaction(readonly=True)
+    await transaction.start()
+    await one.execute("DECLARE c CURSOR FOR SELECT 1")
+    await attempt(two.execute("SELECT 1/0"))
+    found = [await one.fetchval("FETCH c")]
+    await two.execute("SET app.two = 'x'")
+    await attempt(one.execute("INSERT INTO item (name) VALUES ('a')"))
+    return [*found, await two.fetchval("SHOW app.two")]
+
+
 @same(gives=["mine", 1, 1, 1])
 async def test_what_outlasts_a_read_only_transaction(w: World) -> object:
     """SET, rows of temporary tables and cursors WITH HOLD outlast a read-only transaction."""
