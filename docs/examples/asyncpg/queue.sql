@@ -1,0 +1,5 @@
+CREATE TABLE job (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL,
+    done boolean NOT NULL DEFAULT false
+);
