@@ -46,7 +46,7 @@ _DEFERRABLE: Final = """
 
 _PREPARED: Final = """
     SELECT name, format('DEALLOCATE %I', name) AS deallocate FROM pg_prepared_statements
-    WHERE from_sql AND name NOT IN ('db_testing_reset', 'db_testing_moved')
+    WHERE from_sql AND name NOT IN ('db_testing_reset', 'db_testing_come', 'db_testing_moved')
 """
 """Statements that PREPARE has made; what the drivers have prepared is theirs."""
 

@@ -475,7 +475,7 @@ class Isolation:
             return None
         if sandbox.lost and self._watch.is_cut_off():
             return None  # it went when the test was over, and is started again before the next
-        if not (lines or sandbox.moved or self._watch.moved()):
+        if not (lines or self._watch.moved()):
             return None
         what, left = self._watch.look(ours=[*sandbox.discarded, *sandbox.processes])
         self._leaks += left

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _blockers, _isolation, _synchronous
+from db_testing import _blockers, _escapes, _isolation, _synchronous, _worker
 
 if TYPE_CHECKING:
     from .conftest import Suite
@@ -225,6 +225,48 @@ def test_sequence_that_is_set_elsewhere(suite: Suite) -> None:
         """
     )
     pytester.runpytest(*IN_ORDER).assert_outcomes(passed=3)
+
+
+def test_visitor_is_asked_about_once(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who connects, reads and leaves costs its own test a look, and those that follow nothing."""
+    asked: list[str] = []
+    looked: list[bool] = []
+
+    class Watch(_escapes.Watch):
+        @property
+        def question(self) -> str:
+            asked.append(super().question.partition("(")[0])
+            return super().question
+
+        def moved(self) -> bool:
+            looked.append(super().moved())
+            return looked[-1]
+
+    monkeypatch.setattr(_worker, "Watch", Watch)
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import asyncpg
+        import pytest
+        from sqlalchemy import text
+
+        async def test_first(db):
+            await db.execute(text("SELECT 1"))
+
+        async def test_visitor(db, test_database_url):
+            await db.execute(text("SELECT 1"))
+            connection = await asyncpg.connect(test_database_url.replace("+asyncpg", ""))
+            assert await connection.fetch("SELECT * FROM item") == []
+            await connection.close()
+
+        @pytest.mark.parametrize("time", range(3))
+        async def test_alone(db, time):
+            await db.execute(text("SELECT 1"))
+        """
+    )
+    pytester.runpytest(*IN_ORDER).assert_outcomes(passed=5)
+    assert looked.count(False) <= 1  # another run on the same server may commit meanwhile
+    assert asked == ["EXECUTE db_testing_come"] * 5
 
 
 def test_upkeep_is_no_escape(suite: Suite) -> None:
