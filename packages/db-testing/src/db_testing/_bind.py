@@ -151,7 +151,9 @@ class Bindings:
             value = _product(value, name)
         if isinstance(value, scoped):
             # Which session belongs to another scope is known within that alone.
-            if isinstance(value.registry, ThreadLocalRegistry):
+            if isinstance(value, scoped_session) and isinstance(
+                value.registry, ThreadLocalRegistry
+            ):
                 self._scoped.append(value)
             value = value.session_factory
         if isinstance(value, Engine | AsyncEngine):
