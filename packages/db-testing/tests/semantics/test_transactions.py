@@ -243,6 +243,37 @@ async def test_read_only_after_writing(w: World) -> object:
     return await two.fetchval(NAMES)
 
 
+@same(gives=["INSERT 0 1", "InFailedSQLTransactionError"])
+async def test_read_only_where_it_means_nothing(w: World) -> object:
+    """SET TRANSACTION READ ONLY outside a transaction does nothing, and in a failed one fails."""
+    one = await w.connect()
+    await one.execute("SET TRANSACTION READ ONLY")
+    found = [await one.execute(ADD, "a")]
+    transaction = one.transaction()
+    await transaction.start()
+    await attempt(one.execute("SELECT 1/0"))
+    found.append(await attempt(one.execute("SET TRANSACTION READ ONLY")))
+    await transaction.rollback()
+    return found
+
+
+@refused(
+    gives=["ReadOnlySQLTransactionError", "INSERT 0 1"],
+    note="A savepoint's end would not end it here.",
+)
+async def test_read_only_savepoint(w: World) -> object:
+    """SET TRANSACTION READ ONLY in a savepoint lasts as long as that."""
+    one = await w.connect()
+    async with one.transaction():
+        await one.execute("SAVEPOINT s")
+        await one.execute("SET TRANSACTION READ ONLY")
+        await one.execute("SAVEPOINT t")
+        found = [await attempt(one.execute(ADD, "a"))]
+        await one.execute("ROLLBACK TO t")
+        await one.execute("RELEASE s")
+        return [*found, await one.execute(ADD, "b")]
+
+
 @same(gives="read committed")
 async def test_read_committed(w: World) -> object:
     """READ COMMITTED may be asked for."""
