@@ -43,8 +43,8 @@ NO_COUNT: Final = -1
 """No number of sessions; an older server, which counts late, says 0 of a database that is new."""
 
 # To look at all sessions of the server takes longer than the rest of a reset; even to make the plan
-# of such a look ready takes a sixth of it. So where none but ours are connected, no more is asked at
-# first than whether somebody has come.
+# of such a look ready takes a sixth of it. So where none but ours are connected, no more is asked
+# at first than whether somebody has come.
 _COME: Final = "SELECT WHERE {committed} OR pg_stat_get_db_sessions({database}) <> $2"
 _MOVED: Final = """
     SELECT WHERE {committed} OR EXISTS (

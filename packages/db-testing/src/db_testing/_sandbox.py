@@ -128,7 +128,7 @@ class Sandbox:
         running loop does, if there is one.
         """
         self.moved: bool | None = None
-        """Whether others were seen to commit, or to leave something open; None: nobody looked."""
+        """Whether others may have committed, or left something open; None: nobody looked."""
         self.lost = False
         """Whether this test's wire was given up, so that nothing was asked."""
         self.keep = False
