@@ -21,11 +21,9 @@ def begin(test: pytest.Item) -> None:
     Raises:
         pytest.UsageError: its marker's arguments are wrong.
     """
-    if _state.is_running(test):
-        return
-    _state.begin(test)
-    # What is registered first is called last.
-    test.addfinalizer(functools.partial(_end, test))
+    if _state.begin(test):
+        # What is registered first is called last.
+        test.addfinalizer(functools.partial(_end, test))
 
 
 def fixtures_are_there(test: pytest.Item) -> None:

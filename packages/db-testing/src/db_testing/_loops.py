@@ -89,7 +89,8 @@ def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> 
     function = getattr(fixturedef.func, "__func__", fixturedef.func)
     try:
         test = request._pyfuncitem  # noqa: SLF001  # request.node is a collector in wider scopes
-        hold(test, uses_database=is_database_test(test))
+        uses_database = is_database_test(test)
+        hold(test, uses_database=uses_database)
     except FixtureError as error:
         # pytest remembers a fixture's error only when the fixture itself raises it.
         with pytest.MonkeyPatch.context() as patch:
@@ -101,9 +102,10 @@ def fixture_on_session_loop(fixturedef: Any, request: pytest.FixtureRequest) -> 
                 fixturedef.cached_result = (None, object(), (error, error.__traceback__))
         return
     if (
-        getattr(function, "_loop_scope", None) is not None
+        not uses_database
+        or getattr(function, "_loop_scope", None) is not None
         or not loops_are_ours(request.config)
-        or _item_loop_scope(request) != "session"
+        or _chosen_scope(test) != "session"
     ):
         yield
         return
@@ -192,12 +194,9 @@ def has_pytest_asyncio(config: pytest.Config) -> bool:
     return config.pluginmanager.has_plugin("asyncio")
 
 
-def _item_loop_scope(request: pytest.FixtureRequest) -> str | None:
-    """Return the loop scope of the database test that is being set up."""
-    item = request._pyfuncitem  # noqa: SLF001  # request.node is a collector in wider scopes
-    if not is_database_test(item):
-        return None
-    marker = item.get_closest_marker("asyncio")
+def _chosen_scope(test: pytest.Item) -> str | None:
+    """Return the loop scope of a database test that is being set up."""
+    marker = test.get_closest_marker("asyncio")
     if marker is None:
         # A plain test function whose asynchronous fixtures use the database.
         return "session"

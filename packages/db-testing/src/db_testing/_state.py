@@ -290,20 +290,23 @@ def is_running(test: pytest.Item) -> bool:
     return attempt is not None and attempt.test is test
 
 
-def begin(test: pytest.Item) -> None:
-    """Let the statements that follow belong to the test.
+def begin(test: pytest.Item) -> bool:
+    """Let the statements that follow belong to the test; tell whether others did until now.
 
     Raises:
         pytest.UsageError: its marker's arguments are wrong.
     """
+    run = test.config.stash[RUN]
+    if run.attempt is not None and run.attempt.test is test:
+        return False
     choice = _choice(test)
     kind = ("commit" if _begins_above(test) else "rollback") if choice == "auto" else choice
-    run = test.config.stash[RUN]
     run.attempt = test.stash[ATTEMPT] = Attempt(test, kind, may_move=choice == "auto")
     run.tasks.begin()
     if run.worker is not None:
         run.worker.begin(test.nodeid, kind)
         _make_databases_of_tests(test, kind, run.following)
+    return True
 
 
 def follow(config: pytest.Config, following: pytest.Item | None) -> None:

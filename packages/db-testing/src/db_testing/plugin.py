@@ -116,26 +116,25 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """Put a database test's asynchronous fixtures on the same loop; tell whose their work is."""
+    of_test = fixturedef.scope == "function"
     _fixtures.REQUESTS.append(request)
     try:
-        if fixturedef.scope == "function":
+        if of_test:
             _lifetime.begin(request.node)
-        if not _loops.is_asynchronous(fixturedef):
-            value = yield from _set_up(fixturedef, request)
-        else:
+        if _loops.is_asynchronous(fixturedef):
             with _loops.fixture_on_session_loop(fixturedef, request):
-                value = yield from _set_up(fixturedef, request)
+                value = (yield) if of_test else (yield from _set_up_wider(fixturedef, request))
+        else:
+            value = (yield) if of_test else (yield from _set_up_wider(fixturedef, request))
     finally:
         _fixtures.REQUESTS.pop()
     _state.has_loop(fixturedef, request, value)
     return value
 
 
-def _set_up(
+def _set_up_wider(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    if fixturedef.scope == "function":
-        return (yield)
     with _state.others(request.config):
         value = yield
         _seal(fixturedef, request)
