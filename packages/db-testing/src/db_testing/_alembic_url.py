@@ -35,8 +35,6 @@ def _set(setting: str, url: URL) -> Iterator[None]:
     place, _, name = setting.rpartition("." if "." in setting.partition(":")[2] else ":")
     try:
         owner = _owner(place)
-        if place.endswith("()") and _owner(place) is not owner:
-            raise ValueError(f"{place} returns another object each time")
         items: Any = owner if isinstance(owner, MutableMapping) else None
         before = items.get(name) if items is not None else getattr(owner, name)
         value = _as(before, url)
@@ -63,7 +61,17 @@ def _set(setting: str, url: URL) -> Iterator[None]:
 
 
 def _owner(place: str) -> Any:
-    return _settings.load(place, what="its part") if ":" in place else import_module(place)
+    """Return what has the setting.
+
+    Raises:
+        ValueError: it is another object each time, so that to change it changes nothing.
+    """
+    if ":" not in place:
+        return import_module(place)
+    owner = _settings.load(place, what="its part")
+    if place.endswith("()") and _settings.load(place, what="its part") is not owner:
+        raise ValueError(f"{place} returns another object each time")
+    return owner
 
 
 def _as(before: object, url: URL) -> object:

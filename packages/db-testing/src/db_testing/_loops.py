@@ -40,13 +40,20 @@ INTERRUPTED_PATIENCE: Final = 5.0
 """Seconds within which a test that was interrupted, and then cancelled, must have ended."""
 
 ENGINE: Final = "db_engine"
-"""The fixture that every database fixture depends on, and so every database test."""
+"""The fixture that every asynchronous database fixture depends on."""
 BIND: Final = "db_bind"
+WITHOUT_LOOP: Final = frozenset({"db_sync_engine", "test_database_url"})
+"""Fixtures that lead to the database and do not depend on :data:`ENGINE`."""
 
 
 def is_database_test(item: pytest.Item) -> bool:
     """Tell whether a test asks for the database, or the application's objects lead there."""
     return ENGINE in getattr(item, "fixturenames", ()) or is_bound(item)
+
+
+def uses_database(item: pytest.Item) -> bool:
+    """Tell whether a test asks for the database in any way, also where its loop is not ours."""
+    return is_database_test(item) or not WITHOUT_LOOP.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def is_bound(item: pytest.Item) -> bool:
@@ -209,7 +216,6 @@ def loops_are_ours(config: pytest.Config) -> bool:
 
     pytest does not tell a default from the same value written down.
     """
-    return (
-        has_pytest_asyncio(config)
-        and all(config.getini(name) in defaults for name, defaults in DEFAULTS.items())
+    return has_pytest_asyncio(config) and all(
+        config.getini(name) in defaults for name, defaults in DEFAULTS.items()
     )

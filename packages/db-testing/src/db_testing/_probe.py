@@ -154,7 +154,7 @@ def facts(session: pytest.Session) -> dict[str, object]:
         "settings": {name: _setting(config, name) for name in SETTINGS},
         "tests": len(session.items),
         "database_tests": (
-            sum(_loops.is_database_test(item) for item in session.items) if loaded else 0
+            sum(_loops.uses_database(item) for item in session.items) if loaded else 0
         ),
         "schemas": [
             {"where": where, "tests": number} for where, number in _counted(session).items()
@@ -228,7 +228,7 @@ def _counted(session: pytest.Session) -> Counter[str]:
     """Count the database tests of each definition of `db_schema`."""
     if not session.config.pluginmanager.hasplugin(PLUGIN):
         return Counter()
-    return Counter(_schema_of(item) for item in session.items if _loops.is_database_test(item))
+    return Counter(_schema_of(item) for item in session.items if _loops.uses_database(item))
 
 
 def _schemas(session: pytest.Session) -> list[tuple[pytest.Item, str]]:
@@ -236,7 +236,7 @@ def _schemas(session: pytest.Session) -> list[tuple[pytest.Item, str]]:
 
     Where no test asks for the database yet, that which the first test would get is taken.
     """
-    items = [item for item in session.items if _loops.is_database_test(item)]
+    items = [item for item in session.items if _loops.uses_database(item)]
     by_place = {_schema_of(item): item for item in items or session.items[:1]}
     return [(item, where) for where, item in by_place.items()]
 

@@ -257,7 +257,9 @@ def load(dotted: str, *, what: str) -> Any:
     except Exception as error:
         # As above.
         missing = isinstance(error, AttributeError)
-        why = 'Is it spelled so? The form is "package.module:attribute".' if missing else ENVIRONMENT
+        why = (
+            'Is it spelled so? The form is "package.module:attribute".' if missing else ENVIRONMENT
+        )
         raise SetupError(
             f"{what} = {dotted!r} cannot be imported: {type(error).__name__}: {error}. {why}"
         ) from error

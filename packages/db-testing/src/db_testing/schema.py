@@ -82,8 +82,8 @@ class Schema:
         `config.get_main_option("sqlalchemy.url")`; else `url_setting` names what it reads, as
         `"package.module:settings.database_url"`, `"package.module:get_settings().database_url"` of
         a function that returns the same object each time, or `"os:environ.DATABASE_URL"`, which is
-        the test database's URL while migrations run. It is kept from every other database. `extensions` and
-        `seed` are as in :meth:`from_metadata`.
+        the test database's URL while migrations run. It is kept from every other database.
+        `extensions` and `seed` are as in :meth:`from_metadata`.
 
         Raises:
             SchemaError: there is no such file.

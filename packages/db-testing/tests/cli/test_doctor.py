@@ -75,6 +75,18 @@ def test_loops_of_fixtures(project: Path, command: Command, tests: str) -> None:
     assert scope["remedy"] == 'Set asyncio_default_fixture_loop_scope to "session".'
 
 
+@pytest.mark.parametrize("asks", ["test_database_url", "db_sync_engine"])
+def test_tests_without_an_asynchronous_engine(project: Path, command: Command, asks: str) -> None:
+    """They are tests of the database as well."""
+    for path in project.glob("test_*.py"):
+        path.unlink()
+    (project / "test_other.py").write_text(f"def test_it({asks}): ...\ndef test_plain(): ...\n")
+    _, said = command("doctor", "--json")
+    [answer] = found(said, "pytest", "ok")
+    assert answer["found"].startswith("2 tests, 1 of the database")
+    assert found(said, "schema", "note") == []
+
+
 def test_project_without_pytest_asyncio(project: Path, command: Command) -> None:
     """Nothing is said about its settings where it is turned off."""
     (project / "pytest.ini").write_text("[pytest]\naddopts = -p no:asyncio\npythonpath = .\n")

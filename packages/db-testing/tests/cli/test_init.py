@@ -563,9 +563,7 @@ def test_sessions_of_a_scope(shop: Path) -> None:
     assert 'db_session_options = "shop.database:db_session"' in made.changes[-1].after
     assert any("db-testing[sync]" in note for note in made.notes)
     named = database.replace("scoped_session(sessionmaker(autoflush=False))", "sessionmaker()")
-    write(
-        shop, {"src/shop/database.py": f"{named}    scoped = scoped_session(db_session)\n"}
-    )
+    write(shop, {"src/shop/database.py": f"{named}    scoped = scoped_session(db_session)\n"})
     assert 'db_bind = ["shop.database:db_session"]' in plan.make(shop).changes[-1].after
 
 

@@ -484,8 +484,7 @@ registry.register("postgresql.synchronous", __name__, "SynchronousDriver")
         (lambda: dependency, "is asynchronous. It must be an AsyncEngine"),
         (
             lambda: settings_are_missing,
-            "raised KeyError: 'DATABASE_URL'. It is called without arguments, and must return an "
-            "engine or a sessionmaker. What it needs of the environment is set at the top of ",
+            "raised KeyError: 'DATABASE_URL'. It is called without arguments, and must return an",
         ),
         (
             lambda: AsyncSession,

@@ -48,6 +48,25 @@ def test_tests_that_fare_differently(suite: Suite, distribution: tuple[str, ...]
     back.stdout.fnmatch_lines(["db-testing: 3 of 5 database tests fared differently*"])
 
 
+def test_tests_without_an_asynchronous_engine(suite: Suite) -> None:
+    """They are compared as well."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        from sqlalchemy import text
+
+        def test_sync(db_sync):
+            db_sync.execute(text("SELECT 1"))
+
+        def test_url(test_database_url, request):
+            assert request.config.getoption("db_isolation") is None
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=2)
+    check = pytester.runpytest("--db-isolation=commit")
+    check.stdout.fnmatch_lines(["db-testing: 1 of 2 database tests fared differently*"])
+
+
 def test_nothing_to_compare(suite: Suite) -> None:
     """The first run, a run without a cache, and one without database tests say what they can."""
     pytester = suite("artefacts", mode="auto")

@@ -15,6 +15,9 @@ OPTION: Final = "sqlalchemy.url"
 AS_TEXT: Final = {"replace", "render_as_string", "get_secret_value", "unicode_string"}
 """Methods that return what they are called on, written otherwise."""
 
+ENVIRONMENT: Final = {"os.environ", "os.environ.get", "os.getenv"}
+"""What reads a variable of the environment, by its name."""
+
 DEEPEST: Final = 10
 """How much a name may stand for, which may be itself."""
 
@@ -72,14 +75,10 @@ def _name(env: Source, value: ast.expr, depth: int = 0) -> str | None:
             return _name(env, inner, depth + 1)
         case ast.Call(func=ast.Attribute(value=inner, attr=method)) if method in AS_TEXT:
             return _name(env, inner, depth + 1)
-        case ast.Subscript(value=mapping, slice=ast.Constant(value=str(name))) if (
-            env.origin(mapping) == "os.environ"
-        ):
-            return f"os:environ.{name}"
-        case ast.Call(func=func, args=[ast.Constant(value=str(name)), *_]) if env.origin(func) in {
-            "os.getenv",
-            "os.environ.get",
-        }:
+        case (
+            ast.Subscript(value=ast.expr() as read, slice=ast.Constant(value=str(name)))
+            | ast.Call(func=read, args=[ast.Constant(value=str(name)), *_])
+        ) if env.origin(read) in ENVIRONMENT:
             return f"os:environ.{name}"
         case ast.Attribute() | ast.Name():
             return _attribute(env, value)
