@@ -73,11 +73,11 @@ class Patience:
         self._seconds = PATIENCE
 
     @contextlib.contextmanager
-    def lent(self) -> Iterator[float]:
-        """Return the seconds that connecting may take."""
+    def lent(self, vain: type[Exception] = Exception) -> Iterator[float]:
+        """Return the seconds that connecting may take; `vain` is what says that they were over."""
         try:
             yield self._seconds
-        except Exception:
+        except vain:
             self._seconds = 0.0
             raise
         self._seconds = PATIENCE
@@ -160,11 +160,13 @@ def url_for(driver: str, url: URL) -> URL:
 def url_with_host(url: URL) -> URL:
     """Return the URL of the same database for those who want a host in it, as pydantic does.
 
-    A socket's folder stands behind the `?`, where SQLAlchemy and libpq read it. asyncpg reads it
-    in the place of the host as well, and there alone if something stands there.
+    A socket's folder and port stand behind the `?`, where SQLAlchemy and libpq read them. asyncpg
+    reads them in the place of the host as well, and there alone if something stands there.
     """
-    folder = url.query.get("host")
-    return url.set(host=quote(folder, safe="")) if isinstance(folder, str) else url
+    folder, port = url.query.get("host"), url.query.get("port")
+    if not isinstance(folder, str) or not folder.startswith("/"):
+        return url
+    return url.set(host=quote(folder, safe=""), port=int(port) if isinstance(port, str) else None)
 
 
 def libpq_url(url: URL) -> str:

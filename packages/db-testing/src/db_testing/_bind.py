@@ -14,7 +14,7 @@ import inspect
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import scoped_session, sessionmaker
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.util import ThreadLocalRegistry
 
@@ -151,9 +151,7 @@ class Bindings:
             value = _product(value, name)
         if isinstance(value, scoped):
             # Which session belongs to another scope is known within that alone.
-            if isinstance(value, scoped_session) and isinstance(
-                value.registry, ThreadLocalRegistry
-            ):
+            if _keeps_one_for_each_thread(value):
                 self._scoped.append(value)
             value = value.session_factory
         if isinstance(value, Engine | AsyncEngine):
@@ -163,13 +161,20 @@ class Bindings:
         else:
             raise SetupError(f"db_bind: {name} is {value!r}. It must be {KINDS}.")
 
-    def end_sessions(self) -> None:
+    def end_sessions(self) -> list[str]:
         """End the session that a thread keeps, as frameworks do after each request.
 
-        It would go on in the next test, with objects and a transaction that are undone.
+        It would go on in the next test, with objects and a transaction that are undone. Return
+        what could not be ended, and why.
         """
+        said = []
         for scoped in self._scoped:
-            scoped.remove()
+            try:
+                scoped.remove()
+            except Exception as error:  # noqa: BLE001  # the application's listeners may raise any
+                said.append(f"a scoped session: closing it raised {type(error).__name__}: {error}")
+                scoped.registry.clear()
+        return said
 
     def close(self) -> None:
         """Give every object back what it had."""
@@ -264,6 +269,13 @@ class Bindings:
                     f"engine, or list another object."
                 )
             self._bind_engine(bind, target, f"the engine of {name}")
+
+
+def _keeps_one_for_each_thread(scoped: Any) -> TypeGuard[scoped_session[Any]]:
+    """Tell whether a scoped session is one that `remove()` ends, and for its thread alone."""
+    made: Any = getattr(scoped.session_factory, "class_", None)
+    synchronous = isinstance(made, type) and issubclass(made, Session)
+    return synchronous and isinstance(scoped.registry, ThreadLocalRegistry)
 
 
 def _product(function: Callable[..., object], name: str) -> object:

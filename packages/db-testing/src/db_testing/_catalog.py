@@ -37,8 +37,8 @@ been rolled back. So the locks tell which sequences to restore, at a cost that d
 how many there are.
 """
 _DEFERRABLE: Final = """
-    SELECT DISTINCT format('%I.%I', n.nspname, c.conname) AS name, c.condeferred AS deferred,
-           c.contype = 't' AS trigger
+    SELECT DISTINCT format('%I.%I', n.nspname, c.conname) AS name, c.conname AS constraint,
+           c.condeferred AS deferred, c.contype = 't' AS trigger
     FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
     WHERE c.condeferrable
 """
@@ -113,6 +113,11 @@ class Deferrable:
     """Checks what a commit would check, then restores the initial modes; None if there is none."""
     writes: bool
     """Whether the check may write, as only a trigger's function can."""
+    names: frozenset[str] = frozenset()
+
+    def may_wait(self, constraint: str | None) -> bool:
+        """Tell whether a constraint is one of them."""
+        return constraint in self.names
 
     @classmethod
     async def read(cls, wire: Wire) -> Deferrable:
@@ -126,7 +131,11 @@ class Deferrable:
         immediate = ", ".join(row["name"] for row in rows if not row["deferred"])
         if immediate:
             check += f";SET CONSTRAINTS {immediate} IMMEDIATE"
-        return cls(check=check, writes=any(row["trigger"] for row in rows))
+        return cls(
+            check=check,
+            writes=any(row["trigger"] for row in rows),
+            names=frozenset(row["constraint"] for row in rows),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,12 +153,6 @@ def _db_bound(db_bind: Sequence[object]) -> None:
         _state.stop(request.session, error)
 
 
-def asks(item: pytest.Item) -> bool:
-    """Tell whether a test asks for the database by a fixture, whatever is bound."""
-    makes = {db_engine.__name__, db_sync_engine.__name__, test_database_url.__name__}
-    return not makes.isdisjoint(getattr(item, "fixturenames", ()))
-
-
 def spare_fixtures(item: pytest.Item) -> None:
     """Take from a test what others ask for, and the automatic fixture that binds where none does.
 

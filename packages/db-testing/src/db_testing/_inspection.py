@@ -17,9 +17,9 @@ from ._runtime import (
     INSIDE_TRANSACTION,
     LOCK_NOT_AVAILABLE,
     NO_TRANSACTION,
-    OFTEN_DEFERRED,
     READ_ONLY,
     UNSAFE_NEW_ENUM_VALUE,
+    constraint_of,
     sqlstate,
 )
 from .errors import SandboxBlockedError, SandboxConflictError
@@ -124,9 +124,10 @@ class Inspection:
     ) -> SandboxConflictError | None:
         """Tell a violation that was met because SET CONSTRAINTS is of all transactions here."""
         asks = bool(_statements.constraint_modes(sql))
-        deferrable = sqlstate(error) in OFTEN_DEFERRED
+        waits = live.schema_changed or live.catalog.deferrable.may_wait(constraint_of(error))
         for other in live.turns.writers_besides(transaction):
-            if asks or (deferrable and any(frame.constraint_modes for frame in other.frames)):
+            modes = other.constraint_modes
+            if asks or (waits and any(map(_statements.checks_at_once, modes))):
                 return self._failures.blame(
                     transaction,
                     SandboxConflictError(

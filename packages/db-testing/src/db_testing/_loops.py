@@ -42,8 +42,8 @@ INTERRUPTED_PATIENCE: Final = 5.0
 ENGINE: Final = "db_engine"
 """The fixture that every asynchronous database fixture depends on."""
 BIND: Final = "db_bind"
-WITHOUT_LOOP: Final = frozenset({"db_sync_engine", "test_database_url"})
-"""Fixtures that lead to the database and do not depend on :data:`ENGINE`."""
+DATABASE: Final = frozenset({ENGINE, "db_sync_engine", "test_database_url"})
+"""The fixtures on one of which each depends that leads to the database."""
 
 
 def is_database_test(item: pytest.Item) -> bool:
@@ -51,9 +51,14 @@ def is_database_test(item: pytest.Item) -> bool:
     return ENGINE in getattr(item, "fixturenames", ()) or is_bound(item)
 
 
+def asks_for_database(item: pytest.Item) -> bool:
+    """Tell whether a test asks for the database by a fixture, whatever is bound."""
+    return not DATABASE.isdisjoint(getattr(item, "fixturenames", ()))
+
+
 def uses_database(item: pytest.Item) -> bool:
-    """Tell whether a test asks for the database in any way, also where its loop is not ours."""
-    return is_database_test(item) or not WITHOUT_LOOP.isdisjoint(getattr(item, "fixturenames", ()))
+    """Tell whether a test may use the database in any way, also where its loop is not ours."""
+    return asks_for_database(item) or is_bound(item)
 
 
 def is_bound(item: pytest.Item) -> bool:

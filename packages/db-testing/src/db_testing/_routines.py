@@ -149,7 +149,8 @@ class Routines:
         for body in _statements.strings_in(definition):
             effect |= Effect.of(body) | self.effect(body)
         effects = dict(self.effects)
-        for name in _statements.routines_defined(definition):
+        texts = [definition, *_statements.strings_in(definition)]  # one may be executed
+        for name in frozenset().union(*map(_statements.routines_defined, texts)):
             effects[name] = effects.get(name, NOTHING) | effect
         return Routines(
             writing=writing,

@@ -33,14 +33,19 @@ READ_ONLY: Final = "25006"
 INSIDE_TRANSACTION: Final = ("25001", "2D000")
 """What the server answers to a statement that must not run inside a transaction."""
 CONSTRAINT_VIOLATION: Final = "23"
-OFTEN_DEFERRED: Final = ("23503", "23P01")
-"""Violations of foreign keys and exclusion constraints."""
 """The class of errors to which violations of constraints belong."""
 
 
 def sqlstate(error: BaseException) -> str:
     """Return PostgreSQL's code of an error, which both drivers keep in one place; else nothing."""
     return getattr(error, "sqlstate", None) or ""
+
+
+def constraint_of(error: BaseException) -> str | None:
+    """Return the name of the constraint that was violated."""
+    said = getattr(error, "diag", error)  # psycopg's
+    name: str | None = getattr(said, "constraint_name", None)
+    return name
 
 
 class Worker(Protocol):

@@ -596,6 +596,8 @@ class Sandbox:
                 if conflict is not None:
                     raise conflict from error
                 raise
+        if transaction.readonly and transaction.local_settings:
+            transaction.outlasting = True  # that they were put back must not be undone
         if not transaction.wrote:
             live.layers.leave_cursors(transaction.frames)
         live.layers.relabel(transaction.frames, None)

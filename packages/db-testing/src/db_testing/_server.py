@@ -98,6 +98,7 @@ class Ahead:
         self._process = os.getpid()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="db-testing-ahead")
         self._server = self._thread.submit(self._again, say=self._tell)
+        self._thread.shutdown(wait=False)  # it ends when the server is there
 
     def _tell(self, line: str) -> None:
         self._say(line)

@@ -25,6 +25,7 @@ _SET_LOCAL: Final = re.compile(
 )
 _SET_LASTING: Final = re.compile(
     r"""(?:^|;)\s*(?:set\s+(?:session\s+(?!authorization\b))?|reset\s+)
+        (?!(?:local|transaction|constraints)\b)
         (session\s+authorization|time\s+zone|"?[\w.]+)""",
     re.IGNORECASE | re.VERBOSE,
 )

@@ -249,14 +249,15 @@ def load(dotted: str, *, what: str) -> Any:
         raise SetupError(
             f"{what} = {dotted!r} cannot be imported: {type(error).__name__}: {error}. {why}"
         ) from error
+    called = False
     try:
         for part in attribute.split("."):
             value = getattr(value, part.removesuffix("()"))
-            if part.endswith("()"):
-                value = value()
+            if called := part.endswith("()"):
+                value, called = value(), False
     except Exception as error:
         # As above.
-        missing = isinstance(error, AttributeError)
+        missing = isinstance(error, AttributeError) and not called
         why = (
             'Is it spelled so? The form is "package.module:attribute".' if missing else ENVIRONMENT
         )

@@ -55,7 +55,7 @@ class Run:
     summary: Summary = field(default_factory=Summary)
     tasks: Tasks = field(default_factory=Tasks)
     ahead: _server.Ahead | None = None
-    """The server, if tests will ask for it."""
+    """The server, if a test has begun that asks for it."""
     worker: Worker | None = None
     """None until a test has asked for the database."""
     bindings: Bindings | None = None
@@ -97,8 +97,12 @@ def summary(config: pytest.Config) -> Summary:
 
 
 def start_ahead(config: pytest.Config) -> None:
-    """Let a server of our own start while what the tests need is imported."""
+    """Let a server of our own start while what a test needs is imported."""
     run = config.stash[RUN]
+    if run.ahead is not None or run.worker is not None:
+        return
+    if config.getoption("setupplan", default=False):
+        return
     if _settings.OWN_SERVER.fullmatch(run.settings.server):
         run.ahead = _server.Ahead(run.settings.server, keepalive=run.settings.keepalive)
 
@@ -365,10 +369,9 @@ def end(test: pytest.Item) -> None:
     worker = run.worker
     if worker is None or attempt is None:
         return
-    if run.bindings is not None:
-        run.bindings.end_sessions()
     names, failed = _names(test), attempt.failed
-    leaks = _end_tasks(run, worker, asked="db_engine" in names)
+    leaks = run.bindings.end_sessions() if run.bindings is not None else []
+    leaks += _end_tasks(run, worker, asked="db_engine" in names)
     may_move = attempt.may_move and attempt.isolation == "rollback"
     remarks = worker.remarks() if may_move and failed else []
     moves = may_move and _ladder.unfit(worker.troubles, remarks, failed=failed) is not None

@@ -93,7 +93,8 @@ _ENDS_WITH_TRANSACTION: Final = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _OUTLASTS: Final = re.compile(
-    r"\b(?:insert|update|delete|merge|copy|truncate|hold|do|call|execute)\b", re.IGNORECASE
+    r"\b(?:insert|update|delete|merge|copy(?!.*\bto\s+stdout)|truncate|hold|do|call|execute)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 _EMPTIED_AT_COMMIT: Final = re.compile(r"\bon\s+commit\s+delete\s+rows\b", re.IGNORECASE)
 _SETS_DEFAULT: Final = re.compile(
@@ -148,8 +149,9 @@ def bodies_in(sql: str) -> Iterator[str]:
     """Return what the DO statements among others run."""
     begun = ""
     for plain, opaque in _pieces(sql):
-        begun = f"{begun} {plain}".rpartition(";")[2]
-        body = string_in(opaque) if _BODY.match(begun.lstrip()) else None
+        # No more of it is looked at, and there may be thousands of strings.
+        begun = f"{begun} {plain}".rpartition(";")[2].lstrip()[:3]
+        body = string_in(opaque) if _BODY.match(begun) else None
         if body is not None:
             yield body
 
@@ -310,6 +312,11 @@ def constraint_modes(sql: str) -> list[str]:
         return []
     parts = map(str.strip, skeleton_of(sql).split(";"))
     return [part for part in parts if _SETS_CONSTRAINTS.match(part)]
+
+
+def checks_at_once(mode: str) -> bool:
+    """Tell whether a statement that sets constraints lets nothing wait for the commit."""
+    return mode.lower().endswith("immediate")
 
 
 def sets_isolation(sql: str) -> bool:

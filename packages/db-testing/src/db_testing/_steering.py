@@ -28,7 +28,7 @@ def refused(sandbox: Sandbox, control: Control, where: str) -> SandboxRefusedErr
             control.name, "would end the outer transaction that is to be rolled back"
         )
     return sandbox.refuse(
-        f"savepoint {control.name}",
+        "SET TRANSACTION READ ONLY" if control.kind == "read_only" else f"savepoint {control.name}",
         f"is steered {where} the sandbox sees no step; send its statements one by one",
     )
 

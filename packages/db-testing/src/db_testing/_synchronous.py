@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from .errors import FixtureError
+from .errors import DBTestingError, FixtureError
 
 try:
     import psycopg
@@ -114,7 +114,7 @@ class Synchronous:
 
     def _patiently(self, connect: Callable[[], T]) -> T:
         """Connect, waiting for a server that has as many connections as it allows."""
-        with self._patience.lent() as patience:
+        with self._patience.lent(vain=DBTestingError) as patience:
             deadline = time.monotonic() + patience
             while True:
                 try:

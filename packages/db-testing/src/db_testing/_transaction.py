@@ -80,6 +80,12 @@ class Transaction:
         task = f" in {self.runtime.worker} {name!r}" if name else ""
         return f"the {kind} begun at {self.origin}{task}"
 
+    @property
+    def constraint_modes(self) -> list[str]:
+        """What it has set constraints to, which a failed frame has lost."""
+        frames = self.frames[:-1] if self.failed else self.frames
+        return [mode for frame in frames for mode in frame.constraint_modes]
+
     def check_open(self) -> None:
         """Raise an error if somebody else has ended it."""
         if not self.open:
@@ -90,8 +96,9 @@ class Transaction:
                     f"that ended since. Begin it in a function-scoped fixture."
                 )
             raise SandboxClosedError(
-                f"{self} was still open when its test {self.test} ended, or a data "
-                f"layer in it, and was rolled back with it. Await or cancel what outlives the test."
+                f"{self} was still open when its test {self.test} ended, or a data layer "
+                f"in it, and was rolled back with it. Await or cancel what outlives the test, "
+                f"and let a function-scoped fixture make a session for each of several tests."
             )
 
     def check_usable(self) -> None:

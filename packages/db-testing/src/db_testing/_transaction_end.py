@@ -144,10 +144,7 @@ async def _put_back(wire: Wire, values: Mapping[str, str | None]) -> None:
 def _modes_besides(live: LiveWire, transaction: Transaction) -> list[str]:
     """Return what other open transactions have set constraints to, which the check undoes."""
     return [
-        mode
-        for other in live.turns.writers_besides(transaction)
-        for frame in (other.frames[:-1] if other.failed else other.frames)
-        for mode in frame.constraint_modes
+        mode for other in live.turns.writers_besides(transaction) for mode in other.constraint_modes
     ]
 
 

@@ -89,16 +89,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
-    """Let the server start before the first test that asks for it has imported what it needs."""
-    shows = session.config.option.collectonly or session.config.option.setupplan
-    if not (shows or session.testsfailed) and any(map(_fixtures.asks, session.items)):
-        _state.start_ahead(session.config)
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Know which test comes next, and run this one again if its isolation cannot serve it."""
+    if _loops.asks_for_database(item):
+        _state.start_ahead(item.config)
     _state.follow(item.config, nextitem)
     return _state.run(item, nextitem) or None
 

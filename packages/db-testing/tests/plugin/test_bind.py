@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import scoped_session, sessionmaker
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from db_testing import Schema, _synchronous
 from db_testing._bind import Bindings, Target
@@ -656,3 +656,23 @@ def test_limit_of_the_applications_pool(suite: Suite, isolation: str) -> None:
         """,
     )
     pytester.runpytest(f"--db-isolation={isolation}").assert_outcomes(passed=2)
+
+
+def test_thread_whose_session_cannot_be_ended() -> None:
+    """What closing it raises is listed; the thread has a new session in the next test."""
+
+    class Stubborn(Session):
+        def close(self) -> None:
+            raise LookupError("not now")
+
+    engine = create_engine("postgresql+psycopg://")
+    sessions = scoped_session(sessionmaker(engine, class_=Stubborn))
+    bindings = Bindings()
+    try:
+        bindings.bind(sessions, Target(never, Schema.from_metadata()))
+        sessions()
+        said = bindings.end_sessions()
+        assert said == ["a scoped session: closing it raised LookupError: not now"]
+        assert not sessions.registry.has()
+    finally:
+        bindings.close()

@@ -9,6 +9,8 @@ import pytest
 from db_testing import _blockers, _escapes, _isolation, _synchronous, _worker
 
 if TYPE_CHECKING:
+    from db_testing._admin import Connection
+
     from .conftest import Suite
 
 IN_ORDER = ("-p", "no:randomly")
@@ -225,6 +227,41 @@ def test_sequence_that_is_set_elsewhere(suite: Suite) -> None:
         """
     )
     pytester.runpytest(*IN_ORDER).assert_outcomes(passed=3)
+
+
+def test_what_the_test_itself_has_locked(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to read it around a wider fixture, to know that nobody else has come."""
+    taken: list[object] = []
+
+    class Picture(_escapes.Picture):
+        @classmethod
+        async def take(cls, connection: Connection) -> _escapes.Picture:
+            taken.append(connection)
+            return await super().take(connection)
+
+    monkeypatch.setattr(_escapes, "Picture", Picture)
+    monkeypatch.setattr(_escapes, "_COMMITTED", "$1::xid IS NULL")  # others commit on this server
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.fixture(scope="module")
+        def first():
+            return 1
+
+        @pytest.fixture(scope="module")
+        def second():
+            return 2
+
+        async def test_locks(db, request):
+            await db.execute(text("TRUNCATE item"))
+            assert request.getfixturevalue("first") + request.getfixturevalue("second") == 3
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=1)
+    assert len(taken) == 1  # when the database was new
 
 
 def test_visitor_is_asked_about_once(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,6 +186,24 @@ async def test_immediate_for_another(w: World) -> object:
         await transaction.rollback()
 
 
+@same(
+    gives=["ForeignKeyViolationError", "ForeignKeyViolationError"],
+    schema=f"{TREE}; CREATE TABLE leaf (node int REFERENCES node)",
+)
+async def test_violation_beside_modes(w: World) -> object:
+    """A violation of what cannot be deferred, while another transaction has set constraints."""
+    one, two = await w.connect(), await w.connect()
+    found = []
+    for mode in ("DEFERRED", "IMMEDIATE"):
+        transaction = one.transaction()
+        await transaction.start()
+        await one.execute("INSERT INTO node VALUES (1)")
+        await one.execute(f"SET CONSTRAINTS ALL {mode}")
+        found.append(await attempt(two.execute("INSERT INTO leaf VALUES (9)")))
+        await transaction.rollback()
+    return found
+
+
 @refused(gives=[2], schema=TREE, note=MODES, error="SandboxConflictError")
 async def test_immediate_checks_another(w: World) -> object:
     """SET CONSTRAINTS ... IMMEDIATE while another transaction has a violation to repair."""

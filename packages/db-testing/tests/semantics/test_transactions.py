@@ -243,6 +243,29 @@ async def test_read_only_after_writing(w: World) -> object:
     return await two.fetchval(NAMES)
 
 
+@same(gives=["7", ""])
+async def test_read_only_after_set_local(w: World) -> object:
+    """What SET LOCAL has set ends with a transaction that was made read-only after that."""
+    one, two = await w.connect(), await w.connect()
+    async with one.transaction():
+        await one.execute("SET LOCAL app.tenant = '7'")
+        await one.execute("SET TRANSACTION READ ONLY")
+        found = [await one.fetchval("SELECT current_setting('app.tenant')")]
+    await two.execute(ADD, "a")
+    found.append(await one.fetchval("SELECT current_setting('app.tenant', true)"))
+    return found
+
+
+@same(gives="INSERT 0 1")
+async def test_modes_of_a_read_only_transaction(w: World) -> object:
+    """Another writes while one is open that is read-only and has set its isolation level."""
+    one, two = await w.connect(), await w.connect()
+    async with one.transaction(readonly=True):
+        await one.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        await one.fetchval("SELECT 1")
+        return await two.execute(ADD, "a")
+
+
 @same(gives=["INSERT 0 1", "InFailedSQLTransactionError"])
 async def test_read_only_where_it_means_nothing(w: World) -> object:
     """SET TRANSACTION READ ONLY outside a transaction does nothing, and in a failed one fails."""

@@ -12,11 +12,12 @@ import sys
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+import asyncpg
 import psycopg
 import pytest
 
 from db_testing import _cluster, _folders, _locks, _server
-from db_testing._admin import Admin, libpq_url
+from db_testing._admin import Admin, disconnect, libpq_url, url_with_host
 from db_testing._binaries import Binaries
 from db_testing._cluster import Cluster
 from db_testing._identity import Identity
@@ -128,8 +129,12 @@ def test_port_of_the_environment(embedded: Embedded, monkeypatch: pytest.MonkeyP
     embedded.acquire()
     monkeypatch.setenv("PGPORT", "5433")
     url = _server.address(embedded.cluster)
-    Admin(url).close()
+    admin = Admin(url)
     psycopg.connect(libpq_url(url)).close()
+    for given in (url, url_with_host(url)):
+        shown = given.set(drivername="postgresql").render_as_string(hide_password=False)
+        admin.run(disconnect, admin.run(asyncpg.connect, shown))
+    admin.close()
 
 
 def test_killed_watchdog_takes_the_server_with_it(embedded: Embedded) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import libcst
 
+from .._settings import hide_password
 from ..errors import InitError
 from . import configuration, conftest_text, old_fixtures, project, pytest_file, sources
 from .pytest_file import PytestFile
@@ -219,9 +220,9 @@ def _notes(found: Project, file: PytestFile) -> list[str]:
     url = None if found.migrations is None else found.migrations.url
     if url is not None and url.name is None:
         notes.append(
-            f"{url.where}: the URL is taken from {url.text}, past Alembic's setting: leave that "
-            f"out where {OPTION} is set already, or name in Schema.from_alembic(..., "
-            f"url_setting=...) what it is read from"
+            f"{url.where}: the URL is taken from {hide_password(url.text)}, past Alembic's "
+            f"setting: leave that out where {OPTION} is set already, or name in "
+            f"Schema.from_alembic(..., url_setting=...) what it is read from"
         )
     if any(each.is_synchronous for each in (*found.engines, *found.sessionmakers)):
         notes.append("synchronous engines need psycopg: pip install 'db-testing[sync]'")

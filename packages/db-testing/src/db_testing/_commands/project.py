@@ -210,7 +210,7 @@ def _made(sources: Sequence[Source], makers: set[str]) -> Iterator[Object]:
                 case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call) | (
                     ast.AnnAssign(target=ast.Name(id=name), value=ast.Call() as call)
                 ) if (made := _within(source, call)) in makers and not _is_elsewhere(call):
-                    synchronous = made in SYNCHRONOUS
+                    synchronous = made in SYNCHRONOUS and not _is_of_async_sessions(source, call)
                     yield Object(source.name, name, source, is_synchronous=synchronous)
                 case ast.FunctionDef(name=name, args=arguments, body=body) if not _needs_any(
                     arguments
@@ -218,6 +218,14 @@ def _made(sources: Sequence[Source], makers: set[str]) -> Iterator[Object]:
                     yield Object(source.name, name, source, is_object=False)
                 case _:
                     pass
+
+
+def _is_of_async_sessions(source: Source, call: ast.Call) -> bool:
+    """Tell whether a sessionmaker is told to make asynchronous sessions, as before 2.0."""
+    return any(
+        option.arg == "class_" and source.origin(option.value).endswith("AsyncSession")
+        for option in call.keywords
+    )
 
 
 def _within(source: Source, call: ast.Call) -> str:

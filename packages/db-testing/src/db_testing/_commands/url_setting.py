@@ -37,7 +37,7 @@ class UrlSetting:
 def found(env: Source, engine_makers: Collection[str]) -> UrlSetting | None:
     """Return what the URL is taken from; None if that is Alembic's setting, or is not seen."""
     for value in _given(env.tree):
-        if "get_main_option" not in ast.unparse(value):
+        if "get_main_option" not in ast.unparse(_stripped(env, value)):
             return UrlSetting(f"{env.path}:{value.lineno}", ast.unparse(value), _name(env, value))
     # An engine's URL may come from Alembic in more ways than are known here.
     for node in ast.walk(env.tree):
@@ -65,16 +65,10 @@ def _given(tree: ast.Module) -> Iterator[ast.expr]:
                 pass
 
 
-def _name(env: Source, value: ast.expr, depth: int = 0) -> str | None:
+def _name(env: Source, value: ast.expr) -> str | None:
     """Return `package.module:settings.database_url` for an expression, if it is one."""
-    value = _followed(env, value)
+    value = _stripped(env, value)
     match value:
-        case _ if depth > DEEPEST:
-            return None
-        case ast.Call(func=ast.Name(id="str"), args=[inner]):
-            return _name(env, inner, depth + 1)
-        case ast.Call(func=ast.Attribute(value=inner, attr=method)) if method in AS_TEXT:
-            return _name(env, inner, depth + 1)
         case (
             ast.Subscript(value=ast.expr() as read, slice=ast.Constant(value=str(name)))
             | ast.Call(func=read, args=[ast.Constant(value=str(name)), *_])
@@ -84,6 +78,20 @@ def _name(env: Source, value: ast.expr, depth: int = 0) -> str | None:
             return _attribute(env, value)
         case _:
             return None
+
+
+def _stripped(env: Source, value: ast.expr) -> ast.expr:
+    """Return what an expression is made from, through variables, as text or not."""
+    for _ in range(DEEPEST):
+        value = _followed(env, value)
+        match value:
+            case ast.Call(func=ast.Name(id="str"), args=[inner]):
+                value = inner
+            case ast.Call(func=ast.Attribute(value=inner, attr=method)) if method in AS_TEXT:
+                value = inner
+            case _:
+                break
+    return value
 
 
 def _attribute(env: Source, value: ast.expr) -> str | None:
@@ -101,7 +109,9 @@ def _attribute(env: Source, value: ast.expr) -> str | None:
                 value, calls = inner, ""
             case ast.Name(id=name):
                 module, _, name = env.imported.get(name, "").rpartition(".")
-                return f"{module}:{'.'.join([name + calls, *reversed(names)])}" if module else None
+                if module in ("", "alembic"):  # whose context is there while migrations run
+                    return None
+                return f"{module}:{'.'.join([name + calls, *reversed(names)])}"
             case _:
                 return None
     return None
