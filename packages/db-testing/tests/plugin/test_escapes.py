@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _blockers, _escapes, _isolation, _synchronous, _worker
+from db_testing import _blockers, _escapes, _isolation, _picture, _synchronous, _worker
 
 if TYPE_CHECKING:
-    from db_testing._admin import Connection
+    from db_testing._picture import Connection
 
     from .conftest import Suite
 
@@ -233,9 +233,9 @@ def test_what_the_test_itself_has_locked(suite: Suite, monkeypatch: pytest.Monke
     """Nobody has to read it around a wider fixture, to know that nobody else has come."""
     taken: list[object] = []
 
-    class Picture(_escapes.Picture):
+    class Picture(_picture.Picture):
         @classmethod
-        async def take(cls, connection: Connection) -> _escapes.Picture:
+        async def take(cls, connection: Connection) -> _picture.Picture:
             taken.append(connection)
             return await super().take(connection)
 
