@@ -78,7 +78,7 @@ HEAD: Final = """\
 
 def table(result: results.Result) -> str:
     """Render all that was found."""
-    return "\n".join([HEAD, *map(line, result.rows)])
+    return "\n".join([HEAD, *map(line, sorted(result.rows, key=headline.place))])
 
 
 def main() -> None:

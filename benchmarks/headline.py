@@ -1,6 +1,7 @@
 """How long a whole suite takes: 838 tests over 50 tables, each way of isolating them, in turn.
 
-    moon run benchmarks:headline -- [--rounds 3] [--workers 2] [--mixes uniform] [--only TEXT ...]
+    moon run benchmarks:headline -- [--rounds 3] [--workers 2] [--mixes uniform]
+                                    [--modes loadfile] [--only TEXT ...]
 
 The suite is generated, from a fixed seed: services that commit, requests over HTTP, constraints
 that fail, and tests without a database (`headline/actions.py` says what each does). In the mix
@@ -33,7 +34,7 @@ import server as servers
 import suites
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 SEED: Final = 838
 FILES: Final = 42
@@ -185,6 +186,9 @@ VARIANTS: Final = (
 MIXES: Final = ("uniform", "heterogeneous")
 
 
+MODES: Final = ("sequential", "loadfile", "worksteal")
+
+
 def modes(workers: int) -> Sequence[Mode]:
     """Return how the suite is run."""
     return (
@@ -243,6 +247,7 @@ def run(folder: Path, variant: Variant, mode: Mode, server: str) -> tuple[float,
 def measure(
     variants: Sequence[Variant],
     mixes: Sequence[str],
+    chosen: Sequence[Mode],
     server: str,
     *,
     tests: int,
@@ -257,8 +262,8 @@ def measure(
                 folder = Path(temporary)
                 generate(folder, tests, mix)
                 for variant in variants:
-                    for mode in modes(workers):
-                        if variant.once and (number > 0 or mode.name == "loadfile"):
+                    for mode in chosen:
+                        if variant.once and number > 0:
                             continue
                         found = run(folder, variant, mode, server)
                         taken.setdefault((mix, variant.name, mode.name), []).append(found)
@@ -296,6 +301,13 @@ def table(result: results.Result) -> str:
     return "\n".join(lines)
 
 
+def place(row: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return where a row stands among others, whenever it was measured."""
+    names = [variant.name for variant in VARIANTS]
+    mode = MODES.index(row["mode"]) if "mode" in row else 0
+    return MIXES.index(row["mix"]), names.index(row["variant"]), mode
+
+
 def everything(result: results.Result) -> str:
     """Render all that was found."""
     lines = [
@@ -306,7 +318,7 @@ def everything(result: results.Result) -> str:
         f"| {row['mix']} | {row['variant']} | {row['mode']} | {row['workers']} "
         f"| {row['seconds']:.1f} | {row['least']:.1f} | {row['most']:.1f} "
         f"| {row['processor_seconds']:.1f} | {row['rounds']} |"
-        for row in result.rows
+        for row in sorted(result.rows, key=place)
     ]
     return "\n".join(lines)
 
@@ -321,12 +333,14 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", default=[""], metavar="TEXT", help="variants whose name contains one"
     )
+    parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES, help="of running them")
     options = parser.parse_args()
     variants = [each for each in VARIANTS if any(text in each.name for text in options.only)]
     with servers.own() as server:
         rows = measure(
             variants,
             options.mixes,
+            [mode for mode in modes(options.workers) if mode.name in options.modes],
             server.url,
             tests=options.tests,
             rounds=options.rounds,
