@@ -14,7 +14,6 @@ import io
 import json
 import logging
 import os
-import re
 import tomllib
 import traceback
 import warnings
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._alembic_folders import Folders, look_beside, plain
 from ._alembic_url import led_to
 from ._imports import Imports
 from .errors import SchemaError
@@ -56,15 +56,9 @@ class Migrations:
         settings = b"" if self._ini == self._toml else self._ini.read_bytes()
         if self._toml is not None:
             settings += json.dumps(_settings_in(self._toml), sort_keys=True).encode()
-        _, script = self._open()
-        contents = _Contents(script)
-        files = {
-            contents.place(path): contents.digest(path)
-            for folder in _folders_of(script)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and not _is_irrelevant(path.relative_to(folder))
-        }
-        return _Digests(settings, files)
+        folders = plain(self._ini) if self._toml is None else None
+        contents = _Contents(folders or Folders.of(self._open()[1]))
+        return _Digests(settings, dict(contents.digests()))
 
     def ancestors(self) -> list[str]:
         """Return the fingerprints from before the last migration, from before the last two, etc.
@@ -73,7 +67,7 @@ class Migrations:
         fingerprint has found them, if there has been one.
         """
         _, script = self._open()
-        contents = _Contents(script)
+        contents = _Contents(Folders.of(script))
         # Each before those that it depends on.
         migrations = [contents.place(Path(each.path).resolve()) for each in script.walk_revisions()]
         digests = self._digested or self._digests()
@@ -161,7 +155,8 @@ class Migrations:
             raise SchemaError(
                 f"{self!r} with settings in {self._toml} needs Alembic 1.16."
             ) from None
-        _look_beside(config, self._ini.parent)
+        toml: dict[str, Any] = getattr(config, "toml_alembic_config", {})  # since Alembic 1.16
+        look_beside(config.file_config, config.config_ini_section, toml, self._ini.parent)
         with _old_style():
             return config, ScriptDirectory.from_config(config)
 
@@ -191,37 +186,6 @@ def _in_config(url: URL) -> str:
     return url.render_as_string(hide_password=False).replace("%", "%%")
 
 
-def _look_beside(config: Config, folder: Path) -> None:
-    """Let folders that are not in the current one be found beside the file that names them.
-
-    Alembic looks in the current folder only, and its users are in that of the file. Tests may be
-    started below it. If so for the migrations, `prepend_sys_path = .` is not the current one.
-    """
-    section, own = config.config_ini_section, config.file_config
-    toml: dict[str, Any] = getattr(config, "toml_alembic_config", {})  # since Alembic 1.16
-    separators = {own.get(section, f"{of}path_separator", fallback="") for of in ("", "version_")}
-    each = r"[^:\s]+" if separators & {"os", ":"} else r"[^,;\s]+"
-    moved = False
-
-    def found(place: str) -> str:
-        absolute = Path(place).is_absolute() or not (folder / place).exists()
-        there = not absolute and (moved or not Path(place).exists())
-        return f"%(here)s/{place}" if there else place
-
-    for name in ("script_location", "version_locations", "prepend_sys_path"):
-        before = own.get(section, name, fallback=None, raw=True)
-        after: str | list[str] | None = None
-        if before is not None:
-            pattern = ".+" if name == "script_location" else each
-            after = re.sub(pattern, lambda match: found(match[0]), before)
-            config.set_main_option(name, after)
-        elif name in toml:
-            before = toml[name]
-            after = found(before) if isinstance(before, str) else [found(one) for one in before]
-            toml[name] = after
-        moved = moved or after != before
-
-
 def _settings_in(toml: Path) -> dict[str, Any] | None:
     """Return what a pyproject.toml says to Alembic."""
     found: dict[str, Any] | None = None
@@ -238,13 +202,6 @@ def _pyproject(ini: Path) -> Path | None:
     if ini == toml:
         raise SchemaError(f"Schema.from_alembic({str(ini)!r}): there is no [tool.alembic] in it.")
     return None
-
-
-def _folders_of(script: ScriptDirectory) -> list[Path]:
-    """Return the folder of env.py and those of migrations, none of them within another."""
-    places: tuple[str | Path, ...] = (script.dir, *script._version_locations)  # noqa: SLF001
-    folders = {Path(place).resolve() for place in places}
-    return sorted(folder for folder in folders if folders.isdisjoint(folder.parents))
 
 
 @dataclass(frozen=True)
@@ -266,29 +223,41 @@ class _Digests:
 class _Contents:
     """Files of migrations, known by where they lie to each other, wherever the checkout does."""
 
-    def __init__(self, script: ScriptDirectory) -> None:
-        self._folder = Path(script.dir).resolve()
-        self._versions = {Path(place).resolve() for place in script._version_locations}  # noqa: SLF001
+    def __init__(self, folders: Folders) -> None:
+        self._folders = folders
         self._imports = Imports()
         self._imported: dict[Path, bytes] = {}
         self._reached: dict[frozenset[Path], bytes] = {}
 
     def place(self, path: Path) -> str:
-        return os.path.relpath(path, self._folder)
+        return os.path.relpath(path, self._folders.own)
 
-    def digest(self, path: Path) -> bytes:
-        """Return a file's digest, with what a migration imports.
+    def digests(self) -> Iterator[tuple[str, bytes]]:
+        """Return the place and the digest of each file, that of a migration with what it imports.
 
         What env.py imports is left out: all models, which shape no table by themselves.
         """
-        digest = hashlib.sha256(path.read_bytes())
-        if path.suffix == ".py" and not self._versions.isdisjoint(path.parents):
-            imported = frozenset(self._imports.imported_by(path)) - {path}
-            if imported not in self._reached:  # most migrations import the same
-                files = self._imports.reached(imported)
-                self._reached[imported] = b"".join(sorted(map(self._content, files)))
-            digest.update(self._reached[imported])
-        return digest.digest()
+        for outermost in self._folders.outermost:
+            for folder, within, names in os.walk(outermost):
+                within[:] = sorted(name for name in within if not name.startswith("."))
+                here = Path(folder)
+                place = "" if here == self._folders.own else f"{self.place(here)}/"
+                migrations = not self._folders.versions.isdisjoint((here, *here.parents))
+                for name in sorted(names):
+                    path = here / name
+                    if not _is_irrelevant(name) and path.is_file():
+                        content = path.read_bytes()
+                        digest = hashlib.sha256(content)
+                        if migrations and name.endswith(".py"):
+                            digest.update(self._brought_by(path, content))
+                        yield f"{place}{name}", digest.digest()
+
+    def _brought_by(self, migration: Path, content: bytes) -> bytes:
+        imported = self._imports.imported_by(migration, content) - {migration}
+        if imported not in self._reached:  # most migrations import the same
+            files = self._imports.reached(imported)
+            self._reached[imported] = b"".join(sorted(map(self._content, files)))
+        return self._reached[imported]
 
     def _content(self, path: Path) -> bytes:
         if path not in self._imported:
@@ -310,18 +279,14 @@ def _owners(places: Iterable[str], migrations: Iterable[str]) -> dict[str, set[s
     }
 
 
-def _is_irrelevant(path: Path) -> bool:
+def _is_irrelevant(name: str) -> bool:
     """Tell what no migration can depend on: caches, hidden files, templates of new migrations."""
-    return (
-        path.suffix in {".pyc", ".mako"}
-        or path.stem == "README"
-        or any(part.startswith(".") for part in path.parts)
-    )
+    return name.startswith((".", "README.")) or name == "README" or name.endswith((".pyc", ".mako"))
 
 
 def _place_of(error: BaseException, script: ScriptDirectory) -> str:
     """Say in which line of the migrations an error was raised."""
-    folders = _folders_of(script)
+    folders = Folders.of(script).outermost
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if any(Path(frame.filename).is_relative_to(folder) for folder in folders):
             return f" in {frame.filename}, line {frame.lineno}"

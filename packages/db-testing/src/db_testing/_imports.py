@@ -8,6 +8,7 @@ twentieth of the time that all of a file does, at the start of every run.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import re
 import sys
@@ -42,7 +43,8 @@ class Imports:
     def __init__(self) -> None:
         self.packages: set[Path] = set()
         """Folders of the packages of the project's own that were met, each the outermost."""
-        self._imported: dict[Path, set[Path]] = {}
+        self._imported: dict[Path, frozenset[Path]] = {}
+        self._enclosing: dict[Path, tuple[Path, ...]] = {}
         self._found: dict[str, list[Path]] = {}
         self._looked_at: dict[tuple[Path, str], tuple[tuple[Path, ...], Path | None]] = {}
 
@@ -66,17 +68,28 @@ class Imports:
             else:
                 yield from self._within(place, rest)[0]
 
-    def imported_by(self, path: Path) -> set[Path]:
-        """Return the files that are run when a file is, by its own statements."""
+    def imported_by(self, path: Path, source: bytes | None = None) -> frozenset[Path]:
+        """Return the files that are run when a file is, by its own statements.
+
+        `source` is its content, of whoever has read it already.
+        """
         if path not in self._imported:
-            found = {*_enclosing(path)}
-            for level, name in _names(path.read_bytes()):
+            found = {*self._before(path)}
+            for level, name in _names(path.read_bytes() if source is None else source):
                 if level:
                     found.update(self._within(path.parents[level - 1], name)[0])
                 else:
                     found.update(self.module(name))
-            self._imported[path] = found
+            self._imported[path] = frozenset(found)
         return self._imported[path]
+
+    def _before(self, path: Path) -> tuple[Path, ...]:
+        """Return the module of the package that a file is in: it is run before the file."""
+        folder = path.parent.parent if path.name == "__init__.py" else path.parent
+        if folder not in self._enclosing:
+            package = folder / "__init__.py"
+            self._enclosing[folder] = (package,) if package.is_file() else ()
+        return self._enclosing[folder]
 
     def _first(self, name: str) -> list[Path]:
         """Return the folders of a package, or the file of a module in none."""
@@ -124,36 +137,34 @@ def _places(name: str) -> list[str]:
     return [file] if file is not None and file.endswith(".py") and Path(file).is_file() else []
 
 
-def _enclosing(path: Path) -> Iterator[Path]:
-    """Return the module of the package that a file is in: it is run before the file."""
-    folder = path.parent.parent if path.name == "__init__.py" else path.parent
-    package = folder / "__init__.py"
-    if package.is_file():
-        yield package
-
-
-def _names(source: bytes) -> Iterator[tuple[int, str]]:
+def _names(source: bytes) -> Iterable[tuple[int, str]]:
     """Return the modules that a source may import, each with the number of dots before it."""
-    for node in _statements(source):
+    try:
+        return _named(b"\n".join(_found(source)))
+    except SyntaxError:  # prose that looks like one, or a bracket in a comment
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whoever imports it will be told
+            return _in(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return ()
+
+
+@functools.lru_cache(maxsize=256)
+def _named(statements: bytes) -> tuple[tuple[int, str], ...]:
+    """Return what statements import: those of most migrations are the same."""
+    return tuple(_in(ast.parse(statements).body))
+
+
+def _in(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((0, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = f"{node.module}." if node.module else ""
             # Each may be a module or something in one.
             yield from ((node.level, f"{module}{alias.name}") for alias in node.names)
-
-
-def _statements(source: bytes) -> Iterable[ast.AST]:
-    try:
-        return ast.parse(b"\n".join(_found(source))).body
-    except SyntaxError:  # prose that looks like one, or a bracket in a comment
-        pass
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # whoever imports it will be told
-            return ast.walk(ast.parse(source))
-    except SyntaxError:
-        return ()
 
 
 def _found(source: bytes) -> Iterator[bytes]:

@@ -6,13 +6,16 @@ import importlib
 import inspect
 import logging
 import os
+import subprocess
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
-from db_testing import _template
+from db_testing import _alembic_folders, _template
 from db_testing.errors import SchemaError
 from db_testing.schema import Schema
 
@@ -404,6 +407,62 @@ def test_relative_folder_of_pyproject(
     monkeypatch.chdir(project.folder / "tests")
     Schema.from_alembic("pyproject.toml").apply(empty)
     assert tables_of(empty) == MADE
+
+
+PLAIN = [
+    "script_location = %(here)s/migrations",
+    "script_location = %(here)s/migrations\nprepend_sys_path = .",
+    "script_location = migrations\nprepend_sys_path = %(here)s/code",
+    "script_location = %(root)s/migrations\nroot = %(here)s\nfile_template = %%(rev)s",
+]
+NOT_PLAIN = [
+    "script_location = %(here)s/migrations\nversion_locations = %(here)s/more",
+    "script_location = a_package:migrations",
+    "script_location = %(here)s/migrations\nprepend_sys_path = . code",
+    "script_location = %(here)s/migrations\nprepend_sys_path = .:code",
+    "script_location = %(here)s/nowhere",
+    "script_location = %(nowhere)s/migrations",
+    "file_template = %%(rev)s",
+]
+
+
+@pytest.mark.parametrize("options", PLAIN)
+def test_folders_in_plain_words(
+    project: Project, monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    """What is read without Alembic is what Alembic reads, and leads imports to the same folders."""
+    project.ini.write_text(f"[alembic]\n{options}\n")
+    monkeypatch.chdir(project.folder)
+    before = [place for place in sys.path if place != "."]
+    monkeypatch.setattr(sys, "path", before[:])
+    plain, led = _alembic_folders.plain(project.ini), sys.path
+    monkeypatch.setattr(sys, "path", before[:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        script = ScriptDirectory.from_config(Config(project.ini))
+    assert plain == _alembic_folders.Folders.of(script)
+    assert led == sys.path
+
+
+@pytest.mark.parametrize("options", NOT_PLAIN)
+def test_folders_that_alembic_knows_of(
+    project: Project, monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    """Whatever may mean more, or is wrong, is left to Alembic."""
+    project.ini.write_text(f"[alembic]\n{options}\n")
+    monkeypatch.setattr(sys, "path", before := sys.path[:])
+    assert _alembic_folders.plain(project.ini) is None
+    assert sys.path == before
+
+
+def test_fingerprint_imports_no_alembic(project: Project) -> None:
+    """Where there is a template already, that would take longer than to read 300 migrations."""
+    code = (
+        "import sys; from db_testing import Schema\n"
+        f"print(Schema.from_alembic({str(project.ini)!r}).fingerprint(), 'alembic' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [project.schema.fingerprint(), "False"]
 
 
 def test_missing_ini_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
