@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -19,6 +20,7 @@ from .report import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
 
     from ._anyio import HeldLoop
     from ._bind import Bindings
@@ -67,6 +69,8 @@ class Run:
     """What it has left on an event loop of its own."""
     marked: list[str] = field(default_factory=list)
     """Which files were marked."""
+    end: Future[None] | None = None
+    """The databases being dropped, and the server given up."""
 
 
 RUN: Final[pytest.StashKey[Run]] = pytest.StashKey()
@@ -83,6 +87,7 @@ def configure(config: pytest.Config) -> None:
     config.stash[RUN] = Run(read, _ladder.Ladder.read(config), outcomes)
     if outcomes is not None:
         config.pluginmanager.register(outcomes, "db_testing_outcomes")
+    config.add_cleanup(functools.partial(_closed, config))  # what pytest adds later comes before
     _recorder.register(config, read)
 
 
@@ -160,7 +165,10 @@ def bind(session: pytest.Session, objects: Sequence[object], schema: SchemaLike)
 
 
 def close(config: pytest.Config) -> None:
-    """Give the application's objects back, drop every database and give the server up."""
+    """Give the application's objects back, and begin to drop the databases and leave the server.
+
+    What the server does then takes up to a tenth of a second. pytest has things to do meanwhile.
+    """
     run = config.stash[RUN]
     bindings, run.bindings = run.bindings, None
     if bindings is not None:
@@ -171,10 +179,32 @@ def close(config: pytest.Config) -> None:
             run.summary.add(used.isolation.tests, used.isolation.seconds)
             run.summary.replaced += used.isolation.replaced
             run.summary.staying |= used.isolation.staying
-        worker.close()
     ahead, run.ahead = run.ahead, None
-    if ahead is not None:
-        ahead.release()
+    if worker is None and ahead is None:
+        return
+    try:
+        if worker is not None:
+            worker.disconnect()
+    finally:
+        thread = ThreadPoolExecutor(1, thread_name_prefix="db-testing-end")
+        run.end = thread.submit(_give_up, worker, ahead)
+        # A process of xdist's that has finished is killed if it stays for long.
+        thread.shutdown(wait=hasattr(config, "workerinput"))
+
+
+def _give_up(worker: Worker | None, ahead: _server.Ahead | None) -> None:
+    with contextlib.ExitStack() as steps:
+        if ahead is not None:
+            steps.callback(ahead.release)
+        if worker is not None:
+            steps.callback(worker.close)
+
+
+def _closed(config: pytest.Config) -> None:
+    """Wait for the end of :func:`close`, while which pytest has collected garbage five times."""
+    end = config.stash[RUN].end
+    if end is not None:
+        end.result()
 
 
 def isolation_seconds(config: pytest.Config) -> float:

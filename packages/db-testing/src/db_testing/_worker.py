@@ -130,6 +130,8 @@ class Worker:
         self._server: Server | None = None
         self._admin: Admin | None = None
         self._applications: dict[str, Application] = {}
+        self._databases: list[Database] = []
+        """Those of the applications, until they are dropped."""
         self._test: tuple[str, IsolationName] | None = None
 
     def begin(self, test: str, kind: IsolationName) -> None:
@@ -280,6 +282,7 @@ class Worker:
         if self._settings.rebuild:
             _template.rebuild(admin, schema, fingerprint, self._settings.run)
         database = Database(self._connect, schema, fingerprint, name)
+        self._databases.append(database)
         url = admin.url.set(database=database.name)
         isolation = Isolation(
             url,
@@ -291,14 +294,22 @@ class Worker:
         )
         return Application(database, isolation)
 
+    def disconnect(self) -> None:
+        """Close what is connected to the databases, on the thread that has used them."""
+        applications, self._applications = self._applications, {}
+        with contextlib.ExitStack() as steps:
+            for application in applications.values():
+                steps.callback(application.isolation.close)
+
     def close(self) -> None:
-        """Drop the databases and give the server up.
+        """Drop the databases and give the server up; once disconnected, on any thread.
 
         What cannot be dropped, because the server is gone, is reaped by the next run.
         """
+        self.disconnect()
+        databases, self._databases = self._databases, []
         admin, self._admin = self._admin, None
         server, self._server = self._server, None
-        applications, self._applications = self._applications, {}
         with contextlib.ExitStack() as steps:
             if server is not None:
                 steps.callback(server.release)
@@ -306,7 +317,6 @@ class Worker:
                 steps.callback(admin.close)
                 with contextlib.suppress(ServerError):
                     admin.revive(patience=0)
-            for application in applications.values():
+            for database in databases:
                 assert admin is not None  # noqa: S101  # it made them
-                steps.callback(application.database.close, admin)
-                steps.callback(application.isolation.close)
+                steps.callback(database.close, admin)
