@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeAlias
 
 from . import _transaction_identity
 from ._routines import Routines
@@ -17,8 +17,8 @@ _SEQUENCES: Final = """
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'S' AND c.relpersistence <> 't'
 """
-_TELLS: Final = "SELECT true WHERE to_regproc('pg_get_sequence_data') IS NOT NULL"
-"""Whether the server tells positions of sequences by their oid, as since PostgreSQL 18."""
+TELLS_POSITIONS: Final = 18
+"""The first major version of PostgreSQL that tells positions of sequences by their oid."""
 POSITIONS: Final = """
     SELECT c.oid, at.last_value, at.is_called
     FROM pg_class c CROSS JOIN LATERAL pg_get_sequence_data(c.oid) AS at
@@ -83,8 +83,13 @@ async def positions(wire: Wire, sequences: dict[int, str]) -> Positions:
     return found
 
 
+def tells_positions(wire: Wire) -> bool:
+    """Tell whether :data:`POSITIONS` can be asked for."""
+    return bool(wire.get_server_version().major >= TELLS_POSITIONS)
+
+
 async def _all_positions(wire: Wire) -> Positions:
-    told = await wire.fetch(POSITIONS) if await wire.fetch(_TELLS) else []
+    told = await wire.fetch(POSITIONS) if tells_positions(wire) else []
     found = {oid: (last, called) for oid, last, called in told if last is not None}
     names = {row["oid"]: row["name"] for row in await wire.fetch(_SEQUENCES)}
     # By its name, which has to be planned, each takes four times as long.
@@ -138,6 +143,13 @@ class Deferrable:
         )
 
 
+class Known(NamedTuple):
+    """What somebody else has read."""
+
+    sequences: Positions
+    identity: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """Facts of the template that decide how a test is undone."""
@@ -161,13 +173,13 @@ class Catalog:
     """
 
     @classmethod
-    async def read(cls, wire: Wire) -> Catalog:
-        """Read the facts from a database that no test has touched yet."""
+    async def read(cls, wire: Wire, known: Known | None = None) -> Catalog:
+        """Read the facts, but for what is known, from a database that no test has touched yet."""
         return cls(
-            sequences=await _all_positions(wire),
+            sequences=known.sequences if known else await _all_positions(wire),
             deferrable=await Deferrable.read(wire),
             routines=await Routines.read(wire),
-            identity=await _transaction_identity.read(wire),
+            identity=known.identity if known else await _transaction_identity.read(wire),
         )
 
     async def prepare_reset(self, wire: Wire) -> None:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from . import _fitness
+from . import _fitness, _uses
 from ._admin import Patience, connect, disconnect, is_lost
+from ._catalog import tells_positions
+from ._original import Original
 from ._picture import Picture
 from ._removal import end_session
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
     from ._admin import Admin
+    from ._catalog import Known
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
@@ -76,6 +79,8 @@ class Watch:
 
     admin: Admin
     url: URL
+    template: str | None = None
+    """That of which the database is a clone; None when it is no longer known to be as it was."""
     tracks: bool = False
     """Whether the server tells of commits."""
     stale: bool = True
@@ -96,6 +101,8 @@ class Watch:
     _last: int | None = None
     """The last transaction committed in the cluster that has been looked into."""
     _picture: Picture | None = None
+    _original: Original | None = None
+    """What the clone was at the beginning, if nobody has been connected before."""
     _alone: int = NO_COUNT
     """How many sessions the database has had, if only ours are left of them."""
     _ours: set[int] = field(default_factory=set)
@@ -115,6 +122,22 @@ class Watch:
             f"PREPARE db_testing_moved (xid) AS {self._asking(_MOVED, other=_NOT_THIS)}"
         )
         await self._count(wire)
+
+    async def known(self, wire: Connection) -> Known | None:
+        """Return what need not be read on a connection, as nobody else has come before it."""
+        original = self._original
+        # A server that does not tell positions by oid leaves out those that this user may not read.
+        if original is None or not tells_positions(wire) or not await self._is_first(wire):
+            return None
+        return original.known
+
+    async def _is_first(self, connection: Connection) -> bool:
+        """Tell whether no session but ours has ever been in the database."""
+        if connection.get_server_version().major < COUNTS_AT_ONCE:
+            return False
+        ours = {connection.get_server_pid(), *self._ours}
+        sessions = await connection.fetchval(f"SELECT pg_stat_get_db_sessions({self._database})")
+        return bool(sessions == len(ours))
 
     async def _count(self, connection: Connection) -> None:
         """Note how many sessions there have been, if nobody else is connected."""
@@ -149,6 +172,7 @@ class Watch:
         """Learn that the database has been replaced by a clone."""
         self._renewed = self.stale = self.pristine = True
         self._alone = NO_COUNT
+        self.template = self._original = None
 
     def swept(self, *, learnt: bool) -> None:
         """Learn that a test may commit, which is undone; it may have taken new relations."""
@@ -236,7 +260,7 @@ class Watch:
         if not renewed and self.tracks and not await self._moved():
             return
         last = await self._last_commit(connection)
-        picture = await Picture.take(connection)
+        picture = await self._first_picture(connection) or await Picture.take(connection)
         if renewed or self._picture is None:
             self.changed = True  # a fixture may have asked, and then committed, before
         else:
@@ -249,6 +273,19 @@ class Watch:
         self._last, self._picture, self._swept = last, picture, 0
         self._idle = set(await self._idle_now(connection))
         await self._count(connection)
+
+    async def _first_picture(self, connection: Connection) -> Picture | None:
+        """Return the picture of a clone that nobody has touched; it is its template's."""
+        template, self.template = self.template, None
+        if template is None or not await self._is_first(connection):
+            return None
+        admin = self.admin.connection
+        original = Original.noted((await _uses.noted(admin, template)).get("original"))
+        if original is None:
+            original = await Original.look(connection)
+            await _uses.note(admin, template, original=original.note())
+        self._original = await original.here(connection)
+        return self._original.picture
 
     async def _catch_up(self) -> None:
         """Let what a sweep has written be as it was."""

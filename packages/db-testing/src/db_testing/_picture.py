@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from . import _catalog
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
-TELLS_POSITIONS: Final = 18
-"""The first major version of PostgreSQL that tells positions of sequences by their oid."""
-
 _DATABASE: Final = "(SELECT oid FROM pg_database WHERE datname = current_database())"
 _ROWS: Final = {
     "pg_database": "datname = current_database()",
@@ -28,6 +25,8 @@ _ROWS: Final = {
     "pg_shdescription": f"classoid = 'pg_database'::regclass AND objoid = {_DATABASE}",
 }
 """Of catalogs which do not belong to the database and its schema as a whole, the rows that do."""
+_SHARED: Final = ("pg_database", "pg_db_role_setting", "pg_shdescription")
+"""Those that are the server's."""
 
 # All catalogs: what DDL of an application changes is not for a list to say. ANALYZE, which
 # autovacuum runs, writes new rows in two of them; in others it and VACUUM write in place.
@@ -56,6 +55,8 @@ _CALLED: Final = """
     WHERE c.relpersistence <> 't'
         AND CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE false END
 """
+QUESTIONS: Final = (_TABLES, _NEWEST, *_ROWS.values())
+"""What the answers depend on."""
 
 
 class Rows(NamedTuple):
@@ -73,6 +74,11 @@ class Picture:
     rows: dict[str, Rows]
     sequences: Positions
     schema: dict[str, Rows]
+
+    async def here(self, connection: Connection) -> Picture:
+        """Return what it is in another clone: rows of the server's own catalogs are looked at."""
+        shared = [name for name in _SHARED if name in self.schema]
+        return replace(self, schema=self.schema | await _rows(connection, shared))
 
     @classmethod
     async def take(cls, connection: Connection) -> Picture:
@@ -129,7 +135,7 @@ async def _rows(connection: Connection, tables: Sequence[str]) -> dict[str, Rows
 
 
 async def _positions(connection: Connection) -> Positions:
-    if connection.get_server_version().major >= TELLS_POSITIONS:
+    if _catalog.tells_positions(connection):
         told = await connection.fetch(_catalog.POSITIONS)
         return {oid: (last, called) for oid, last, called in told}
     told = await connection.fetch(_CALLED)

@@ -11,6 +11,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import psycopg
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 
@@ -42,6 +43,11 @@ class PsycopgWire:
     def get_server_pid(self) -> int:
         """Return the server process's number."""
         return self.pgconn.backend_pid
+
+    def get_server_version(self) -> asyncpg.ServerVersion:
+        """Return the server's version, as asyncpg has it."""
+        major, minor = divmod(self.pgconn.server_version, 10_000)
+        return asyncpg.ServerVersion(major, minor, micro=0, releaselevel="final", serial=0)
 
     def is_closed(self) -> bool:
         """Tell whether the server can no longer be reached."""

@@ -132,7 +132,7 @@ def _build(admin: Admin, schema: SchemaLike, print_of: str, run: str | None) -> 
             in_thread(lambda: apply(admin.url.set(database=building)))
         admin.run(_close, admin.connection, building)
         way = _fastest_way(admin, building, print_of)
-        admin.run(_uses.note, admin.connection, building, run, way)
+        admin.run(lambda: _uses.note(admin.connection, building, run=run, copied=way))
         if run is not None:
             admin.run(_removal.drop, admin, template)
         admin.run(_complete, admin.connection, building, template)

@@ -35,7 +35,7 @@ _PARTS: Final = ("xmin", "xmax", "txid_", "xact", "snapshot")
 # Objects numbered below 16384 are the server's own; to match all its functions with one regular
 # expression takes 20 ms.
 _NAMED: Final = " OR ".join(f"proname LIKE '{name}'" for name in _FUNCTIONS).replace("_", r"\_")
-_DEPENDENT: Final = f"""
+QUESTION: Final = f"""
     WITH stored(pattern) AS (
         SELECT ':varattno -[24]\\M|:funcid (?:' || string_agg(oid::text, '|') || ')\\M'
         FROM pg_proc WHERE oid < 16384 AND ({_NAMED})
@@ -85,7 +85,7 @@ async def read(wire: Wire) -> tuple[str, ...]:
 
     What belongs to an extension is left out: its authors know what they do.
     """
-    return tuple(row["name"] for row in await wire.fetch(_DEPENDENT, _WORDS))
+    return tuple(row["name"] for row in await wire.fetch(QUESTION, _WORDS))
 
 
 @functools.lru_cache(maxsize=2048)

@@ -66,24 +66,31 @@ async def found(connection: Connection, template: str, run: str | None = None) -
         return False
     if dt.datetime.now(dt.UTC) - _used(row["comment"]) > AGAIN:
         # Others may be noting the same just now, and somebody may be dropping it.
-        said = read(row["comment"])
-        with contextlib.suppress(asyncpg.PostgresError):
-            await note(connection, template, said.get("run"), said.get("copied"))
+        await note(connection, template)
     return True
 
 
 async def way(connection: Connection, template: str) -> str | None:
     """Return the way of copying that was the fastest for a template, if that is known."""
-    said = read(await connection.fetchval(_COMMENT, template)).get("copied")
+    said = (await noted(connection, template)).get("copied")
     return said if said in _copies.WAYS else None
 
 
-async def note(connection: Connection, template: str, run: str | None, copied: str | None) -> None:
-    """Note a use, which run has built it, and the way in which it is copied the fastest."""
+async def noted(connection: Connection, template: str) -> Mapping[str, Any]:
+    """Return what has been noted of a template."""
+    return read(await connection.fetchval(_COMMENT, template))
+
+
+async def note(connection: Connection, template: str, **more: Any) -> None:
+    """Note a use, and more: `run`, which has built it, and `copied`, how that is the fastest.
+
+    Others may be noting something just now, and somebody may be dropping it: then nothing is noted.
+    """
     used = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    text = json.dumps({"used": used, "run": run, "copied": copied})
+    text = json.dumps({**await noted(connection, template), "used": used, **more})
     quoted = text.replace("'", "''")
-    await connection.execute(f"COMMENT ON DATABASE \"{template}\" IS '{quoted}'")
+    with contextlib.suppress(asyncpg.PostgresError):
+        await connection.execute(f"COMMENT ON DATABASE \"{template}\" IS '{quoted}'")
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,8 @@ class Wires:
             if self._state.discarded:
                 await self._end_discarded(wire)
             if self._state.catalog is None:
-                self._state.catalog = await Catalog.read(wire)
+                known = await self._watch.known(wire) if self._watch is not None else None
+                self._state.catalog = await Catalog.read(wire, known)
             await self._state.catalog.prepare_reset(wire)
             if self._watch is not None:
                 await self._watch.prepare(wire)

@@ -287,7 +287,7 @@ class Worker:
         isolation = Isolation(
             url,
             database,
-            watch=Watch(admin, url),
+            watch=Watch(admin, url, _naming.template_database(fingerprint)),
             sweep=Sweep(admin, url),
             budget=Budget(admin, lambda: len(self._applications)),
             keeps_failed=self._settings.keep_failed,

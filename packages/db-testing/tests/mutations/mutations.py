@@ -461,6 +461,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         6,
+        "a clone is taken for its template's when somebody has been connected to it",
+        "_escapes.py",
+        "return bool(sessions == len(ours))",
+        "return True",
+        "schema/test_original.py",
+    ),
+    Mutation(
+        6,
         "it is not looked up which way of copying was the fastest",
         "_uses.py",
         "return said if said in _copies.WAYS else None",

@@ -99,7 +99,7 @@ def test_copies_are_made_in_the_way_that_is_noted(  # noqa: PLR0917  # fixtures
     offered = admin.run(_copies.ways, admin.connection)
     noted = way if way in offered else next(iter(offered), None)
     name, print_of = template(schema), _template.fingerprint(admin, schema)
-    admin.run(_uses.note, admin.connection, name, None, noted)
+    admin.run(lambda: _uses.note(admin.connection, name, copied=noted))
     monkeypatch.setattr(_uses, "AGAIN", dt.timedelta())  # each use is noted
     layer = worker.replace("main", "layer")
     with copies(admin) as made:
@@ -120,7 +120,7 @@ def test_way_that_is_not_ours_is_not_believed(
 ) -> None:
     """Anybody may write a comment, or a version of db-testing that knows more ways or none."""
     name, print_of = template(schema), _template.fingerprint(admin, schema)
-    admin.run(_uses.note, admin.connection, name, None, noted)
+    admin.run(lambda: _uses.note(admin.connection, name, copied=noted))
     with copies(admin) as made:
         _clones.clone(admin, schema, print_of, worker)
     likeliest = next(iter(admin.run(_copies.ways, admin.connection)), None)

@@ -1,0 +1,71 @@
+"""What a template's clones are until somebody has touched them.
+
+A template never changes, and its clones have its rows, in its files, by its transactions. So what
+there is in a clone is looked at once, and noted with the template: a look at a thousand tables
+takes 80 ms, of each process and each run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from . import _catalog, _picture, _transaction_identity
+from ._picture import Picture, Rows
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+FORM: Final = hashlib.sha256(
+    "\n".join([*_picture.QUESTIONS, _transaction_identity.QUESTION, _catalog.POSITIONS]).encode()
+).hexdigest()[:12]
+"""Changes with what is asked: what another version of db-testing has noted is no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What is in a clone, and what its objects depend on."""
+
+    picture: Picture
+    identity: tuple[str, ...]
+    """The objects that mention transaction identity."""
+
+    @classmethod
+    async def look(cls, connection: Connection) -> Original:
+        """Look at a clone."""
+        return cls(await Picture.take(connection), await _transaction_identity.read(connection))
+
+    @classmethod
+    def noted(cls, said: Any) -> Original | None:
+        """Return what :meth:`note` has made a note of, unless that answers other questions."""
+        if not isinstance(said, dict) or said.get("form") != FORM:
+            return None
+        sequences = {int(oid): (last, called) for oid, (last, called) in said["sequences"].items()}
+        rows, schema = (
+            {name: Rows(*each) for name, each in said[kind].items()} for kind in ("rows", "schema")
+        )
+        return cls(Picture(rows, sequences, schema), tuple(said["identity"]))
+
+    def note(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "form": FORM,
+            "rows": self.picture.rows,
+            "sequences": self.picture.sequences,
+            "schema": self.picture.schema,
+            "identity": self.identity,
+        }
+
+    async def here(self, connection: Connection) -> Original:
+        """Return what it is in one clone, whose rows in the server's own catalogs are its own."""
+        return replace(self, picture=await self.picture.here(connection))
+
+    @property
+    def known(self) -> _catalog.Known | None:
+        """What of it the sandbox need not read again; None where this user may not read it all."""
+        if any(last is None for last, _ in self.picture.sequences.values()):
+            return None
+        return _catalog.Known(self.picture.sequences, self.identity)
