@@ -4,17 +4,17 @@
 
 Every variant (`peers.py`) runs the same tests: insert two rows with an enum, a domain and JSONB,
 commit, read them back. They do so on the same embedded server, which nobody else uses; only the
-fixture `db` differs. DELETE leaves sequences where they are, and would delete rows of the
-template's; TRUNCATE would too. A test takes from the end of the one before to its own end. The
-variants run in turn, see `suites.py`. Whatever else a machine does can only make a test slower: the
-first decile of a variant's tests, less that of its floor's, is what its isolation costs by itself.
-Some processes are slower than others of the same program for all their life, so there are rounds:
-reported are the median of these, the least and the most. Beside it stands what isolation cost on
-this machine as it was: the quartiles of the differences between tests that followed each other; and
-what it cost in processor time, of the test process and of all of the server's. The yardstick is
-BEGIN and ROLLBACK on an open connection, laid to the machine between the turns: figures of several
-machines can be compared as multiples of it. What was found replaces
-those rows of `results/isolation.json` that are measured again. How runs begin is `startup`'s.
+fixture `db` differs. DELETE leaves sequences where they are, unless its script sets them back, and
+would delete rows of the template's; TRUNCATE would too. A test takes from the end of the one before
+to its own end. The variants run in turn, see `suites.py`. Whatever else a machine does can only
+make a test slower: the first decile of a variant's tests, less that of its floor's, is what its
+isolation costs by itself. Some processes are slower than others of the same program for all their
+life, so there are rounds: reported are the median of these, the least and the most. Beside it
+stands what isolation cost on this machine as it was: the quartiles of the differences between tests
+that followed each other; and what it cost in processor time, of the test process and of all of the
+server's. The yardstick is BEGIN and ROLLBACK on an open connection, laid to the machine between the
+turns: figures of several machines can be compared as multiples of it. What was found replaces those
+rows of `results/isolation.json` that are measured again. How runs begin is `startup`'s.
 """
 
 from __future__ import annotations

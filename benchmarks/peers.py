@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from suites import TESTS, Suite
 
-SYNCHRONOUS = TESTS.replace("await ", "").replace("async ", "")
-OURS_SYNCHRONOUS = SYNCHRONOUS.replace("db", "db_sync")
+
+def synchronous(tests: str, fixture: str = "db") -> str:
+    """Return tests that do the same without an event loop."""
+    return tests.replace("await ", "").replace("async ", "").replace("db", fixture)
+
+
+SYNCHRONOUS = synchronous(TESTS)
+OURS_SYNCHRONOUS = synchronous(TESTS, "db_sync")
 
 FLOOR = Suite(
     "nothing",
@@ -54,10 +60,23 @@ OURS_ON_PSYCOPG = [
         ["-p", "db_testing", "--db-isolation=commit"],
     ),
 ]
+DELETE_SCRIPT = """
+SCRIPT = "; ".join(f"DELETE FROM {table}" for table in reversed(Base.metadata.sorted_tables))
+
+@pytest.fixture
+async def db(engine):
+    async with async_sessionmaker(engine)() as session:
+        yield session
+    async with engine.begin() as connection:
+        await (await connection.get_raw_connection()).driver_connection.execute(SCRIPT)
+"""
+SEQUENCES_TOO = """
+SCRIPT += "; SELECT setval(seqrelid, seqstart, false) FROM pg_sequence"
+"""
 PEERS = [
     Suite(
         "rollback by SQLAlchemy's recipe",
-        remark="for one connection",
+        remark="for one connection, leaves sequences",
         conftest="""
 @pytest.fixture
 async def db(engine):
@@ -71,7 +90,8 @@ async def db(engine):
     ),
     Suite(
         "DELETE from every table",
-        """
+        remark="leaves sequences, deletes seeded rows",
+        conftest="""
 @pytest.fixture
 async def db(engine):
     async with async_sessionmaker(engine)() as session:
@@ -84,20 +104,17 @@ async def db(engine):
     Suite(
         "DELETE from every table in one script",
         remark="leaves sequences, deletes seeded rows",
-        conftest="""
-DELETES = [f"DELETE FROM {table}" for table in reversed(Base.metadata.sorted_tables)]
-
-@pytest.fixture
-async def db(engine):
-    async with async_sessionmaker(engine)() as session:
-        yield session
-    async with engine.begin() as connection:
-        await (await connection.get_raw_connection()).driver_connection.execute(";".join(DELETES))
-""",
+        conftest=DELETE_SCRIPT,
+    ),
+    Suite(
+        "DELETE from every table and setval of every sequence in one script",
+        remark="deletes seeded rows",
+        conftest=DELETE_SCRIPT + SEQUENCES_TOO,
     ),
     Suite(
         "TRUNCATE of every table",
-        """
+        remark="deletes seeded rows",
+        conftest="""
 TRUNCATE = "TRUNCATE " + ", ".join(Base.metadata.tables) + " RESTART IDENTITY CASCADE"
 
 @pytest.fixture
@@ -146,7 +163,7 @@ async def db(engine):
     ),
     Suite(
         "pytest-sqla",
-        remark="for one connection",
+        remark="for one connection, leaves sequences",
         conftest="""
 @pytest.fixture(scope="session")
 def sqla_url(engine):
@@ -164,7 +181,7 @@ def db(sqla_async_session):
     ),
     Suite(
         "pytest-async-sqlalchemy",
-        remark="for one connection",
+        remark="for one connection, leaves sequences",
         conftest="""
 import asyncio
 
@@ -227,7 +244,7 @@ def db(postgresql):
     ),
     Suite(
         "pgsql-test",
-        remark="commits by SQLAlchemy's recipe, for one connection",
+        remark="commits by SQLAlchemy's recipe, for one connection, leaves sequences",
         conftest="""
 from pgsql_test import get_connections, seed
 from sqlalchemy import StaticPool
@@ -348,9 +365,9 @@ def test_writes_and_reads(db, number):
 """
 
 
-def on_django(name: str, fixture: str) -> Suite:
+def on_django(name: str, fixture: str, remark: str = "") -> Suite:
     """Return a suite of Django's: the same tables, and tests that do the same."""
-    return Suite(name, DJANGO + fixture, DJANGO_TESTS, ["-p", "django"], files=DJANGO_FILES)
+    return Suite(name, DJANGO + fixture, DJANGO_TESTS, ["-p", "django"], remark, DJANGO_FILES)
 
 
 FLOOR_ON_DJANGO = on_django(
@@ -363,7 +380,7 @@ def db(django_db_setup, django_db_blocker):
 """,
 )
 PEERS_ON_DJANGO = [
-    on_django("Django's TestCase", ""),
+    on_django("Django's TestCase", "", "leaves sequences"),
     on_django(
         "Django's TransactionTestCase",
         """
@@ -371,6 +388,7 @@ PEERS_ON_DJANGO = [
 def db(transactional_db):
     pass
 """,
+        "leaves sequences, deletes seeded rows",
     ),
 ]
 FLOORS = (
