@@ -95,22 +95,7 @@ async def test_writes_and_reads(db, number):
     assert [row.details for row in found] == ROWS * [{"number": number}]
 """
 
-DATABASE = """
-import json
-import os
-import time
-import uuid
-import pytest
-from models import Base
-from db_testing import Schema
-from sqlalchemy import create_engine, make_url, text
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from sqlalchemy.orm import sessionmaker
-
-@pytest.fixture(scope="session")
-def db_schema():
-    return Schema.from_metadata(Base.metadata)
-
+ENGINE = """
 @pytest.fixture(scope="session")
 async def engine():
     url = make_url(os.environ["BENCHMARK_SERVER"])
@@ -128,6 +113,25 @@ async def engine():
         await connection.execute(text(f"DROP DATABASE {name}"))
     await server.dispose()
 """
+DATABASE = (
+    """
+import json
+import os
+import time
+import uuid
+import pytest
+from models import Base
+from db_testing import Schema
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.orm import sessionmaker
+
+@pytest.fixture(scope="session")
+def db_schema():
+    return Schema.from_metadata(Base.metadata)
+"""
+    + ENGINE
+)
 
 CONFTEST = (
     DATABASE
