@@ -146,11 +146,12 @@ class Routines:
         if self.writing is _statements.ANYTHING or _statements.defines_view(definition):
             writing = _statements.ANYTHING
         effect = Effect.of(definition)
+        names = _statements.routines_defined(definition)
         for body in _statements.strings_in(definition):
             effect |= Effect.of(body) | self.effect(body)
+            names |= _statements.routines_defined(body)  # it may be executed
         effects = dict(self.effects)
-        texts = [definition, *_statements.strings_in(definition)]  # one may be executed
-        for name in frozenset().union(*map(_statements.routines_defined, texts)):
+        for name in names:
             effects[name] = effects.get(name, NOTHING) | effect
         return Routines(
             writing=writing,
