@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import math
 import os
@@ -15,7 +16,7 @@ import pytest
 from .errors import SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 IsolationName: TypeAlias = Literal["rollback", "commit", "database"]
@@ -232,39 +233,46 @@ def load(dotted: str, *, what: str) -> Any:
     Raises:
         SetupError: there is no such module or attribute, or importing it fails.
     """
+    step = functools.partial(_step, what, dotted)
     module_name, _, attribute = dotted.partition(":")
-    try:
+    with step(functools.partial(_why_no_import, module_name, attribute)):
         value: Any = importlib.import_module(module_name)
+    for part in attribute.split("."):
+        with step(_why_no_attribute):
+            value = getattr(value, part.removesuffix("()"))
+        if part.endswith("()"):
+            with step(lambda _: ENVIRONMENT):
+                value = value()
+    return value
+
+
+@contextlib.contextmanager
+def _step(what: str, dotted: str, why: Callable[[Exception], str]) -> Iterator[None]:
+    """Take a step towards what a setting names; `why` says what may be wrong where it fails."""
+    try:
+        yield
     except Exception as error:
         # A module of the application, which may raise anything.
-        if not attribute or not module_name:
-            why = 'It must have the form "package.module:attribute".'
-        elif isinstance(error, ModuleNotFoundError) and _is_within(module_name, error.name):
-            why = (
-                "Is it spelled so, and its project installed, or the folder that it lies in named "
-                "by the ini key pythonpath?"
-            )
-        else:
-            why = f"That came from importing {module_name}. {ENVIRONMENT}"
         raise SetupError(
-            f"{what} = {dotted!r} cannot be imported: {type(error).__name__}: {error}. {why}"
+            f"{what} = {dotted!r} cannot be imported: {type(error).__name__}: {error}. {why(error)}"
         ) from error
-    called = False
-    try:
-        for part in attribute.split("."):
-            value = getattr(value, part.removesuffix("()"))
-            if called := part.endswith("()"):
-                value, called = value(), False
-    except Exception as error:
-        # As above.
-        missing = isinstance(error, AttributeError) and not called
-        why = (
-            'Is it spelled so? The form is "package.module:attribute".' if missing else ENVIRONMENT
+
+
+def _why_no_import(module: str, attribute: str, error: Exception) -> str:
+    if not attribute or not module:
+        return 'It must have the form "package.module:attribute".'
+    if isinstance(error, ModuleNotFoundError) and _is_within(module, error.name):
+        return (
+            "Is it spelled so, and its project installed, or the folder that it lies in named by "
+            "the ini key pythonpath?"
         )
-        raise SetupError(
-            f"{what} = {dotted!r} cannot be imported: {type(error).__name__}: {error}. {why}"
-        ) from error
-    return value
+    return f"That came from importing {module}. {ENVIRONMENT}"
+
+
+def _why_no_attribute(error: Exception) -> str:
+    if isinstance(error, AttributeError):
+        return 'Is it spelled so? The form is "package.module:attribute".'
+    return ENVIRONMENT
 
 
 def _is_within(module: str, package: str | None) -> bool:

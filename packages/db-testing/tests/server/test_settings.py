@@ -117,13 +117,18 @@ FORM = 'It must have the form "package.module:attribute".'
         ("nowhere.engine", "No module named 'nowhere'", FORM),
         ("antigravity_broken:x", "KeyError: 'DATABASE_URL'", "at the top of conftest.py"),
         ("antigravity_poor:x", "No module named 'nowhere'", "came from importing antigravity_poor"),
+        ("antigravity_calls:make()", "has no attribute 'url'", "at the top of conftest.py"),
     ],
 )
 def test_object_that_cannot_be_imported_is_one_error(
     pytester: pytest.Pytester, dotted: str, reason: str, remedy: str
 ) -> None:
     """The error names key and value, whatever the module raises, and what can be done."""
-    pytester.makepyfile(antigravity_broken="{}['DATABASE_URL']", antigravity_poor="import nowhere")
+    pytester.makepyfile(
+        antigravity_broken="{}['DATABASE_URL']",
+        antigravity_poor="import nowhere",
+        antigravity_calls="def make():\n    return None.url",
+    )
     pytester.syspathinsert()
     with pytest.raises(SetupError) as caught:
         _settings.load(dotted, what="the ini key db_schema")
