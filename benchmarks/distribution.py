@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from headline import Variant
 
-TESTS: Final = 838
-
 
 def rows(
     variants: Sequence[Variant], mixes: Sequence[str], server: str, *, rounds: int, workers: int
@@ -40,7 +38,7 @@ def rows(
         for mix in mixes:
             with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
                 folder = Path(temporary)
-                headline.generate(folder, TESTS, mix)
+                headline.generate(folder, headline.TESTS, mix)
                 for variant in variants:
                     order = (loadfile, worksteal) if number % 2 else (worksteal, loadfile)
                     times = {
@@ -91,13 +89,10 @@ def main() -> None:
         "--only", nargs="+", default=["no iso", "db-testing"], metavar="TEXT", help="as in headline"
     )
     options = parser.parse_args()
-    variants = [
-        each for each in headline.VARIANTS if any(text in each.name for text in options.only)
-    ]
     with servers.own() as server:
         found = list(
             rows(
-                variants,
+                headline.variants_named(options.only),
                 options.mixes,
                 server.url,
                 rounds=options.rounds,

@@ -34,8 +34,9 @@ import server as servers
 import suites
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+TESTS: Final = 838
 SEED: Final = 838
 FILES: Final = 42
 SLOW_FILES: Final = 4
@@ -189,6 +190,11 @@ MIXES: Final = ("uniform", "heterogeneous")
 MODES: Final = ("sequential", "loadfile", "worksteal")
 
 
+def variants_named(texts: Iterable[str]) -> list[Variant]:
+    """Return those whose name contains one of some texts."""
+    return [each for each in VARIANTS if any(text in each.name for text in texts)]
+
+
 def modes(workers: int) -> Sequence[Mode]:
     """Return how the suite is run."""
     return (
@@ -326,7 +332,7 @@ def everything(result: results.Result) -> str:
 def main() -> None:
     """Measure, print the table and write it down."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tests", type=int, default=838, help="tests in the suite")
+    parser.add_argument("--tests", type=int, default=TESTS, help="tests in the suite")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each variant")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of pytest-xdist")
     parser.add_argument("--mixes", nargs="+", default=MIXES, choices=MIXES, help="of tests")
@@ -335,10 +341,9 @@ def main() -> None:
     )
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES, help="of running them")
     options = parser.parse_args()
-    variants = [each for each in VARIANTS if any(text in each.name for text in options.only)]
     with servers.own() as server:
         rows = measure(
-            variants,
+            variants_named(options.only),
             options.mixes,
             [mode for mode in modes(options.workers) if mode.name in options.modes],
             server.url,

@@ -113,11 +113,11 @@ def rows(server: Server, rounds: int) -> Iterator[dict[str, Any]]:
 def workers(server: Server, rounds: int) -> Iterator[dict[str, Any]]:
     """Measure the whole suite of `headline` over the number of xdist's workers."""
     names = ("no isolation", "db-testing, rollback", "db-testing, commit")
-    variants = [variant for variant in headline.VARIANTS if variant.name in names]
+    variants = headline.variants_named(names)
     taken: dict[tuple[int, str], list[float]] = {}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
-            headline.generate(Path(temporary), 838, "uniform")
+            headline.generate(Path(temporary), headline.TESTS, "uniform")
             for number in (1, 2, 4, 8):
                 mode = headline.modes(number)[2]
                 for variant in variants:
