@@ -54,8 +54,10 @@ class Layer:
         if self.foreign is not None:
             return True
         owner = self.owner
-        until_its_end = self.frame is not None and bool(owner.local_settings or owner.endings)
-        return (until_its_end or owner.outlasting) and not self.doomed
+        # A commit has put settings back, which must not be undone either.
+        outlasting = owner.outlasting or bool(owner.local_settings)
+        until_its_end = self.frame is not None and bool(owner.endings)
+        return (outlasting or until_its_end) and not self.doomed
 
     @property
     def doomed(self) -> bool:

@@ -568,7 +568,6 @@ class Sandbox:
         self._undo(transaction, transaction.frames[index:])
         del transaction.frames[index + 1 :]
         transaction.frames[index].constraint_modes.clear()
-        transaction.local_settings = dict(transaction.frames[index].settings)
         transaction.failed = False
 
     async def commit(self, transaction: Transaction) -> None:
@@ -596,8 +595,6 @@ class Sandbox:
                 if conflict is not None:
                     raise conflict from error
                 raise
-        if transaction.readonly and transaction.local_settings:
-            transaction.outlasting = True  # that they were put back must not be undone
         if not transaction.wrote:
             live.layers.leave_cursors(transaction.frames)
         live.layers.relabel(transaction.frames, None)
@@ -649,3 +646,4 @@ class Sandbox:
                 ),
                 broken=True,
             )
+        transaction.local_settings = dict(frames[0].settings)

@@ -325,6 +325,17 @@ async def test_setting_in_a_savepoint_that_was_undone(connect: Connect) -> None:
     assert await connection.fetchval(TENANT) == "0"
 
 
+async def test_setting_of_a_transaction_that_became_read_only(connect: Connect) -> None:
+    """That its commit has put it back is not undone with what else it read."""
+    connection, other = connect(), connect()
+    async with connection.transaction():
+        await connection.execute("SET LOCAL app.tenant = '1'")
+        await connection.execute("SET TRANSACTION READ ONLY")
+        assert await connection.fetchval(TENANT) == "1"
+    async with other.transaction():
+        assert not await other.fetchval(TENANT)
+
+
 async def test_reset_after_a_local_setting(connect: Connect) -> None:
     """RESET outlives its transaction, as SET does."""
     connection = connect()
