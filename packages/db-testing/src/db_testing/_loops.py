@@ -80,13 +80,9 @@ def share_session_loop(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.asyncio(**kwargs), append=False)
 
 
-def is_asynchronous(fixturedef: pytest.FixtureDef[Any]) -> bool:
-    """Tell whether a fixture needs an event loop."""
-    return _is_asynchronous(fixturedef.func)
-
-
 @functools.lru_cache(maxsize=1024)
-def _is_asynchronous(function: Callable[..., Any]) -> bool:
+def is_asynchronous(function: Callable[..., Any]) -> bool:
+    """Tell whether a fixture's function needs an event loop."""
     # Asked for each fixture of each test; inspect takes some twenty calls to answer.
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 

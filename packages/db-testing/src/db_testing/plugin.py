@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -41,6 +42,9 @@ WORKER_KEPT = "db_testing_kept"
 MOVED = "db_testing_commit"
 """The attribute of the reports of tests that were moved to commit isolation."""
 WORKER_MOVED = "db_testing_moved"
+
+ON_NO_LOOP: Final = contextlib.nullcontext()
+"""One for the synchronous fixtures of all tests."""
 
 _db_application = pytest.fixture(scope="session")(_fixtures._db_application)  # noqa: SLF001
 _db_bound = pytest.fixture(scope="session", autouse=True)(_fixtures._db_bound)  # noqa: SLF001
@@ -115,10 +119,12 @@ def pytest_fixture_setup(
     try:
         if of_test:
             _lifetime.begin(request.node)
-        if _loops.is_asynchronous(fixturedef):
-            with _loops.fixture_on_session_loop(fixturedef, request):
-                value = (yield) if of_test else (yield from _set_up_wider(fixturedef, request))
-        else:
+        on_loop = (
+            _loops.fixture_on_session_loop(fixturedef, request)
+            if _loops.is_asynchronous(fixturedef.func)
+            else ON_NO_LOOP
+        )
+        with on_loop:
             value = (yield) if of_test else (yield from _set_up_wider(fixturedef, request))
     finally:
         _fixtures.REQUESTS.pop()
