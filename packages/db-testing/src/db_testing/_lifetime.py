@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from . import _loops, _state
+from . import _attempt, _loops, _state
 
 if TYPE_CHECKING:
     import pytest
@@ -21,7 +21,7 @@ def begin(test: pytest.Item) -> None:
     Raises:
         pytest.UsageError: its marker's arguments are wrong.
     """
-    if _state.begin(test):
+    if _attempt.begin(test):
         # What is registered first is called last.
         test.addfinalizer(functools.partial(_end, test))
 
@@ -35,13 +35,13 @@ def fixtures_are_there(test: pytest.Item) -> None:
     begin(test)
     held = _loops.hold(test, uses_database=_loops.is_database_test(test))
     if held is not None:
-        test.stash[_state.ATTEMPT].held = held
+        test.stash[_attempt.ATTEMPT].held = held
 
 
 def _end(test: pytest.Item) -> None:
-    attempt = test.stash[_state.ATTEMPT]
+    attempt = test.stash[_attempt.ATTEMPT]
     if attempt.held is not None:
         attempt.held.renew_context()
     if attempt.failed:
         _loops.end_interrupted(test, _state.loops(test.config))
-    _state.end(test)
+    _attempt.end(test)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import pytest
 from _pytest.runner import runtestprotocol
 
-from . import _fixtures, _loops, _state
+from . import _attempt, _fixtures, _loops, _state
 from .schema import SchemaLike
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def test_beside(
 
 def run_test(test: pytest.Item, following: pytest.Item | None) -> str | None:
     """Run a test as pytest does, and return why it failed, if it has."""
-    _state.follow(test.config, following)
+    _attempt.follow(test.config, following)
     for report in runtestprotocol(test, log=False, nextitem=following):
         if report.failed:
             crash = getattr(report.longrepr, "reprcrash", None)

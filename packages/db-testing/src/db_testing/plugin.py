@@ -9,6 +9,7 @@ import pytest
 
 from . import (
     _anyio,
+    _attempt,
     _fixtures,
     _lifetime,
     _loops,
@@ -97,8 +98,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Know which test comes next, and run this one again if its isolation cannot serve it."""
     if _loops.asks_for_database(item):
         _state.start_ahead(item.config)
-    _state.follow(item.config, nextitem)
-    return _state.run(item, nextitem) or None
+    _attempt.follow(item.config, nextitem)
+    return _attempt.run(item, nextitem) or None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -168,13 +169,13 @@ def pytest_runtest_makereport(
     """Note a failure, so that it is not reported a second time when the test is undone."""
     report = yield
     if (report.when == "call" or report.outcome != "passed") and _loops.uses_database(item):
-        _state.tell_isolation(item, report)
+        _attempt.tell_isolation(item, report)
         if item.nodeid in _state.ladder(item.config).moved:
             setattr(report, MOVED, True)
     if report.outcome == "failed":
-        _state.remark(item, report)
-        _state.failed(item)
-    if report.when == "teardown" and (kept := _state.kept(item)):
+        _attempt.remark(item, report)
+        _attempt.failed(item)
+    if report.when == "teardown" and (kept := _attempt.kept(item)):
         # pytest shows sections of a teardown with the failure, also those of another process.
         report.sections += [("db-testing teardown", f"database {text}") for text in kept]
     return report

@@ -350,7 +350,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "fixtures of a class end while the sweep goes on",
-        "_state.py",
+        "_attempt.py",
         "        or run.following.parent is not test.parent\n",
         "",
         "plugin/test_commit_isolation.py",
