@@ -8,7 +8,7 @@ import functools
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -16,14 +16,14 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from ._admin import Patience, connect
 from ._checkouts import Checkouts
 from ._clones import LOCK_TIMEOUT
+from ._closing import Closing, close_what_is_left, close_without_loop
 from ._commits import Commits
 from ._data_layer import DataLayers
 from ._failures import MARKER
 from ._kept import Kept
-from ._kinds import Commit, Private, Rollback, close_what_is_left, run
+from ._kinds import Commit, Private, Rollback, run
 from ._pool import LoopPool, Pools
 from ._real import RealConnection
-from ._runtime import within
 from ._states import States
 from ._tasks import generators_closed
 from ._wires import DatabaseState
@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
     from ._budget import Budget
+    from ._closing import Close
     from ._escapes import Watch
     from ._kept import Keepsake
-    from ._kinds import Close, Kind
+    from ._kinds import Kind
     from ._runtime import Wire
     from ._sandbox import Sandbox
     from ._settings import IsolationName
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
     from ._synchronous import Synchronous
 
     Sessions = async_sessionmaker[AsyncSession]
-
-CLOSE_PATIENCE: Final = 5.0
-"""Seconds that closing a session or a connection may take, perhaps in code of the application's."""
 
 
 class Isolation:
@@ -107,15 +105,13 @@ class Isolation:
         }
         self._kind: Kind = self._rollback
         self._test: tuple[str, IsolationName] | None = None
-        self._closing: list[Close] = []
+        self._closing = Closing()
         self._waits = True
         """Whether a sweep must have ended when the end of its test has."""
         self._swept: str | None = None
         """The test whose sweep is under way."""
         self._patience = Patience()
         self._leaks: list[str] = []
-        self._unclosed: SandboxError | None = None
-        """What of the last test could not be closed in time."""
         self.engine: AsyncEngine = create_async_engine(
             url,
             async_creator=self.connect,
@@ -287,16 +283,7 @@ class Isolation:
 
     def at_end(self, close: Close) -> None:
         """Close something on the test's event loop when the test is over."""
-        self._closing.append(functools.partial(self._close_in_time, close))
-
-    async def _close_in_time(self, close: Close) -> None:
-        try:
-            await within(CLOSE_PATIENCE, close())
-        except TimeoutError:
-            self._unclosed = SandboxError(
-                f"{close.__qualname__}() was called when the test was over and had not returned "
-                f"after {CLOSE_PATIENCE:g} s, so it was cancelled. What does it wait for?"
-            )
+        self._closing.add(close)
 
     @property
     def users(self) -> set[asyncio.Task[Any]]:
@@ -354,7 +341,7 @@ class Isolation:
         """
         self._waits = waits
         test = self._test[0] if self._test is not None else "no test"
-        self._test = self._unclosed = None
+        self._test = self._closing.failure = None
         self._keepsake = keepsake
         for sandbox in self._sandboxes():
             sandbox.keep = keepsake is not None
@@ -365,7 +352,7 @@ class Isolation:
         finally:
             used |= self._undo(test, spoilt=spoilt)
         self.tests += used
-        failure = failure or self._kind.failure or self._unclosed
+        failure = failure or self._kind.failure or self._closing.failure
         if self._kind is self._rollback:
             if keepsake is None or self._keepsake is not None:
                 failure = failure or self._escaped(test, connects=connects)
@@ -505,11 +492,11 @@ class Isolation:
 
     def _undo(self, test: str, *, spoilt: bool = False) -> bool:
         """Undo what has happened since the last time; tell whether the database was used."""
-        closing, self._closing = [*self._closing, self._collect], []
+        closing = [*self._closing.take(), self._collect]
         kind = self._kind
         if not kind.used:
             if self._checkouts.any:
-                self._close_without_loop(closing)
+                close_without_loop(closing)
             self._checkouts.watching = False
             kind.abandon()
             if spoilt:
@@ -531,7 +518,7 @@ class Isolation:
         with contextlib.ExitStack() as steps:  # each is taken, also where one before it fails
             steps.callback(self._undone, kind, test, spoilt=spoilt)
             if not loops:
-                steps.callback(self._close_without_loop, closing)
+                steps.callback(close_without_loop, closing)
             if len(loops) < len(known):
                 steps.callback(kind.abandon)
             for loop in reversed(loops):
@@ -594,12 +581,6 @@ class Isolation:
         self._sweep.close()
         self._watch.renewed()
         self._commits.disconnected()
-
-    def _close_without_loop(self, closing: list[Close]) -> None:
-        """Close what the test was given when its event loop is gone: nothing is sent any more."""
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            for close in closing:
-                runner.run(close_what_is_left(close))
 
     def close(self) -> None:
         """Close the connections whose event loops still live."""

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from sqlalchemy.exc import DBAPIError
-
-from ._admin import WIRE_ERRORS, disconnect
+from ._admin import disconnect
+from ._closing import close_what_is_left
 from ._runtime import Begun
 from ._sandbox import Sandbox
 from ._virtual import VirtualConnection
@@ -18,14 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
     from ._budget import Budget
+    from ._closing import Close
     from ._escapes import Watch
     from ._pool import Pooled
     from ._real import RealConnection
     from ._runtime import Wire
     from ._wires import Connect, DatabaseState
     from .errors import SandboxError
-
-    Close = Callable[[], Coroutine[Any, Any, None]]
 
 PATIENCE: Final = 10.0
 """Seconds within which an event loop that runs in another thread must have undone a test."""
@@ -314,9 +312,3 @@ class Private(Commit):
     async def _clean(self) -> None:
         await self.close_here()
         self._used = bool(self._wires)
-
-
-async def close_what_is_left(close: Close) -> None:
-    """Close what may have lost its connection, so that nothing can be rolled back any more."""
-    with contextlib.suppress(DBAPIError, *WIRE_ERRORS):
-        await close()

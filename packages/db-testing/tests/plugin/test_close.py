@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from db_testing import _isolation
-from db_testing._kinds import close_what_is_left
+from db_testing import _closing
+from db_testing._closing import close_what_is_left
 
 if TYPE_CHECKING:
     from .conftest import Suite
@@ -19,7 +19,7 @@ def test_session_that_does_not_close(
     suite: Suite, monkeypatch: pytest.MonkeyPatch, isolation: str
 ) -> None:
     """A session whose close() hangs is named in an error of its test; the next test is clean."""
-    monkeypatch.setattr(_isolation, "CLOSE_PATIENCE", 0.05)
+    monkeypatch.setattr(_closing, "PATIENCE", 0.05)
     pytester = suite(mode="auto", more=f"db_isolation = {isolation}")
     pytester.makepyfile(
         """
