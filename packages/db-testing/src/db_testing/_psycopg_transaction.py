@@ -57,7 +57,7 @@ class VirtualTransaction(psycopg.Transaction):
             if self._name:
                 assert self._transaction is not None  # noqa: S101  # has begun
                 with connection.threads.turnstile:
-                    connection.sandbox.savepoint(self._transaction, self._name)
+                    self._transaction.savepoint(self._name)
         except BaseException:
             connection.blocks -= 1
             self.status = self.Status.FAILED

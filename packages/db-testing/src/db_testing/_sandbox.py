@@ -80,8 +80,8 @@ from ._origin import caller
 from ._routines import NOTHING
 from ._runtime import ASYNCIO
 from ._setting_statements import made_by
-from ._transaction import NO_TEST, Frame, Transaction
-from ._transaction_end import last_step, set_since, taking_down
+from ._transaction import NO_TEST, Transaction
+from ._transaction_end import check_settings, last_step, taking_down
 from ._wires import DatabaseState, Wires
 from .errors import SandboxClosedError, SandboxConflictError
 
@@ -541,18 +541,9 @@ class Sandbox:
             raise self.refuse("SET TRANSACTION READ ONLY", "would last longer than its savepoint")
         transaction.readonly = True
 
-    def savepoint(self, transaction: Transaction, name: str) -> None:
-        """Open a savepoint. Nothing is sent until its first statement."""
-        transaction.check_usable()
-        transaction.frames.append(Frame(name, settings=dict(transaction.local_settings)))
-
     def release(self, transaction: Transaction, name: str) -> None:
         """Merge a savepoint, and those inside it, into the frame around it."""
-        transaction.check_usable()
-        index = transaction.find(name)
-        inner, outer = transaction.frames[index:], transaction.frames[index - 1]
-        del transaction.frames[index:]
-        outer.constraint_modes += [mode for frame in inner for mode in frame.constraint_modes]
+        inner, outer = transaction.release(name)
         live = self._wires.current
         if live is not None:
             live.layers.relabel(inner, outer)
@@ -564,11 +555,7 @@ class Sandbox:
             SandboxConflictError: another transaction has written on top of it.
         """
         transaction.check_open()
-        index = transaction.find(name)
-        self._undo(transaction, transaction.frames[index:])
-        del transaction.frames[index + 1 :]
-        transaction.frames[index].constraint_modes.clear()
-        transaction.failed = False
+        self._undo(transaction, transaction.find(name))
 
     async def commit(self, transaction: Transaction) -> None:
         """End a transaction, keeping what it did.
@@ -584,7 +571,7 @@ class Sandbox:
         live = self._wires.current
         if live is None:
             return
-        self._check_settings(transaction, live)
+        check_settings(live, transaction, self._failures)
         last = last_step(live, transaction) if transaction.wrote else None
         if last is not None:
             try:
@@ -600,23 +587,6 @@ class Sandbox:
         live.layers.relabel(transaction.frames, None)
         live.turns.end(transaction)
 
-    def _check_settings(self, transaction: Transaction, live: LiveWire) -> None:
-        """Refuse to put settings back that another transaction has made since, for itself."""
-        if not transaction.local_settings or len(live.turns.open) == 1:
-            return
-        for other in live.turns.open - {transaction}:
-            names = [] if other.failed else set_since(transaction, other)
-            if names:
-                live.turns.end(transaction)
-                raise self._failures.note(
-                    SandboxConflictError(
-                        f"{transaction} was committed at {caller()}, which ends what it has set by "
-                        f"SET LOCAL; but {other} has set {', '.join(names)} since, on the same "
-                        f"connection. End that one first, or add {MARKER} to {self._failures.test}."
-                    ),
-                    broken=True,
-                )
-
     def rollback(self, transaction: Transaction) -> None:
         """End a transaction, undoing what it did, with the next statement on the wire.
 
@@ -626,7 +596,7 @@ class Sandbox:
         if not transaction.open:
             return
         try:
-            self._undo(transaction, transaction.frames)
+            self._undo(transaction, 0)
         finally:
             live = self._wires.current
             if live is not None:
@@ -634,8 +604,9 @@ class Sandbox:
             else:
                 transaction.end()
 
-    def _undo(self, transaction: Transaction, frames: list[Frame]) -> None:
+    def _undo(self, transaction: Transaction, index: int) -> None:
         live = self._wires.current
+        frames = transaction.frames[index:]
         conflict = live.layers.undo(frames) if live is not None else None
         if conflict is not None:
             raise self._failures.note(
@@ -646,4 +617,4 @@ class Sandbox:
                 ),
                 broken=True,
             )
-        transaction.local_settings = dict(frames[0].settings)
+        transaction.return_to(index)

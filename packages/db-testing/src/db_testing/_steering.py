@@ -49,7 +49,7 @@ def obey(sandbox: Sandbox, transaction: Transaction | None, control: Control) ->
         raise sandbox.runtime.error(NO_TRANSACTION, message)
     match control.kind:
         case "savepoint":
-            sandbox.savepoint(transaction, control.name)
+            transaction.savepoint(control.name)
             return "SAVEPOINT"
         case "release":
             sandbox.release(transaction, control.name)

@@ -120,6 +120,27 @@ class Transaction:
         if self._ended is not None:
             self._ended.set()
 
+    def savepoint(self, name: str) -> None:
+        """Open a savepoint. Nothing is sent until its first statement."""
+        self.check_usable()
+        self.frames.append(Frame(name, settings=dict(self.local_settings)))
+
+    def release(self, savepoint: str) -> tuple[list[Frame], Frame]:
+        """Merge a savepoint, and those inside it, into the frame around it; return both."""
+        self.check_usable()
+        index = self.find(savepoint)
+        inner, outer = self.frames[index:], self.frames[index - 1]
+        del self.frames[index:]
+        outer.constraint_modes += [mode for frame in inner for mode in frame.constraint_modes]
+        return inner, outer
+
+    def return_to(self, index: int) -> None:
+        """Be again as one of the frames was when it began."""
+        del self.frames[index + 1 :]
+        self.frames[index].constraint_modes.clear()
+        self.local_settings = dict(self.frames[index].settings)
+        self.failed = False
+
     def find(self, savepoint: str) -> int:
         """Return which of the frames is the innermost savepoint of a name.
 

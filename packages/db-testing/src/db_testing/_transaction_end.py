@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from . import _statements
 from ._catalog import Deferrable
+from ._failures import MARKER
+from ._origin import caller
 from ._transaction import Noted
+from .errors import SandboxConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from ._failures import Failures
     from ._routines import Effect
     from ._runtime import Wire
     from ._setting_statements import Made
@@ -89,7 +93,29 @@ def _noting(
     return note_first
 
 
-def set_since(transaction: Transaction, other: Transaction) -> list[str]:
+def check_settings(live: LiveWire, transaction: Transaction, failures: Failures) -> None:
+    """Refuse to put settings back that another transaction has made since, for itself.
+
+    Raises:
+        SandboxConflictError: one has; the transaction has ended.
+    """
+    if not transaction.local_settings or len(live.turns.open) == 1:
+        return
+    for other in live.turns.open - {transaction}:
+        names = [] if other.failed else _set_since(transaction, other)
+        if names:
+            live.turns.end(transaction)
+            raise failures.note(
+                SandboxConflictError(
+                    f"{transaction} was committed at {caller()}, which ends what it has set by "
+                    f"SET LOCAL; but {other} has set {', '.join(names)} since, on the same "
+                    f"connection. End that one first, or add {MARKER} to {failures.test}."
+                ),
+                broken=True,
+            )
+
+
+def _set_since(transaction: Transaction, other: Transaction) -> list[str]:
     """Return what another has set for itself after a transaction really had.
 
     What only a trigger might have set, and the other too, that one puts back.

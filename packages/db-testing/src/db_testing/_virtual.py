@@ -269,7 +269,7 @@ class VirtualConnection(_ConnectionProxy):
                 return None
             self._savepoints += 1
             name = f"__asyncpg_savepoint_{self._savepoints:x}__"
-            self._sandbox.savepoint(self._transaction, name)
+            self._transaction.savepoint(name)
             return name
         finally:
             self._busy = False
