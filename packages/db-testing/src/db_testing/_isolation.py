@@ -464,11 +464,11 @@ class Isolation:
             return None  # it went when the test was over, and is started again before the next
         if not (lines or self._watch.moved()):
             return None
-        what, left = self._watch.look(ours=[*sandbox.discarded, *sandbox.processes])
+        what, left = self._watch.look(ours=[*self._database.discarded, *sandbox.processes])
         self._leaks += left
         if what is None:
             if self._watch.sequences_moved:
-                sandbox.restore_sequences()
+                self._database.sequences_moved = True
             return None
         by = f"the commit at {lines[0]}" if lines else "a connection that is not the sandbox's"
         lost = "" if self._watch.pristine else " What wider fixtures had committed is gone with it."

@@ -331,11 +331,6 @@ class Sandbox:
         return self._wires.processes
 
     @property
-    def discarded(self) -> list[int]:
-        """The server processes of wires that were given up, and may not have noticed yet."""
-        return list(self._state.discarded)
-
-    @property
     def unsettled(self) -> bool:
         """Whether the next test's first statement has yet to put back what a lost wire left."""
         return self._state.sequences_moved or bool(self._state.discarded)
@@ -343,10 +338,6 @@ class Sandbox:
     async def settle(self) -> None:
         """Put that back now."""
         await self._wires.on(self.runtime.loop())
-
-    def restore_sequences(self) -> None:
-        """Put every sequence back before the next statement of a test."""
-        self._state.sequences_moved = True
 
     def forget_catalog(self) -> None:
         """Read the catalog again before the next statement: the database has been changed."""
