@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from . import _setting_statements, _statements
+from ._statement_text import strings_in
 
 if TYPE_CHECKING:
     import re
@@ -147,7 +148,7 @@ class Routines:
             writing = _statements.ANYTHING
         effect = Effect.of(definition)
         names = _statements.routines_defined(definition)
-        for body in _statements.strings_in(definition):
+        for body in strings_in(definition):
             effect |= Effect.of(body) | self.effect(body)
             names |= _statements.routines_defined(body)  # it may be executed
         effects = dict(self.effects)

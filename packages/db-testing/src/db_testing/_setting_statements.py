@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ._statements import (
+from ._statement_text import (
     OPAQUE,
     bodies_in,
     end_of,

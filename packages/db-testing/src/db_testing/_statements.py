@@ -12,23 +12,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+from ._statement_text import bodies_in, mentions, skeleton_of
 
-OPAQUE: Final = re.compile(
-    r"""
-        --[^\n]*
-      | /\*
-      | (?<!\w)e'(?:[^'\\]|\\.|'')*'
-      | '(?:[^']|'')*'
-      | (?<!\w)\$(?P<tag>(?:[a-z_]\w*)?)\$.*?\$(?P=tag)\$
-      | "(?:[^"]|"")*"
-    """,
-    re.IGNORECASE | re.DOTALL | re.VERBOSE,
-)
-_COMMENT_EDGE: Final = re.compile(r"/\*|\*/")
-_ESCAPE: Final = re.compile(r"\\(.)|''", re.DOTALL)
-_ESCAPED: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", None: "'"}
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 _IDENTIFIER: Final = r'("(?:[^"]|"")+"|[^\s;"]+)'
 _CONTROL: Final = re.compile(
     rf"""(?:
@@ -76,7 +64,6 @@ _DEFINES_VIEW: Final = re.compile(
 _DEFINES_SOMETHING: Final = re.compile(
     r"\b(?:create|alter|drop|prepare|search_path)\b", re.IGNORECASE
 )
-_BODY: Final = re.compile(r"do\b", re.IGNORECASE)
 _CHANGES_SCHEMA: Final = re.compile(
     r"\b(?:create|alter|drop|do(?!\s+(?:nothing|update)\b)|call|prepare|execute|search_path)\b",
     re.IGNORECASE,
@@ -115,78 +102,6 @@ class Control:
     kind: Literal["savepoint", "release", "rollback_to", "read_only", "boundary", "script"]
     name: str = ""
     """The savepoint as PostgreSQL folds it, or the first words of what is refused."""
-
-
-@functools.lru_cache(maxsize=2048)
-def skeleton_of(sql: str) -> str:
-    """Return a statement without its comments and the contents of its string literals."""
-    parts: list[str] = []
-    for plain, opaque in _pieces(sql):
-        parts.append(plain)
-        if opaque.startswith('"'):
-            # A name keeps its text, but for what would look like the end of a statement.
-            parts.append(opaque.replace(";", "_"))
-        elif opaque:
-            parts.append(" " if opaque.startswith(("--", "/*")) else "''")
-    return "".join(parts).strip().lstrip("(;\t\n\r\f ")
-
-
-def _pieces(sql: str) -> Iterator[tuple[str, str]]:
-    """Return plain text and what is opaque after it, again and again; at the end that is ""."""
-    position = 0
-    while (opaque := OPAQUE.search(sql, position)) is not None:
-        yield sql[position : opaque.start()], opaque[0]
-        position = end_of(opaque)
-    yield sql[position:], ""
-
-
-def strings_in(sql: str) -> Iterator[str]:
-    """Return what the string literals of a text say."""
-    return (text for _, opaque in _pieces(sql) if (text := string_in(opaque)) is not None)
-
-
-def bodies_in(sql: str) -> Iterator[str]:
-    """Return what the DO statements among others run."""
-    begun = ""
-    for plain, opaque in _pieces(sql):
-        # No more of it is looked at, and there may be thousands of strings.
-        begun = f"{begun} {plain}".rpartition(";")[2].lstrip()[:3]
-        body = string_in(opaque) if _BODY.match(begun) else None
-        if body is not None:
-            yield body
-
-
-def string_in(opaque: str) -> str | None:
-    """Return what a string literal says; None if it is a comment or a name.
-
-    Of a character given by its number, this is the number.
-    """
-    match opaque[:1]:
-        case "'":
-            return opaque[1:-1].replace("''", "'")
-        case "$":
-            tag = opaque[: opaque.index("$", 1) + 1]
-            return opaque[len(tag) : -len(tag)]
-        case "e" | "E":
-            return _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), opaque[2:-1])
-        case _:
-            return None
-
-
-def mentions(sql: str, *words: str) -> bool:
-    """Tell at a tenth of a pattern's cost that nearly every statement needs no closer look."""
-    folded = sql.lower()
-    return any(word in folded for word in words)
-
-
-def end_of(opaque: re.Match[str]) -> int:
-    """Return where a string, a name or a comment ends: in PostgreSQL comments nest."""
-    sql, position = opaque.string, opaque.end()
-    depth = int(opaque[0] == "/*")
-    while depth and (edge := _COMMENT_EDGE.search(sql, position)) is not None:
-        depth += 1 if edge[0] == "/*" else -1
-        position = edge.end()
-    return len(sql) if depth else position
 
 
 def _fold(identifier: str) -> str:
