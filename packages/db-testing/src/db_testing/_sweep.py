@@ -58,6 +58,16 @@ GRACE: Final = 0.5
 LOCK_TIMEOUT: Final = "2s"
 """How long the sweep waits for what another connection has locked."""
 
+EXACT: Final = {
+    "array_nulls": "on",
+    "datestyle": "ISO",  # others name time zones by abbreviations, which may mean several
+    "extra_float_digits": "1",
+    "intervalstyle": "postgres",
+    "xmloption": "content",
+}
+"""With these settings, whatever ALTER DATABASE has set, each row that is kept as text is read back
+as it was."""
+
 PASSING: Final = (
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
@@ -90,17 +100,20 @@ _LOCKS: Final = f"""
     WHERE locktype = 'advisory' AND granted AND datname = current_database()
 """  # noqa: S608  # all ours
 
+# What a session of another role does is hidden from a mere owner, but not whether it has a lock.
 _OTHERS: Final = f"""
-    SELECT a.pid, application_name, state, query, locks FROM pg_stat_activity AS a
+    SELECT a.pid, application_name, doing, query, locks FROM pg_stat_activity AS a
     CROSS JOIN LATERAL (
-        SELECT string_agg(CASE objsubid
+        SELECT coalesce(a.state,
+            CASE WHEN bool_or(locktype = 'virtualxid') THEN 'in a transaction' ELSE 'idle' END
+        ) AS doing, string_agg(CASE objsubid
             WHEN 1 THEN (classid::bigint << 32 | objid::bigint)::text
             ELSE format('(%s, %s)', classid::bigint::bit(32)::int, objid::bigint::bit(32)::int)
-        END, ', ') AS locks
-        FROM pg_locks AS l WHERE l.pid = a.pid AND locktype = 'advisory' AND granted
-            AND l.database = a.datid AND {_LOCK} <> ALL ($2)
+        END, ', ') FILTER (WHERE locktype = 'advisory'
+            AND l.database = a.datid AND {_LOCK} <> ALL ($2)) AS locks
+        FROM pg_locks AS l WHERE l.pid = a.pid AND granted
     ) AS held
-    WHERE a.pid = ANY ($1) AND (state IS DISTINCT FROM 'idle' OR locks IS NOT NULL)
+    WHERE a.pid = ANY ($1) AND (doing <> 'idle' OR locks IS NOT NULL)
 """  # noqa: S608  # all ours
 
 
@@ -219,7 +232,7 @@ class Sweep:
             server_settings={
                 "application_name": "db-testing (sweep)",
                 "lock_timeout": LOCK_TIMEOUT,
-                "extra_float_digits": "1",  # rows are kept as text, which must be exact
+                **EXACT,
             },
         )
         try:
@@ -292,12 +305,16 @@ class Sweep:
             await asyncio.sleep(0.01)  # the server has no event to wait for
         said = []
         for row in busy:
-            await end_session(connection, row["pid"])
+            try:
+                await end_session(connection, row["pid"])
+                end = "its process was ended"
+            except asyncpg.InsufficientPrivilegeError as error:
+                end = f"its process could not be ended ({error})"
             said.append(
                 f"a connection that is not db_engine's (process {row['pid']}, "
-                f"{row['application_name'] or 'without a name'}) was left {row['state']}"
+                f"{row['application_name'] or 'without a name'}) was left {row['doing']}"
                 f"{' with the advisory lock ' + row['locks'] if row['locks'] else ''}, in "
-                f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; its process was ended"
+                f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; {end}"
             )
         return said
 

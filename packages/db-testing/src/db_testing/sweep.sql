@@ -244,7 +244,8 @@ BEGIN
     THEN
         SELECT array_agg(pid) INTO others FROM pg_stat_get_activity(NULL)
         WHERE datid = database AND pid <> ALL (ours || pg_backend_pid())
-          AND backend_type = 'client backend'
+          -- Of another role's, what it is and does is hidden from a mere owner.
+          AND usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'
           AND (state IS DISTINCT FROM 'idle' OR state_change IS NULL
               OR state_change >= db_testing_sweep.at);
         IF others IS NOT NULL THEN
@@ -294,15 +295,15 @@ BEGIN
         IF it.rows >= 0 THEN
             seen := pg_temp.db_testing_count(it.name, transaction);
             CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
-        END IF;
-        IF it.name = 'pg_catalog.pg_class' AND seen.rows = it.rows THEN
-            SELECT coalesce(array_agg(c.oid), '{}') AS newer, count(*) FILTER (
-                WHERE image IS DISTINCT FROM pg_temp.db_testing_class(c)) AS differing
-            INTO seen
-            FROM pg_class AS c LEFT JOIN pg_temp.db_testing_classes ON relation = c.oid
-            WHERE age(c.xmin) < age(transaction);
-            swapped := seen.newer;
-            CONTINUE WHEN seen.differing = 0;
+            IF it.name = 'pg_catalog.pg_class' AND seen.rows = it.rows THEN
+                SELECT coalesce(array_agg(c.oid), '{}') AS newer, count(*) FILTER (
+                    WHERE image IS DISTINCT FROM pg_temp.db_testing_class(c)) AS differing
+                INTO seen
+                FROM pg_class AS c LEFT JOIN pg_temp.db_testing_classes ON relation = c.oid
+                WHERE age(c.xmin) < age(transaction);
+                swapped := seen.newer;
+                CONTINUE WHEN seen.differing = 0;
+            END IF;
         END IF;
         reason := 'the schema was changed (' || it.name || ')';
         RETURN;

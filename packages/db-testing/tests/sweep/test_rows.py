@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import pytest
 
 from db_testing import _sweep
+from db_testing._admin import Admin, connect, disconnect
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
     from db_testing._real import RealConnection
 
     from .conftest import Database
@@ -170,6 +173,14 @@ CASES = {
         " current_database()); END$$",
         "UPDATE f SET x = 0.3",
     ),
+    "what settings of the database let be read otherwise": Case(
+        "CREATE TABLE s (x timestamptz, y text[]);"
+        "INSERT INTO s VALUES ('2020-06-01 00:00+00', '{a,NULL}');"
+        "DO $$BEGIN EXECUTE format('ALTER DATABASE %1$I SET datestyle = SQL;"
+        " ALTER DATABASE %1$I SET timezone = ''Asia/Kolkata'';"  # its IST is Israel's too
+        " ALTER DATABASE %1$I SET array_nulls = off', current_database()); END$$",
+        "DELETE FROM s",
+    ),
     "types without an equality": Case(
         "CREATE TABLE y (a point, b jsonpath, c int[], d tstzrange, e float, f bytea, g name);"
         "INSERT INTO y VALUES ('(1,2)', '$.a', '{1,NULL}', '[now,)', 0.1 + 0.2, 'ab', 'n')",
@@ -235,6 +246,11 @@ CHANGES = {
     ),
     "statistics": (SERIAL, "CREATE STATISTICS s ON id, x FROM t", "schema"),
     "a publication": ("", "CREATE PUBLICATION p", "schema"),
+    "a large object of the template": (
+        "SELECT lo_from_bytea(7, 'abc')",
+        "SELECT lo_put(7, 0, 'x')",
+        "schema was changed (pg_catalog.pg_largeobject)",
+    ),
     "a setting of the database": ("", "ALTER DATABASE {name} SET work_mem = '1MB'", "settings"),
     "a comment on the database": ("", "COMMENT ON DATABASE {name} IS 'a'", "itself"),
     "settings of the database that are gone": (
@@ -366,6 +382,32 @@ def test_advisory_lock_that_is_kept(database: Database, key: str, named: str) ->
     taken = f"SELECT pg_try_advisory_lock({key})"
     assert database.admin.run(database.connection.fetchval, taken)
     assert database.run() == (None, [])
+
+
+@pytest.mark.parametrize("role", ["owner"])
+def test_session_of_a_role_that_hides(server: URL, database: Database) -> None:
+    """An owner who may not see what it does looks at everything, and says what cannot be ended."""
+    superuser = Admin(server)
+    superuser.run(superuser.connection.execute, "CREATE ROLE hiding LOGIN")
+    database.execute(f"{SERIAL}; GRANT ALL ON t, t_id_seq TO hiding")
+    before = database.content()
+    stranger = database.admin.run(lambda: connect(database.url.set(username="hiding")))
+    try:
+        database.sweep.begin()
+        for _ in range(2):  # the second time the server does not count it at once
+            database.admin.run(stranger.execute, "INSERT INTO t (x) VALUES ('a')")
+            assert database.run() == (None, [])
+            assert database.content() == before
+        database.admin.run(stranger.execute, "BEGIN; INSERT INTO t (x) VALUES ('a')")
+        (line,) = database.run().left
+        assert f"process {stranger.get_server_pid()}" in line
+        assert "was left in a transaction" in line
+        assert "its process could not be ended (" in line
+    finally:
+        database.admin.run(disconnect, stranger)
+        database.drop()
+        superuser.run(superuser.connection.execute, "DROP ROLE hiding")
+        superuser.close()
 
 
 @pytest.mark.parametrize("since", ["the first test", "a fixture of wider scope"])
