@@ -149,6 +149,8 @@ class Sweep:
     """Advisory locks that no test has taken."""
     _slots: set[str] = field(default_factory=set)
     """The replication slots of no database that are known."""
+    _staying: set[int] = field(default_factory=set)
+    """The sessions that have been named, and that this user may not end."""
 
     # ----------------------------------------------------------------- from synchronous code
 
@@ -299,6 +301,7 @@ class Sweep:
     async def _end(self, connection: Connection, others: list[int]) -> list[str]:
         """End what other connections do, after a moment in which they may end it themselves."""
         deadline = time.monotonic() + GRACE
+        others = [pid for pid in others if pid not in self._staying]
         while busy := await connection.fetch(_OTHERS, others, self._spared):
             if time.monotonic() > deadline:
                 break
@@ -309,7 +312,8 @@ class Sweep:
                 await end_session(connection, row["pid"])
                 end = "its process was ended"
             except asyncpg.InsufficientPrivilegeError as error:
-                end = f"its process could not be ended ({error})"
+                self._staying.add(row["pid"])
+                end = f"its process could not be ended ({error.args[0]})"
             said.append(
                 f"a connection that is not db_engine's (process {row['pid']}, "
                 f"{row['application_name'] or 'without a name'}) was left {row['doing']}"

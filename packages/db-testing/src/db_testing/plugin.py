@@ -127,6 +127,10 @@ def pytest_fixture_setup(
         )
         with on_loop:
             value = (yield) if of_test else (yield from _set_up_wider(fixturedef, request))
+    except Exception as error:
+        if fixturedef.cached_result is None:  # it is not the fixture's own
+            _let_fail(fixturedef, request, error)
+        raise
     finally:
         _fixtures.REQUESTS.pop()
     _state.has_loop(fixturedef, request, value)
@@ -148,9 +152,16 @@ def _seal(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) ->
         _state.seal(request.config)
     except Exception as error:
         # Whatever a commit raises.
-        key = fixturedef.cache_key(request)  # type: ignore[arg-type]  # it is a SubRequest
-        fixturedef.cached_result = (None, key, (error, error.__traceback__))
+        _let_fail(fixturedef, request, error)
         raise
+
+
+def _let_fail(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, error: Exception
+) -> None:
+    """Let a fixture have failed; pytest finishes none that has neither a value nor an error."""
+    key = fixturedef.cache_key(request)  # type: ignore[arg-type]  # it is a SubRequest
+    fixturedef.cached_result = (None, key, (error, error.__traceback__))
 
 
 def pytest_fixture_post_finalizer(

@@ -104,6 +104,23 @@ def test_wrong_marker_is_explained(suite: Suite, marker: str) -> None:
     result.stdout.fnmatch_lines(["*UsageError: *test_marked: the marker db takes isolation=*"])
 
 
+def test_wrong_marker_is_no_other_tests(suite: Suite) -> None:
+    """Fixtures that the test has not come to are there for those that follow it."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.db(isolation="committed")
+        async def test_marked(db): pass
+
+        @pytest.mark.parametrize("time", [1, 2])
+        async def test_after(db, time): pass
+        """
+    )
+    pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=2, errors=1)
+
+
 def test_wrong_ini_key_is_explained(suite: Suite) -> None:
     """An unknown isolation ends the run before it begins."""
     result = suite("every_fixture", more="db_isolation = none").runpytest()

@@ -403,6 +403,7 @@ def test_session_of_a_role_that_hides(server: URL, database: Database) -> None:
         assert f"process {stranger.get_server_pid()}" in line
         assert "was left in a transaction" in line
         assert "its process could not be ended (" in line
+        assert database.run() == (None, [])  # it is no other test's
     finally:
         database.admin.run(disconnect, stranger)
         database.drop()
