@@ -100,6 +100,13 @@ _LOCKS: Final = f"""
     WHERE locktype = 'advisory' AND granted AND datname = current_database()
 """  # noqa: S608  # all ours
 
+_SESSIONS: Final = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+
+_WORKING: Final = """
+    SELECT pid, application_name, query FROM pg_stat_activity
+    WHERE pid = ANY ($1) AND state_change > $2
+"""
+
 # What a session of another role does is hidden from a mere owner, but not whether it has a lock.
 _OTHERS: Final = f"""
     SELECT a.pid, application_name, doing, query, locks FROM pg_stat_activity AS a
@@ -147,6 +154,8 @@ class Sweep:
     """Whether that may be otherwise with the next one."""
     _spared: list[str] = field(default_factory=list)
     """Advisory locks that no test has taken."""
+    _known: set[int] = field(default_factory=set)
+    """Sessions that no test has begun, or that have been named."""
     _slots: set[str] = field(default_factory=set)
     """The replication slots of no database that are known."""
     _staying: set[int] = field(default_factory=set)
@@ -163,10 +172,10 @@ class Sweep:
         return True
 
     def spare(self) -> None:
-        """Let nobody be ended for the advisory locks that are held now: they are no test's."""
+        """Let nobody be ended or named for what is there now: it is no test's."""
         connection = self._connection
         if connection is not None and not connection.is_closed() and self._task is None:
-            self._wait_for(self._look_at_locks, connection)
+            self._wait_for(self._look_around, connection)
 
     def start(self, ours: Collection[int]) -> None:
         """Let the server begin to undo what has been committed since the last time.
@@ -248,7 +257,7 @@ class Sweep:
             assert learnt is not None  # noqa: S101  # a function without a set returns one row
             self._moment = tuple(learnt)
             self._slots = {row[0] for row in await connection.fetch(_SLOTS)}
-            await self._look_at_locks(connection)
+            await self._look_around(connection)
         except asyncpg.PostgresError as error:
             # No plpgsql, no right to temporary tables, counters that are off.
             connection.terminate()
@@ -260,16 +269,20 @@ class Sweep:
             raise
         return connection
 
-    async def _look_at_locks(self, connection: Connection) -> None:
+    async def _look_around(self, connection: Connection) -> None:
         self._spared = [row[0] for row in await connection.fetch(_LOCKS)]
+        self._known = {row[0] for row in await connection.fetch(_SESSIONS)}
 
     async def _run(self, connection: Connection, ours: list[int]) -> Swept:
         left: list[str] = []
         try:
             answer = await self._sweep(connection, ours, thorough=False)
             if answer["others"]:
-                left += await self._end(connection, answer["others"])
+                others = answer["others"]
+                left += await self._end(connection, others)
+                over = await connection.fetchval("SELECT clock_timestamp()")
                 answer = await self._sweep(connection, ours, thorough=True)
+                left += await self._working(connection, others, over)
             if answer["prepared"]:
                 await roll_back_prepared(connection, answer["prepared"])
                 left += [
@@ -319,6 +332,23 @@ class Sweep:
                 f"{row['application_name'] or 'without a name'}) was left {row['doing']}"
                 f"{' with the advisory lock ' + row['locks'] if row['locks'] else ''}, in "
                 f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; {end}"
+            )
+        return said
+
+    async def _working(self, connection: Connection, others: list[int], over: Any) -> list[str]:
+        """Name the sessions that a test has begun and that work on when it is over.
+
+        They are not ended: they may be of a fixture of wider scope, which has connected late.
+        """
+        new = [pid for pid in others if pid not in self._known]
+        said = []
+        for row in await connection.fetch(_WORKING, new, over):
+            self._known.add(row["pid"])
+            said.append(
+                f"a connection that is not db_engine's (process {row['pid']}, "
+                f"{row['application_name'] or 'without a name'}) works on, in "
+                f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; "
+                f"the tests that follow see what it commits"
             )
         return said
 

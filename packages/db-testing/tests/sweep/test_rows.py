@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pytest
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
     from db_testing._real import RealConnection
+    from db_testing._sweep import Connection, Swept
 
     from .conftest import Database
 
@@ -32,6 +34,15 @@ class Case(NamedTuple):
 SERIAL = "CREATE TABLE t (id serial PRIMARY KEY, x text)"
 SEEDED = f"{SERIAL}; INSERT INTO t (x) VALUES ('a'), ('b'), (NULL)"
 
+WAITING = (
+    "CREATE TABLE u (x int)",
+    (
+        "CREATE FUNCTION waits(int) RETURNS boolean LANGUAGE plpgsql AS"
+        " $$BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN true; END$$"
+    ),
+    "CREATE TABLE t (x int CHECK (waits(x)))",
+    "INSERT INTO t VALUES (1)",
+)
 WAITS = """
     SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database d ON d.oid = database
         WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted)
@@ -429,37 +440,62 @@ def test_advisory_lock_that_no_test_has_taken(database: Database, since: str) ->
     assert ["advisory lock 8," in line for line in database.run().left] == [True]
 
 
-def test_what_is_written_while_it_sweeps(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is looked at the next time, although whoever wrote it has done nothing since."""
-    monkeypatch.setattr(_sweep, "LOCK_TIMEOUT", "30s")  # for the sweep is made to wait
-    database.execute(
-        "CREATE TABLE u (x int)",
-        "CREATE FUNCTION waits(int) RETURNS boolean LANGUAGE plpgsql AS"
-        " $$BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN true; END$$",
-        "CREATE TABLE t (x int CHECK (waits(x)))",
-        "INSERT INTO t VALUES (1)",
-    )
-    stranger = database.connect()
-    database.admin.run(stranger.execute, "SELECT FROM u")  # now its counters wait for a second
-    database.sweep.begin()
-    assert database.run() == (None, [])  # from now on starting a sweep takes no answer
-    database.execute("DELETE FROM t")
+def work_meanwhile(database: Database, stranger: Connection) -> Swept:
+    """Sweep; the stranger writes a row while it waits for a lock."""
     run = database.admin.run
     ours = [cast("RealConnection", each) for each in (database.connection, database.other)]
     for each in ours:
         assert run(each.renewed)
     run(database.other.execute, "SELECT pg_advisory_lock(7)")
     database.sweep.start([each.get_server_pid() for each in ours])
-    deadline = time.monotonic() + 10
-    while not run(database.connection.fetchval, WAITS):
-        assert time.monotonic() < deadline
-    run(stranger.execute, "INSERT INTO u VALUES (1)")
-    run(database.other.execute, "SELECT pg_advisory_unlock(7)")
-    assert database.sweep.finish() == (None, [])
+    with ThreadPoolExecutor(1) as thread:
+        sweeping = thread.submit(database.sweep.finish)
+        deadline = time.monotonic() + 10
+        while not run(database.connection.fetchval, WAITS):
+            assert time.monotonic() < deadline
+        run(stranger.execute, "INSERT INTO u VALUES (1)")
+        run(database.other.execute, "SELECT pg_advisory_unlock(7)")
+        return sweeping.result()
+
+
+def test_what_is_written_while_it_sweeps(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at the next time, although whoever wrote it has done nothing since."""
+    monkeypatch.setattr(_sweep, "LOCK_TIMEOUT", "30s")  # for the sweep is made to wait
+    database.execute(*WAITING)
+    stranger = database.connect()
+    database.admin.run(stranger.execute, "SELECT FROM u")  # now its counters wait for a second
+    database.sweep.begin()
+    assert database.run() == (None, [])  # from now on starting a sweep takes no answer
+    database.execute("DELETE FROM t")
+    assert work_meanwhile(database, stranger) == (None, [])
     assert database.run() == (None, [])
-    assert run(stranger.fetchval, "SELECT count(*) FROM u") == 0
+    assert database.admin.run(stranger.fetchval, "SELECT count(*) FROM u") == 0
+
+
+@pytest.mark.parametrize("of", ["the test", "a fixture of wider scope"])
+def test_session_that_works_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    """One that a test has begun, and that works while the sweep does, is named, once."""
+    monkeypatch.setattr(_sweep, "LOCK_TIMEOUT", "30s")  # for the sweep is made to wait
+    database.execute(*WAITING)
+    database.sweep.begin()
+    stranger = database.connect()
+    if of != "the test":
+        database.sweep.spare()
+    named = []
+    for _ in range(2):
+        database.admin.run(stranger.execute, "INSERT INTO u VALUES (1)")
+        database.execute("DELETE FROM t")
+        swept = work_meanwhile(database, stranger)
+        assert swept.reason is None
+        named += swept.left
+    works_on = f"process {stranger.get_server_pid()}, without a name) works on, in 'INSERT INTO u"
+    assert [works_on in line for line in named] == [True] * (of == "the test")
+    assert database.run() == (None, [])
+    assert database.admin.run(stranger.fetchval, "SELECT count(*) FROM u") == 0
 
 
 def test_view_without_data_is_no_obstacle(database: Database) -> None:
