@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
     """What a test came to."""
 
     word: str
-    """`passed`, `failed` or `skipped`."""
+    """`passed`, `failed`, `xfailed` or `skipped`."""
     day: str
     """When, as YYYY-MM-DD."""
 
@@ -60,7 +60,9 @@ class Outcomes:
             return
         _, earlier = self._now.get(report.nodeid, (None, None))
         if earlier is None or earlier.word != "failed":
-            self._now[report.nodeid] = isolation, Outcome(report.outcome, self._day)
+            expected = report.skipped and hasattr(report, "wasxfail")
+            word = "xfailed" if expected else report.outcome
+            self._now[report.nodeid] = isolation, Outcome(word, self._day)
 
     def write(self) -> None:
         """Remember the outcomes, without tests whose file is gone."""

@@ -48,6 +48,27 @@ def test_tests_that_fare_differently(suite: Suite, distribution: tuple[str, ...]
     back.stdout.fnmatch_lines(["db-testing: 3 of 5 database tests fared differently*"])
 
 
+def test_expected_failure_is_not_skipped(suite: Suite) -> None:
+    """A test that fails as expected here, and is skipped there, fares differently."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.xfail
+        async def test_expected(db):
+            await db.execute(text("LISTEN news"))
+            pytest.skip("nobody tells any")
+        """
+    )
+    pytester.runpytest().assert_outcomes(xfailed=1)
+    result = pytester.runpytest("--db-isolation=commit")
+    result.stdout.fnmatch_lines(
+        ["*::test_expected: skipped under commit, xfailed under rollback on 20*-*-*"]
+    )
+
+
 def test_tests_without_an_asynchronous_engine(suite: Suite) -> None:
     """They are compared as well."""
     pytester = suite(mode="auto")
