@@ -30,15 +30,23 @@ def test_spare_is_made_while_the_test_before_runs(
     suite: Suite, databases_of: Callable[[], list[str]]
 ) -> None:
     """A test has the database that was made ahead; none is made where no test is to come."""
-    result = suite("spares", mode="auto").runpytest(*ORDERED, "-k", "not killed and not layer")
-    result.assert_outcomes(passed=4, deselected=4)
+    result = suite("spares", mode="auto").runpytest(
+        *ORDERED, "-k", "not killed and not layer and not wider"
+    )
+    result.assert_outcomes(passed=4, deselected=6)
     assert databases_of() == []
 
 
 def test_spare_without_a_layer_is_no_use_above_one(suite: Suite) -> None:
     """What was made before a data layer was written is made again for the test above it."""
     result = suite("spares", mode="auto").runpytest(*ORDERED, "-k", "layer")
-    result.assert_outcomes(passed=2, deselected=6)
+    result.assert_outcomes(passed=2, deselected=8)
+
+
+def test_wider_fixture_that_a_test_in_its_own_asks_for(suite: Suite) -> None:
+    """What watched the worker's database until then has been cut off from it, which is no error."""
+    result = suite("spares", mode="auto").runpytest(*ORDERED, "-k", "wider")
+    result.assert_outcomes(passed=2, deselected=8)
 
 
 def test_unused_spare_is_dropped(suite: Suite, databases_of: Callable[[], list[str]]) -> None:
@@ -53,7 +61,7 @@ def pytest_runtest_teardown(item):
 """
     )
     result = pytester.runpytest(*ORDERED, "-k", "test_before or own")
-    result.assert_outcomes(passed=1, deselected=3)
+    result.assert_outcomes(passed=1, deselected=4)
     assert databases_of() == []
 
 
@@ -66,7 +74,7 @@ def test_killed_run_leaves_a_spare_to_be_reaped(
     pytester = suite("spares", mode="auto")
     pytester.runpytest_subprocess(*ORDERED, "-k", f"{when} or own_again")
     assert (pytester.path / "killed").exists()
-    pytester.runpytest(*ORDERED, "-k", "test_after").assert_outcomes(passed=1, deselected=7)
+    pytester.runpytest(*ORDERED, "-k", "test_after").assert_outcomes(passed=1, deselected=9)
     assert databases_of() == []
 
 

@@ -103,3 +103,20 @@ async def test_before_a_layer(db_connection: AsyncConnection) -> None:
 @pytest.mark.db(isolation="database")
 async def test_above_a_layer(layer: None, db: AsyncSession) -> None:
     assert list(await db.scalars(select(Item.name))) == ["layer"]
+
+
+@pytest.fixture(scope="module")
+def wider() -> str:
+    return "wider"
+
+
+@pytest.mark.db(isolation="commit")
+async def test_wider_is_not_there_yet(db: AsyncSession) -> None:
+    db.add(Item(name="committed"))
+    await db.commit()
+
+
+@pytest.mark.db(isolation="database")
+async def test_wider_fixture_in_its_own(db: AsyncSession, request: pytest.FixtureRequest) -> None:
+    assert list(await db.scalars(select(Item.name))) == []
+    assert request.getfixturevalue("wider") == "wider"
