@@ -131,7 +131,11 @@ class Synchronous:
     def _options(self, dialect: Dialect) -> dict[str, Any]:
         """Translate the URL into the arguments of `psycopg.connect`."""
         _, options = dialect.create_connect_args(self._url)
-        own = {"connect_timeout": 15, "options": f"-c lock_timeout={LOCK_TIMEOUT}"}
+        own = {
+            "connect_timeout": 15,
+            "hostaddr": "",  # or PGHOSTADDR, which asyncpg does not know, would lead elsewhere
+            "options": f"-c lock_timeout={LOCK_TIMEOUT}",
+        }
         return own | dict(options)
 
     async def _open(self) -> Wire:

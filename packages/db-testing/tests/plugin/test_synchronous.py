@@ -30,6 +30,16 @@ def test_commit_isolation(suite: Suite, databases_of: Callable[[], list[str]]) -
     assert databases_of() == []
 
 
+@pytest.mark.parametrize("isolation", ["rollback", "commit"])
+def test_address_of_the_environment(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, isolation: str
+) -> None:
+    """Libpq prefers PGHOSTADDR to the host that it is given: nobody is led to that server."""
+    monkeypatch.setenv("PGHOSTADDR", "192.0.2.1")
+    result = suite("synchronous").runpytest(f"--db-isolation={isolation}", "-k", "both or driver")
+    assert result.ret == pytest.ExitCode.OK
+
+
 @pytest.mark.since(15)  # by a sweep
 def test_sessions_are_as_new_without_being_opened_anew(suite: Suite) -> None:
     """Nothing that a test has done to its connections reaches the next, on the same sessions."""
