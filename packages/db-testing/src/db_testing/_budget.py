@@ -8,15 +8,18 @@ has them.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import asyncpg
 
 from ._admin import APPLICATION
 from .errors import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ._admin import Admin
 
@@ -92,6 +95,18 @@ class Budget:
                 self._spare = 0  # it is gone, and every connection with it
             self._valid_until = now + VALID
         return self._spare
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Say who has the server's connections where one is refused because all are taken.
+
+        Raises:
+            ServerError: one was.
+        """
+        try:
+            yield
+        except asyncpg.TooManyConnectionsError as error:
+            raise self.no_more() from error
 
     def exhausted(self) -> ServerError | None:
         """Say who has the server's connections, if all are taken."""

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ._admin import Patience, connect
@@ -181,17 +180,14 @@ class Isolation:
         return await self._connect(connection_class=RealConnection)
 
     async def _connect(self, **options: Any) -> Wire:
-        try:
-            with self._patience.lent() as patience:
-                return await connect(
-                    self.url,
-                    patience=patience,
-                    gone=True,  # a server that a test restarts comes back
-                    server_settings={"lock_timeout": LOCK_TIMEOUT},
-                    **options,
-                )
-        except asyncpg.TooManyConnectionsError as error:
-            raise self._budget.no_more() from error
+        with self._budget.explained(), self._patience.lent() as patience:
+            return await connect(
+                self.url,
+                patience=patience,
+                gone=True,  # a server that a test restarts comes back
+                server_settings={"lock_timeout": LOCK_TIMEOUT},
+                **options,
+            )
 
     @property
     def staying(self) -> set[str]:
@@ -209,7 +205,15 @@ class Isolation:
         return self._rollback.remark if self._kind is self._rollback else None
 
     def begin(self, test: str, kind: IsolationName) -> None:
-        """Let what follows belong to a test, isolated in one way or the other."""
+        """Let what follows belong to a test, isolated in one way or the other.
+
+        Raises:
+            ServerError: no connection is to be had.
+        """
+        with self._budget.explained():
+            self._begin(test, kind)
+
+    def _begin(self, test: str, kind: IsolationName) -> None:
         self.layers.seal()
         chosen = self._kinds[kind]
         if chosen is not self._kind:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from db_testing import _admin, _isolation, _server
-from db_testing._admin import Admin, Patience, connect, disconnect
+from db_testing._admin import Admin, Patience, connect, disconnect, libpq_url
 from db_testing._budget import MOST, OWN, Budget, Limit, lowest_limit
 from db_testing._checkouts import Checkouts
 from db_testing._synchronous import Synchronous
@@ -237,6 +237,52 @@ def test_test_that_takes_all(
     )
 
 
+FULL = """
+    import psycopg
+    import pytest
+
+    TAKEN = []
+
+    async def test_rolled_back(db):
+        pass
+
+    def test_others_take_all():
+        with pytest.raises(psycopg.OperationalError):
+            while True:
+                TAKEN.append(psycopg.connect("{url}"))
+
+    @pytest.mark.db(isolation="commit")
+    async def test_begins_on_a_full_server(db):
+        pass
+
+    def test_others_give_them_back():
+        for connection in TAKEN:
+            connection.close()
+
+    @pytest.mark.db(isolation="commit")
+    async def test_begins_when_there_is_room(db):
+        pass
+"""
+
+
+def test_server_that_is_full_as_a_test_begins(
+    limited: URL, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails, is told who has the connections, and leaves the tests that follow alone."""
+    pytester.makeini(INI)
+    pytester.makepyfile(models=(SUITES / "models.py").read_text())
+    pytester.makeconftest((SUITES / "app_conftest.py").read_text())
+    pytester.makepyfile(FULL.format(url=libpq_url(limited)))
+    monkeypatch.setattr(_admin, "PATIENCE", 0.2)
+    result = pytester.runpytest_inprocess(
+        f"--db-server={limited.render_as_string()}", "-p", "no:randomly"
+    )
+    result.assert_outcomes(passed=4, errors=1)
+    result.stdout.fnmatch_lines(
+        [f"*no connection is to be had: * allows {ALLOWED} (the CONNECTION LIMIT of the role few)*"]
+    )
+
+
 async def test_connections_that_are_opened_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each waits for a server that is full, or starts again; not the first of them alone."""
     waited = []
@@ -249,5 +295,6 @@ async def test_connections_that_are_opened_together(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(_isolation, "connect", connect)
     isolation = object.__new__(_isolation.Isolation)
     isolation.url, isolation._patience = URL.create("postgresql"), Patience()
+    isolation._budget = object.__new__(Budget)  # nothing is asked of it
     await asyncio.gather(*(isolation._connect() for _ in range(3)))
     assert waited == [_admin.PATIENCE] * 3
