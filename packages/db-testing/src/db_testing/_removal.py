@@ -61,7 +61,7 @@ async def _end_sessions(connection: Connection, name: str) -> Sequence[asyncpg.R
     except asyncpg.InsufficientPrivilegeError as error:
         raise ServerError(
             f"the database {name} is to be replaced, and another role's session is connected to "
-            f"it: {error}. Close that session."
+            f"it: {error.args[0]}. Close that session."
         ) from error
 
 

@@ -102,7 +102,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return _attempt.run(item, nextitem) or None
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+@pytest.hookimpl(wrapper=True, trylast=True)  # others have begun what they end in any case
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     """Begin each test with nothing of the fixtures that ended after the last one."""
     _state.settle(item.config)

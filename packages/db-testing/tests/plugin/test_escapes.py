@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _blockers, _escapes, _isolation, _picture, _synchronous, _worker
+from db_testing import _blockers, _escapes, _isolation, _picture, _state, _synchronous, _worker
 from db_testing._catalog import tells_positions
+from db_testing.errors import ServerError
 
 if TYPE_CHECKING:
     from db_testing._catalog import Known
@@ -358,3 +359,27 @@ def test_clone_that_is_known_is_not_read(suite: Suite, monkeypatch: pytest.Monke
     for _ in range(2):
         pytester.runpytest().assert_outcomes(passed=2)
     assert known == [True, True]
+
+
+def test_error_between_two_tests_is_the_only_one(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be undone is told by one error, and by none of pytest's own plugins."""
+    told = [ServerError("the database could not be replaced")]
+
+    def settle(_: pytest.Config) -> None:
+        if told:
+            raise told.pop()
+
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        async def test_first(db): pass
+        async def test_second(db): pass
+        """
+    )
+    monkeypatch.setattr(_state, "settle", settle)
+    result = pytester.runpytest(*IN_ORDER)
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*ServerError: the database could not be replaced"])
+    result.stdout.no_fnmatch_line("*KeyError*")
