@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SECTION: Final = "alembic"
 
+EACH: Final = {"os": r"[^:]+", ":": r"[^:]+", ";": r"[^;]+", "newline": r"[^\n]+"}
+"""One of the folders that an ini file names, by what it says that stands between them."""
+
 
 @dataclass(frozen=True)
 class Folders:
@@ -73,10 +76,10 @@ def look_beside(
     Alembic looks in the current folder only, and its users are in that of the file. Tests may be
     started below it. If so for the migrations, `prepend_sys_path = .` is not the current one.
     """
-    separators = {
+    separators = [
         settings.get(section, f"{of}path_separator", fallback="") for of in ("", "version_")
-    }
-    each = r"[^:\s]+" if separators & {"os", ":"} else r"[^,;\s]+"
+    ]
+    each = next((EACH[one] for one in separators if one in EACH), r"[^,;\s]+")
     moved = False
 
     def found(place: str) -> str:
@@ -89,7 +92,7 @@ def look_beside(
         after: str | list[str] | None = None
         if before is not None:
             pattern = ".+" if name == "script_location" else each
-            after = re.sub(pattern, lambda match: found(match[0]), before)
+            after = re.sub(pattern, lambda match: found(match[0].strip()), before)
             settings.set(section, name, after)
         elif name in toml:
             before = toml[name]

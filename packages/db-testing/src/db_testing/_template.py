@@ -209,8 +209,9 @@ def _application_code(schema: SchemaLike, failure: str) -> Iterator[None]:
         yield
     except SetupError:
         raise
-    except Exception as error:
-        # The schema is the user's code, which may raise anything; what it raised is the cause.
+    except (Exception, SystemExit) as error:
+        # The schema is the user's code, which may raise anything; what it raised is the cause. An
+        # env.py that lacks a setting may end the process, as it would Alembic's command.
         raise SchemaError(f"{schema!r} {failure}: {type(error).__name__}: {error}") from error
 
 

@@ -369,13 +369,14 @@ def test_folders_are_looked_for_beside_the_ini(
     """Alembic looks for them in the current folder, which for its users is that of the ini file."""
     if separator and not toml_is_known():
         pytest.skip("path_separator is Alembic 1.16's")
-    (project.folder / "more").mkdir()
-    project.table("other", "bbb1").rename(project.folder / "more" / "bbb1.py")
+    name = "more of them" if separator else "more"
+    (project.folder / name).mkdir()
+    project.table("other", "bbb1").rename(project.folder / name / "bbb1.py")
     (project.folder / "code").mkdir()
     (project.folder / "code" / f"{unique}.py").touch()
     project.env.write_text(f"import {unique}\n{SYNC_ENV}")
     between = {"": " ", "path_separator = os\n": os.pathsep}.get(separator, "\n  ")
-    more = "more" if separator else str(project.folder / "more")
+    more = name if separator else str(project.folder / name)
     places = f"version_locations = {between.join(['migrations/versions', more])}\n"
     paths = f"prepend_sys_path = {between.join(['.', 'code'])}\n"
     location = "script_location = %(here)s/migrations\n"
@@ -530,6 +531,13 @@ def test_env_that_ignores_the_url_is_one_error(project: Project, empty: URL) -> 
     project.env.write_text("from alembic import context\ncontext.config.get_main_option('x')\n")
     with pytest.raises(SchemaError, match=r"left the test database empty: its env.py connects"):
         project.schema.apply(empty)
+
+
+def test_env_that_ends_the_process_is_one_error(project: Project, admin: Admin) -> None:
+    """It may miss a setting, and end Alembic's command so; the tests' process has other tests."""
+    project.env.write_text("import sys\nsys.exit('DATABASE_URL is not set')\n")
+    with pytest.raises(SchemaError, match=r"SystemExit: DATABASE_URL is not set"):
+        _template.ensure(admin, project.schema, _template.fingerprint(admin, project.schema))
 
 
 def test_env_that_fails_is_named(project: Project, empty: URL) -> None:
