@@ -202,10 +202,10 @@ def test_lease_during_the_stop_starts_anew(embedded: Embedded) -> None:
 def test_server_that_recovers_is_waited_for(embedded: Embedded) -> None:
     """When one of its processes is killed, the server restarts itself; a new lease waits for it."""
     embedded.acquire()
-    admin = embedded.connect()
+    killed, other = embedded.connect(), embedded.connect()
     before = embedded.postmaster
-    backend = admin.run(admin.connection.fetchval, "SELECT pg_backend_pid()")
-    os.kill(backend, signal.SIGKILL)
+    os.kill(killed.connection.get_server_pid(), signal.SIGKILL)
+    eventually("the server has noticed, and cuts everybody off", other.connection.is_closed)
     embedded.acquire()
     assert embedded.query("SELECT 1") == 1
     assert embedded.postmaster == before
