@@ -236,12 +236,15 @@ class Admin:
 
     async def _connect(self, patience: float | None = None, *, gone: bool = False) -> Any:
         try:
-            return await connect(
+            connection = await connect(
                 self.url,
                 patience=patience,
                 gone=gone,
                 server_settings={"application_name": _our_name()},
             )
+            # A server of ours that recovers from the loss of a process has forgotten what it has
+            # not written by then: the settings of a clone, or that it has been renamed.
+            await connection.execute("SET synchronous_commit = local")
         except asyncpg.TooManyConnectionsError as error:
             raise ServerError(
                 f"no connection to {self.shown_url} was to be had for {PATIENCE:g} s: {error}. Let "
@@ -258,6 +261,7 @@ class Admin:
                 f"this URL ({error}). What follows the ? must be arguments of asyncpg.connect(). "
                 f"The files of TLS are named by PGSSLROOTCERT, PGSSLCERT and PGSSLKEY."
             ) from error
+        return connection
 
     def _check_version(self) -> None:
         if self.server_version < OLDEST:

@@ -565,6 +565,9 @@ async def test_the_connection_cannot_be_made(plain: asyncpg.Connection[asyncpg.R
     class Unprepared:
         terminated = False
 
+        def get_server_version(self) -> asyncpg.ServerVersion:
+            return plain.get_server_version()
+
         async def fetch(self, *_: Any) -> Any:
             raise asyncpg.InsufficientPrivilegeError("no")
 
