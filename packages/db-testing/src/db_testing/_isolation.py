@@ -422,6 +422,11 @@ class Isolation:
         synchronous = [self._synchronous.sandbox] if self._synchronous is not None else []
         return [self._rollback.sandbox, *synchronous]
 
+    def body_is_over(self) -> None:
+        """Learn that only fixtures of the test are left to end."""
+        for sandbox in self._sandboxes():
+            sandbox.body_is_over = True
+
     @property
     def troubles(self) -> list[SandboxError]:
         """What the sandbox could not do for the test, whether or not that has made it fail."""

@@ -297,6 +297,13 @@ def compared(config: pytest.Config) -> list[str]:
     return outcomes.lines() if asked and outcomes is not None else []
 
 
+def body_is_over(config: pytest.Config) -> None:
+    """Learn that only fixtures of the running test are left to end."""
+    worker = config.stash[RUN].worker
+    if worker is not None:
+        worker.body_is_over()
+
+
 def write_outcomes(config: pytest.Config) -> None:
     """Remember what each test came to."""
     outcomes = config.stash[RUN].outcomes

@@ -174,6 +174,11 @@ class Worker:
             self._connect()
         return [failure for failure in failures if failure is not None]
 
+    def body_is_over(self) -> None:
+        """Learn that only fixtures of the test are left to end."""
+        for application in self._applications.values():
+            application.isolation.body_is_over()
+
     def seal(self) -> None:
         """Commit the data layers that a fixture has just written."""
         for application in self._applications.values():

@@ -179,6 +179,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note a failure, so that it is not reported a second time when the test is undone."""
     report = yield
+    if report.when == "call":
+        _state.body_is_over(item.config)
     if (report.when == "call" or report.outcome != "passed") and _loops.uses_database(item):
         _attempt.tell_isolation(item, report)
         if item.nodeid in _state.ladder(item.config).moved:

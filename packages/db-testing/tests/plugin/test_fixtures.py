@@ -460,6 +460,53 @@ def test_error_that_the_application_answered_is_told_with_the_failure(suite: Sui
     assert str(result.stdout).count("before, it met") == 2
 
 
+def test_fixture_that_rolls_back_beneath_what_others_wrote(suite: Suite) -> None:
+    """It ends with the test, which undoes both; only who looks afterwards gets the conflict."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+        from sqlalchemy import select
+
+        @pytest.fixture
+        async def session(db_sessionmaker):
+            async with db_sessionmaker() as session:
+                yield session
+
+        async def interleave(session, sessionmaker):
+            session.add(Item(name="a"))
+            await session.flush()
+            async with sessionmaker.begin() as other:
+                other.add(Item(name="b"))
+
+        async def test_session(session, db_sessionmaker):
+            await interleave(session, db_sessionmaker)
+
+        async def test_db(db, db_sessionmaker):
+            await interleave(db, db_sessionmaker)
+
+        async def test_next(db):
+            assert (await db.scalars(select(Item))).all() == []
+
+        @pytest.fixture
+        async def who_looks(db_sessionmaker):
+            session = db_sessionmaker()
+            yield session
+            await session.rollback()
+            await session.scalars(select(Item))
+
+        async def test_seen(who_looks, db_sessionmaker):
+            await interleave(who_looks, db_sessionmaker)
+        """
+    )
+    result = pytester.runpytest("-p", "no:randomly")
+    result.assert_outcomes(passed=4, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*ERROR at teardown of test_seen*", "*was rolled back at*has written since*"]
+    )
+
+
 def test_failed_test_is_reported_once(suite: Suite) -> None:
     """A test that fails with the sandbox's error is not failed a second time at its end."""
     pytester = suite(mode="auto")
