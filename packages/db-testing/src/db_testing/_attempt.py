@@ -120,16 +120,24 @@ def _names(test: pytest.Item) -> Sequence[str]:
     return getattr(test, "fixturenames", ())
 
 
-def end(test: pytest.Item) -> None:
-    """Undo the test; fail it for what rollback isolation could not do, unless it has failed."""
+def end(test: pytest.Item, *, shares_loop: bool) -> None:
+    """Undo the test; fail it for what rollback isolation could not do, unless it has failed.
+
+    `shares_loop` says whether it may have been put on the session's event loop, where what it has
+    left would run on beside the next test, whether or not it has used the database.
+    """
     run = test.config.stash[_state.RUN]
     attempt, run.attempt = run.attempt, None
     worker = run.worker
-    if worker is None or attempt is None:
+    if attempt is None:
+        return
+    if worker is None:
+        if shares_loop and (leaks := _note_leaks(run, test, _end_tasks(run, asked=True))):
+            _fail_for(leaks, run, test, failed=attempt.failed)
         return
     names, failed = _names(test), attempt.failed
     leaks = run.bindings.end_sessions() if run.bindings is not None else []
-    leaks += _end_tasks(run, worker, asked="db_engine" in names)
+    leaks += _end_tasks(run, asked=shares_loop)
     may_move = attempt.may_move and attempt.isolation == "rollback"
     remarks = worker.remarks() if may_move and failed else []
     moves = may_move and _ladder.unfit(worker.troubles, remarks, failed=failed) is not None
@@ -141,28 +149,38 @@ def end(test: pytest.Item) -> None:
     kept = worker.take_kept()
     run.summary.kept += kept
     attempt.kept = [text for _, text in kept]
-    leaks = [_state.shown(test.config, leak) for leak in leaks + worker.take_leaks()]
-    run.summary.leaks += [(test.nodeid, leak) for leak in leaks]
+    leaks = _note_leaks(run, test, leaks + worker.take_leaks())
     if may_move:
         reason = _ladder.unfit([*failures, *worker.troubles], remarks, failed=failed)
         if reason is not None:
             test.stash[_ladder.REASON] = reason
             return
-    if failed:
-        return
-    if failures:
+    if failures and not failed:
         pytest.fail(str(failures[0]), pytrace=False)
-    if leaks and run.settings.leaks == "error":
+    _fail_for(leaks, run, test, failed=failed)
+
+
+def _note_leaks(run: Run, test: pytest.Item, leaks: list[str]) -> list[str]:
+    """Keep for the summary what a test has left, and return it as it is shown."""
+    shown = [_state.shown(test.config, leak) for leak in leaks]
+    run.summary.leaks += [(test.nodeid, leak) for leak in shown]
+    return shown
+
+
+def _fail_for(leaks: list[str], run: Run, test: pytest.Item, *, failed: bool) -> None:
+    """Fail a test for what it has left, if that is wished and it has not failed."""
+    if leaks and not failed and run.settings.leaks == "error":
         lines = [f"db-testing: {test.nodeid} left behind", *leaks]
         pytest.fail("\n  ".join(lines), pytrace=False)
 
 
-def _end_tasks(run: Run, worker: Worker, *, asked: bool) -> list[str]:
+def _end_tasks(run: Run, *, asked: bool) -> list[str]:
     """End what the running test has left on its loops, and say what it was."""
     leaks, run.leaks = run.leaks, []
-    loops = worker.loops
+    worker = run.worker
+    loops = worker.loops if worker is not None else []
     if loops or asked:
-        leaks += run.tasks.end(lambda: worker.users)
+        leaks += run.tasks.end(lambda: worker.users if worker is not None else ())
     for loop in loops:
         if not loop.is_closed():
             run.tasks.share(loop)

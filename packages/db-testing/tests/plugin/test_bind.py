@@ -676,3 +676,30 @@ def test_thread_whose_session_cannot_be_ended() -> None:
         assert not sessions.registry.has()
     finally:
         bindings.close()
+
+
+def test_task_that_a_test_without_the_database_leaves(
+    application: Callable[..., pytest.Pytester],
+) -> None:
+    """The test is on the session's loop since objects are bound: what it left ends with it."""
+    pytester = application()
+    pytester.makepyfile(
+        """
+        import asyncio
+
+        async def for_ever():
+            await asyncio.Event().wait()
+
+        async def test_leaves():
+            leaves.task = asyncio.create_task(for_ever())
+
+        async def test_next():
+            assert leaves.task.done()
+
+        class leaves:
+            task = None
+        """
+    )
+    result = pytester.runpytest("-p", "no:randomly")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*::test_leaves: task * (for_ever) was still running at *"])
