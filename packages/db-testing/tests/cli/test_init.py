@@ -70,13 +70,18 @@ SLOW = '''
         yield loop
         loop.close()
 
-    @pytest_asyncio.fixture
+    @pytest_asyncio.fixture(scope="session")
     async def engine():
         engine = create_async_engine("postgresql+asyncpg://nowhere:1/test")
         async with engine.begin() as connection:
             await connection.run_sync(Base.metadata.create_all)
         yield engine
         await engine.dispose()
+
+    @pytest.fixture(scope="session")
+    def session_factory(engine):
+        factory = async_sessionmaker(engine)
+        return factory
 
     @pytest_asyncio.fixture
     async def session(engine) -> AsyncSession:
@@ -327,8 +332,9 @@ def test_project_with_a_slow_conftest(
         (shop / "pytest.ini").read_text().startswith("[pytest]\naddopts =\n    -ra\nasyncio_mode")
     )
     old = {each["name"]: each for each in said["by_hand"]}
-    assert list(old) == ["event_loop", "engine", "session", "db", "_clean"]
+    assert list(old) == ["event_loop", "engine", "session_factory", "session", "db", "_clean"]
     assert old["engine"]["why"] == "it makes an engine, and builds the schema"
+    assert old["session_factory"]["why"] == "it makes a sessionmaker"
     assert old["_clean"]["why"] == "it empties or drops tables"
     assert old["db"]["how"] == "Remove it; tests then get db-testing's db."
     start, end = (
@@ -336,14 +342,51 @@ def test_project_with_a_slow_conftest(
         after.index("@pytest.fixture\ndef order_number"),
     )
     kept = "\n\n".join(
-        dedent(old[name]["how"].partition("\n")[2]) for name in ("engine", "session")
+        dedent(old[name]["how"].partition("\n")[2])
+        for name in ("engine", "session_factory", "session")
     )
     (shop / "tests/conftest.py").write_text(after[:start] + kept + "\n\n" + after[end:])
     (shop / "tests/test_session.py").write_text(
-        "async def test_alias(session, db, engine, db_engine):\n"
+        "async def test_alias(session, db, engine, db_engine, session_factory, db_sessionmaker):\n"
         "    assert session is db\n    assert engine is db_engine\n"
+        "    assert session_factory is db_sessionmaker\n"
     )
     assert passed(pytester) == 3
+
+
+def test_sessionmaker_of_synchronous_code(shop: Path) -> None:
+    """Tests get one on db-testing's engine."""
+    conftest = """
+        import pytest
+        from sqlalchemy import create_engine
+        from sqlalchemy.orm import sessionmaker
+
+        from shop.database import Base
+
+        @pytest.fixture
+        def shop_sessionmaker():
+            engine = create_engine("postgresql+psycopg://nowhere:1/test")
+            Base.metadata.create_all(engine)
+            return sessionmaker(bind=engine)
+        """
+    write(shop, SRC | {"tests/conftest.py": conftest})
+    [old] = plan.make(shop).by_hand
+    assert old.why == "it makes a sessionmaker, and builds the schema"
+    assert old.how.endswith(
+        "    def shop_sessionmaker(db_sync_engine):\n        return sessionmaker(db_sync_engine)"
+    )
+
+
+def test_tables_that_were_not_made_by_the_migrations(shop: Path) -> None:
+    """Where migrations are there but tests had their tables made from metadata, init says so."""
+    files = {
+        "alembic.ini": "[alembic]\nscript_location = moves\n",
+        "moves/env.py": "from alembic import context\ncontext.run_migrations()\n",
+    }
+    write(shop, SRC | files | {"tests/conftest.py": SLOW})
+    assert ["create_all so far" in note for note in plan.make(shop).notes] == [True]
+    write(shop, {"tests/conftest.py": ""})
+    assert not plan.make(shop).notes
 
 
 def test_question(shop: Path) -> None:

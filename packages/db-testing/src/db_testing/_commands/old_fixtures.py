@@ -20,7 +20,9 @@ FIXTURES: Final = {"pytest.fixture", "pytest_asyncio.fixture", "pytest_asyncio.p
 ENGINES: Final = {"create_async_engine", "create_engine"}
 BUILDS: Final = {"create_all", "drop_all"}
 EMPTIES: Final = ("TRUNCATE ", "DELETE FROM", "DROP SCHEMA", "CREATE DATABASE", "DROP DATABASE")
-SESSIONS: Final = {"AsyncSession", "Session", "async_sessionmaker", "sessionmaker"}
+SESSIONMAKERS: Final = {"async_sessionmaker", "sessionmaker"}
+SESSIONS: Final = {"AsyncSession", "Session", *SESSIONMAKERS}
+ASYNCHRONOUS: Final = {"create_async_engine", "async_sessionmaker", "AsyncSession"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,11 @@ class OldFixture:
     name: str
     why: str
     how: str
+
+    @property
+    def builds(self) -> bool:
+        """Whether it makes the tables from metadata."""
+        return self.why.endswith("builds the schema")
 
 
 def find(sources: Sequence[Source]) -> list[OldFixture]:
@@ -94,11 +101,19 @@ def _judge_work(node: Function, name: str) -> tuple[str, str] | None:
         if isinstance(each, ast.Constant) and isinstance(each.value, str)
     )
     given = _given(node)
-    synchronous = isinstance(node, ast.FunctionDef) and "create_async_engine" not in called
+    synchronous = isinstance(node, ast.FunctionDef) and not called & ASYNCHRONOUS
     ours, engine = ("db_sync", "db_sync_engine") if synchronous else ("db", "db_engine")
     builds = ", and builds the schema" if called & BUILDS else ""
+    scope = _scope(node)
+    if _hands_out_sessionmaker(node):
+        how = (
+            _alias(name, engine, f"sessionmaker({engine})", scope)
+            if synchronous
+            else _alias(name, "db_sessionmaker", scope=scope)
+        )
+        return (f"it makes a sessionmaker{builds}", how)
     if called & ENGINES and not (given and called & SESSIONS):
-        return (f"it makes an engine{builds}", _alias(name, engine))
+        return (f"it makes an engine{builds}", _alias(name, engine, scope=scope))
     if (given or called & BUILDS) and called & SESSIONS:
         return (f"it makes a session{builds}", _alias(name, ours))
     if called & BUILDS:
@@ -125,8 +140,39 @@ def _last(node: ast.expr) -> str:
             return ""
 
 
-def _alias(name: str, ours: str) -> str:
+def _hands_out_sessionmaker(node: Function) -> bool:
+    """Whether what it returns or yields is a sessionmaker, made there or just before."""
+    made = {
+        target.id
+        for each in ast.walk(node)
+        if isinstance(each, ast.Assign) and _makes_sessionmaker(each.value)
+        for target in each.targets
+        if isinstance(target, ast.Name)
+    }
+    return any(
+        _makes_sessionmaker(each.value)
+        or (isinstance(each.value, ast.Name) and each.value.id in made)
+        for each in ast.walk(node)
+        if isinstance(each, ast.Return | ast.Yield)
+    )
+
+
+def _makes_sessionmaker(value: ast.expr | None) -> bool:
+    return isinstance(value, ast.Call) and _last(value.func) in SESSIONMAKERS
+
+
+def _scope(node: Function) -> str:
+    """Return the argument with which it is kept for more than a test, which others rely on."""
+    for decorator in node.decorator_list:
+        if isinstance(decorator, ast.Call):
+            for keyword in decorator.keywords:
+                if keyword.arg == "scope" and isinstance(keyword.value, ast.Constant):
+                    return f'(scope="{keyword.value.value!s}")'
+    return ""
+
+
+def _alias(name: str, ours: str, value: str | None = None, scope: str = "") -> str:
     return (
         f"Let the tests ask for {ours}, or keep the name:\n"
-        f"    @pytest.fixture\n    def {name}({ours}):\n        return {ours}"
+        f"    @pytest.fixture{scope}\n    def {name}({ours}):\n        return {value or ours}"
     )

@@ -112,7 +112,7 @@ def make(folder: Path) -> Plan:
         folder,
         [change for change in changes if change.before != change.after],
         by_hand,
-        _notes(found, file),
+        _notes(found, file, by_hand),
     )
 
 
@@ -215,7 +215,7 @@ def _is_installed(root: Path, found: Project) -> bool:
     return any(Path(place).resolve().is_relative_to(root.resolve()) for place in places if place)
 
 
-def _notes(found: Project, file: PytestFile) -> list[str]:
+def _notes(found: Project, file: PytestFile, by_hand: Sequence[OldFixture]) -> list[str]:
     notes = []
     url = None if found.migrations is None else found.migrations.url
     if url is not None and url.name is None:
@@ -223,6 +223,13 @@ def _notes(found: Project, file: PytestFile) -> list[str]:
             f"{url.where}: the URL is taken from {hide_password(url.text)}, past Alembic's "
             f"setting: leave that out where {OPTION} is set already, or name in "
             f"Schema.from_alembic(..., url_setting=...) what it is read from"
+        )
+    builds = next((old for old in by_hand if old.builds), None)
+    if found.migrations is not None and builds is not None:
+        notes.append(
+            f"{builds.where}: the tables have been made by create_all so far, and are made by the "
+            f"migrations now. Where tests fail since these differ, such as in an enum's values, "
+            f"so would production; Schema.from_metadata(...) leaves it as it was"
         )
     if any(each.is_synchronous for each in (*found.engines, *found.sessionmakers)):
         notes.append("synchronous engines need psycopg: pip install 'db-testing[sync]'")
