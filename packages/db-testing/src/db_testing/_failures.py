@@ -95,10 +95,11 @@ class Failures:
                 f"{test} used the database from two event loops, the second time at "
                 f"{caller()}. Under rollback isolation a test's transaction lives on one "
                 f"connection, and a connection on one loop. Starlette's TestClient has a loop "
-                f"of its own, each time: in an `async def` test use httpx.AsyncClient("
-                f"transport=ASGITransport(app)), in a plain test a single `with "
-                f"TestClient(app)` and nothing else that uses the database. Fixtures share "
-                f"the test's loop by pytest-asyncio's loop_scope. Or add {MARKER} to the test."
+                f"of its own, each time, and so has Litestar's AsyncTestClient: in an `async def` "
+                f"test use httpx.AsyncClient(transport=ASGITransport(app)), in a plain test a "
+                f"single `with TestClient(app)` and nothing else that uses the database. Fixtures "
+                f"share the test's loop by pytest-asyncio's loop_scope. Or add {MARKER} to the "
+                f"test."
             )
         )
 
