@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ._anyio import HeldLoop
     from ._state import Run
-    from ._worker import Application, Worker
+    from ._worker import Application
     from .errors import SandboxError
 
 
