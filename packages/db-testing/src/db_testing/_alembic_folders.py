@@ -19,8 +19,21 @@ if TYPE_CHECKING:
 
 SECTION: Final = "alembic"
 
-EACH: Final = {"os": r"[^:]+", ":": r"[^:]+", ";": r"[^;]+", "newline": r"[^\n]+"}
+EACH: Final = {
+    "os": r"[^:]+",
+    ":": r"[^:]+",
+    ";": r"[^;]+",
+    "newline": r"[^\n]+",
+    "space": r"\S+",
+}
 """One of the folders that an ini file names, by what it says that stands between them."""
+
+_OPTIONS: Final = {
+    "script_location": ((), r".+"),
+    "version_locations": (("path_separator", "version_path_separator"), r"[^,\s]+"),
+    "prepend_sys_path": (("path_separator",), r"[^,:\s]+"),
+}
+"""By which options its folders are told apart, and what one is where none of them is there."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +89,6 @@ def look_beside(
     Alembic looks in the current folder only, and its users are in that of the file. Tests may be
     started below it. If so for the migrations, `prepend_sys_path = .` is not the current one.
     """
-    separators = [
-        settings.get(section, f"{of}path_separator", fallback="") for of in ("", "version_")
-    ]
-    each = next((EACH[one] for one in separators if one in EACH), r"[^,;\s]+")
     moved = False
 
     def found(place: str) -> str:
@@ -87,11 +96,12 @@ def look_beside(
         there = not absolute and (moved or not Path(place).exists())
         return f"%(here)s/{place}" if there else place
 
-    for name in ("script_location", "version_locations", "prepend_sys_path"):
+    for name, (separators, each) in _OPTIONS.items():
         before = settings.get(section, name, fallback=None, raw=True)
         after: str | list[str] | None = None
         if before is not None:
-            pattern = ".+" if name == "script_location" else each
+            said = [settings.get(section, option, fallback="") for option in separators]
+            pattern = next((EACH[one] for one in said if one in EACH), each)
             after = re.sub(pattern, lambda match: found(match[0].strip()), before)
             settings.set(section, name, after)
         elif name in toml:

@@ -81,11 +81,12 @@ def begin(test: pytest.Item) -> bool:
         return False
     choice = _choice(test)
     kind = ("commit" if _begins_above(test) else "rollback") if choice == "auto" else choice
-    run.attempt = test.stash[ATTEMPT] = Attempt(test, kind, may_move=choice == "auto")
     run.tasks.begin()
     if run.worker is not None:
         run.worker.begin(test.nodeid, kind)
         _make_databases_of_tests(test, kind, run.following)
+    # One that could not begin has not begun: it may be run again.
+    run.attempt = test.stash[ATTEMPT] = Attempt(test, kind, may_move=choice == "auto")
     return True
 
 

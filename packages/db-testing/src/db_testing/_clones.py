@@ -22,18 +22,22 @@ may wait for a row of the sandbox's in a test that waits for it.
 """
 
 
-def clone(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
+def clone(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int | None:
     """Make a worker's database, and hold the lock that says it is alive.
+
+    Return the number of the template that there was before.
 
     Raises:
         SchemaError, ServerError: as :func:`._template.ensure`.
     """
     admin.run(_claims.take, admin.connection, name)
-    renew(admin, schema, print_of, name)
+    return renew(admin, schema, print_of, name)
 
 
-def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
+def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int | None:
     """Replace a worker's database by a new clone, whoever is still connected to it.
+
+    Return the number of the template that there was before.
 
     Raises:
         SchemaError, ServerError: as :func:`._template.ensure`.
@@ -41,9 +45,10 @@ def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
     admin.run(_removal.drop, admin, name)
     for _ in range(_template.ATTEMPTS):
         template = _template.ensure(admin, schema, print_of)
+        oid = admin.run(_uses.oid, admin.connection, template)
         with contextlib.suppress(asyncpg.InvalidCatalogNameError):
             _create(admin, name, template, template)
-            return
+            return oid
     raise _template.vanishing(schema)
 
 

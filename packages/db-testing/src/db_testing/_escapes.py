@@ -79,8 +79,8 @@ class Watch:
 
     admin: Admin
     url: URL
-    template: str | None = None
-    """That of which the database is a clone; None when it is no longer known to be as it was."""
+    template: tuple[str, int | None] | None = None
+    """The name and the number of that of which the database is a clone, until the first look."""
     tracks: bool = False
     """Whether the server tells of commits."""
     stale: bool = True
@@ -259,8 +259,10 @@ class Watch:
         renewed, self._renewed = self._renewed, False
         if not renewed and self.tracks and not await self._moved():
             return
+        picture = await self._first_picture(connection)  # which may commit a note
         last = await self._last_commit(connection)
-        picture = await self._first_picture(connection) or await Picture.take(connection)
+        if picture is None or not await self._is_first(connection):
+            picture, self._original = await Picture.take(connection), None
         if renewed or self._picture is None:
             self.changed = True  # a fixture may have asked, and then committed, before
         else:
@@ -279,11 +281,15 @@ class Watch:
         template, self.template = self.template, None
         if template is None or not await self._is_first(connection):
             return None
-        admin = self.admin.connection
-        original = Original.noted((await _uses.noted(admin, template)).get("original"))
+        (name, number), admin = template, self.admin.connection
+        # One that has been built anew has other numbers in it.
+        if number is None or await _uses.oid(admin, name) != number:
+            return None
+        key = await Original.key(connection, number)
+        original = Original.noted((await _uses.noted(admin, name)).get("original"), key)
         if original is None:
             original = await Original.look(connection)
-            await _uses.note(admin, template, original=original.note())
+            await _uses.note(admin, name, original=original.note(key))
         self._original = await original.here(connection)
         return self._original.picture
 
@@ -359,7 +365,7 @@ class Watch:
                 await end_session(connection, row["pid"])
                 end = "its process was ended"
             except (asyncpg.InsufficientPrivilegeError, TimeoutError) as error:
-                end = f"its process could not be ended ({error})"
+                end = f"its process could not be ended ({error.args[0]})"
             said.append(
                 f"a connection that is not the sandbox's (process {row['pid']}, "
                 f"{row['application_name'] or 'without a name'}) was left in a transaction after "

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
-FORM: Final = hashlib.sha256(
-    "\n".join([*_picture.QUESTIONS, _transaction_identity.QUESTION, _catalog.POSITIONS]).encode()
-).hexdigest()[:12]
+_ASKED: Final = (*_picture.QUESTIONS, *_transaction_identity.QUESTION, _catalog.POSITIONS)
+FORM: Final = hashlib.sha256("\n".join(_ASKED).encode()).hexdigest()[:12]
 """Changes with what is asked: what another version of db-testing has noted is no answer."""
+
+_ANSWERED: Final = "SELECT current_setting('search_path'), current_setting('is_superuser')"
+"""To whom: names are as they have to be written, and rights decide what is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +35,22 @@ class Original:
     identity: tuple[str, ...]
     """The objects that mention transaction identity."""
 
+    @staticmethod
+    async def key(connection: Connection, template: int) -> list[Any]:
+        """Return what must be the same for a note to hold; a template is known by its oid."""
+        answered = await connection.fetchrow(_ANSWERED)
+        assert answered is not None  # noqa: S101  # there is no FROM
+        return [FORM, template, *answered]
+
     @classmethod
     async def look(cls, connection: Connection) -> Original:
         """Look at a clone."""
         return cls(await Picture.take(connection), await _transaction_identity.read(connection))
 
     @classmethod
-    def noted(cls, said: Any) -> Original | None:
-        """Return what :meth:`note` has made a note of, unless that answers other questions."""
-        if not isinstance(said, dict) or said.get("form") != FORM:
+    def noted(cls, said: Any, key: list[Any]) -> Original | None:
+        """Return what :meth:`note` has made a note of, unless that holds for something else."""
+        if not isinstance(said, dict) or said.get("key") != key:
             return None
         sequences = {int(oid): (last, called) for oid, (last, called) in said["sequences"].items()}
         rows, schema = (
@@ -49,10 +58,10 @@ class Original:
         )
         return cls(Picture(rows, sequences, schema), tuple(said["identity"]))
 
-    def note(self) -> dict[str, Any]:
+    def note(self, key: list[Any]) -> dict[str, Any]:
         """Return it as a JSON object."""
         return {
-            "form": FORM,
+            "key": key,
             "rows": self.picture.rows,
             "sequences": self.picture.sequences,
             "schema": self.picture.schema,

@@ -55,7 +55,7 @@ _CALLED: Final = """
     WHERE c.relpersistence <> 't'
         AND CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE false END
 """
-QUESTIONS: Final = (_TABLES, _NEWEST, *_ROWS.values())
+QUESTIONS: Final = (_TABLES, _NEWEST, _CALLED, *_ROWS.values())
 """What the answers depend on."""
 
 

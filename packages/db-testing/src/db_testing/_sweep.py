@@ -276,6 +276,7 @@ class Sweep:
     async def _look_around(self, connection: Connection) -> None:
         self._spared = [row[0] for row in await connection.fetch(_LOCKS)]
         self._known = {row[0] for row in await connection.fetch(_SESSIONS)}
+        self._staying &= self._known  # others may get the number of one that has gone
 
     async def _run(self, connection: Connection, ours: list[int]) -> Swept:
         left: list[str] = []

@@ -35,7 +35,7 @@ _PARTS: Final = ("xmin", "xmax", "txid_", "xact", "snapshot")
 # Objects numbered below 16384 are the server's own; to match all its functions with one regular
 # expression takes 20 ms.
 _NAMED: Final = " OR ".join(f"proname LIKE '{name}'" for name in _FUNCTIONS).replace("_", r"\_")
-QUESTION: Final = f"""
+_DEPENDENT: Final = f"""
     WITH stored(pattern) AS (
         SELECT ':varattno -[24]\\M|:funcid (?:' || string_agg(oid::text, '|') || ')\\M'
         FROM pg_proc WHERE oid < 16384 AND ({_NAMED})
@@ -78,6 +78,8 @@ QUESTION: Final = f"""
                       WHERE d.classid = class AND d.objid = object.oid AND d.deptype = 'e')
     ORDER BY name
 """  # noqa: S608  # all ours
+QUESTION: Final = (_DEPENDENT, _WORDS)
+"""With its argument."""
 
 
 async def read(wire: Wire) -> tuple[str, ...]:
@@ -85,7 +87,7 @@ async def read(wire: Wire) -> tuple[str, ...]:
 
     What belongs to an extension is left out: its authors know what they do.
     """
-    return tuple(row["name"] for row in await wire.fetch(QUESTION, _WORDS))
+    return tuple(row["name"] for row in await wire.fetch(*QUESTION))
 
 
 @functools.lru_cache(maxsize=2048)

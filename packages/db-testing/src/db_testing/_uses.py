@@ -1,4 +1,6 @@
-"""When templates were last used, by which run built, and how they are copied: a comment says so.
+"""When templates were last used, by which run built, how they are copied and what clones are.
+
+A comment on each says so.
 
 They are kept between runs, and pruned by age and number whenever another one has been built.
 """
@@ -41,6 +43,7 @@ _TEMPLATES: Final = """
     WHERE starts_with(datname, $1)
 """
 _COMMENT: Final = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1"
+_OID: Final = "SELECT oid::bigint FROM pg_database WHERE datname = $1"
 _NEVER: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
@@ -65,7 +68,6 @@ async def found(connection: Connection, template: str, run: str | None = None) -
     if row is None or (run is not None and read(row["comment"]).get("run") != run):
         return False
     if dt.datetime.now(dt.UTC) - _used(row["comment"]) > AGAIN:
-        # Others may be noting the same just now, and somebody may be dropping it.
         await note(connection, template)
     return True
 
@@ -79,6 +81,12 @@ async def way(connection: Connection, template: str) -> str | None:
 async def noted(connection: Connection, template: str) -> Mapping[str, Any]:
     """Return what has been noted of a template."""
     return read(await connection.fetchval(_COMMENT, template))
+
+
+async def oid(connection: Connection, template: str) -> int | None:
+    """Return the number of the template that has a name now, if there is one."""
+    found: int | None = await connection.fetchval(_OID, template)
+    return found
 
 
 async def note(connection: Connection, template: str, **more: Any) -> None:

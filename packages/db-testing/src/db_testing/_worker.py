@@ -56,7 +56,8 @@ class Database:
         self._saved: set[str] = set()
         self.name = names("")
         self._private = PrivateDatabases(connect, self.name, names, self._make)
-        _clones.clone(connect(), schema, fingerprint, self.name)
+        self.template = _clones.clone(connect(), schema, fingerprint, self.name)
+        """The number of the template that there was when it was made."""
 
     def _make(self, admin: Admin, name: str, source: str | None) -> None:
         if source is None:
@@ -292,7 +293,7 @@ class Worker:
         isolation = Isolation(
             url,
             database,
-            watch=Watch(admin, url, _naming.template_database(fingerprint)),
+            watch=Watch(admin, url, (_naming.template_database(fingerprint), database.template)),
             sweep=Sweep(admin, url),
             budget=Budget(admin, lambda: len(self._applications)),
             keeps_failed=self._settings.keep_failed,

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.engine import make_url
 
+from db_testing import _worker
 from db_testing._admin import Admin
+from db_testing.errors import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from db_testing._settings import IsolationName
 
     from .conftest import Suite
 
@@ -391,3 +395,42 @@ def test_name_of_a_setting_lives_as_long_as_its_session(suite: Suite) -> None:
         """
     )
     pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=5)
+
+
+def test_test_that_could_not_begin_begins_again(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rerun is isolated as the first attempt was to be, and undone."""
+    told = [ServerError("no connection is to be had")]
+    begin = _worker.Worker.begin
+
+    def may_fail(worker: _worker.Worker, test: str, kind: IsolationName) -> None:
+        if kind == "commit" and told:
+            raise told.pop()
+        begin(worker, test, kind)
+
+    monkeypatch.setattr(_worker.Worker, "begin", may_fail)
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+        from sqlalchemy import func, select, text
+
+        async def test_before(db):
+            await db.execute(text("SELECT 1"))
+
+        @pytest.mark.db(isolation="commit")
+        async def test_commits(db):
+            await db.execute(text("LISTEN something"))  # which no sandbox does
+            db.add(Item(name="a"))
+            await db.commit()
+
+        async def test_after(db):
+            assert (await db.execute(select(func.count()).select_from(Item))).scalar_one() == 0
+        """
+    )
+    result = pytester.runpytest("-p", "no:randomly", "--reruns", "1")
+    assert result.parseoutcomes()["rerun"] == 1
+    assert result.parseoutcomes()["passed"] == 3
+    assert not told

@@ -8,6 +8,7 @@ import pytest
 
 from db_testing import _blockers, _escapes, _isolation, _picture, _state, _synchronous, _worker
 from db_testing._catalog import tells_positions
+from db_testing._original import Original
 from db_testing.errors import ServerError
 
 if TYPE_CHECKING:
@@ -334,6 +335,12 @@ def test_upkeep_is_no_escape(suite: Suite) -> None:
 def test_clone_that_is_known_is_not_read(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier run has noted of the template is not read again, and sequences go back."""
     known: list[bool] = []
+    looked: list[object] = []
+    look = Original.look
+
+    async def note(connection: Connection) -> Original:
+        looked.append(connection)
+        return await look(connection)
 
     class Watch(_escapes.Watch):
         async def known(self, wire: Connection) -> Known | None:
@@ -356,9 +363,11 @@ def test_clone_that_is_known_is_not_read(suite: Suite, monkeypatch: pytest.Monke
             await db.commit()
         """
     )
-    for _ in range(2):
-        pytester.runpytest().assert_outcomes(passed=2)
+    pytester.runpytest().assert_outcomes(passed=2)
+    monkeypatch.setattr(Original, "look", note)
+    pytester.runpytest().assert_outcomes(passed=2)
     assert known == [True, True]
+    assert not looked
 
 
 def test_error_between_two_tests_is_the_only_one(

@@ -410,6 +410,24 @@ def test_relative_folder_of_pyproject(
     assert tables_of(empty) == MADE
 
 
+def test_old_separator_is_of_migrations_alone(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below the ini file: what leads imports is told apart by spaces, commas and colons."""
+    for name in ("code", "more of them", "tests"):
+        (project.folder / name).mkdir()
+    config = Config()
+    config.file_config.read_string(
+        "[alembic]\nscript_location = migrations\nversion_path_separator = os\n"
+        "version_locations = migrations/versions:more of them\nprepend_sys_path = . code"
+    )
+    monkeypatch.chdir(project.folder / "tests")
+    _alembic_folders.look_beside(config.file_config, "alembic", {}, project.folder)
+    options = dict(config.file_config.items("alembic", raw=True))
+    assert options["version_locations"] == "%(here)s/migrations/versions:%(here)s/more of them"
+    assert options["prepend_sys_path"] == "%(here)s/. %(here)s/code"
+
+
 PLAIN = [
     "script_location = %(here)s/migrations",
     "script_location = %(here)s/migrations\nprepend_sys_path = .",

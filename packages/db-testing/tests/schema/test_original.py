@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, text
@@ -83,14 +83,27 @@ async def read(url: URL) -> Catalog:
         await disconnect(connection)
 
 
+def number(admin: Admin, template: str) -> int:
+    """Return a template's number."""
+    found = admin.run(_uses.oid, admin.connection, template)
+    assert found is not None
+    return found
+
+
+async def key_of(admin: Admin, template: str) -> list[Any]:
+    """Return what a note must hold for."""
+    return await Original.key(admin.connection, await _uses.oid(admin.connection, template) or 0)
+
+
 def noted(admin: Admin, template: str) -> Original | None:
     """Return what has been noted of a template."""
-    return Original.noted(admin.run(_uses.noted, admin.connection, template).get("original"))
+    said = admin.run(_uses.noted, admin.connection, template).get("original")
+    return Original.noted(said, admin.run(key_of, admin, template))
 
 
-def begun(admin: Admin, url: URL, template: str) -> Watch:
+def begun(admin: Admin, url: URL, template: str, of: int | None = None) -> Watch:
     """Return a watch that has looked at a database before its first test."""
-    watch = Watch(admin, url, template)
+    watch = Watch(admin, url, (template, of or number(admin, template)))
     watch.begin()
     watch.close()
     return watch
@@ -136,7 +149,9 @@ def test_each_clone_is_what_the_first_was(
     assert len(taken) == 1
     found = noted(admin, template)
     assert found is not None
-    assert found == Original.noted(json.loads(json.dumps(found.note())))
+    key = admin.run(key_of, admin, template)
+    assert found == Original.noted(json.loads(json.dumps(found.note(key))), key)
+    assert Original.noted(found.note(key), [*key[:2], "elsewhere", *key[3:]]) is None
     clone(template)
     watch = begun(admin, url, template)
     assert len(taken) == 1
@@ -175,7 +190,7 @@ def test_what_another_version_has_noted_is_no_answer(
 ) -> None:
     """It may have asked otherwise, or be somebody's comment."""
     template, url = worker
-    for said in (7, {}, {"form": "another", "rows": {}}):
+    for said in (7, {}, {"key": ["another"], "rows": {}}):
         admin.run(lambda said=said: _uses.note(admin.connection, template, original=said))
         assert noted(admin, template) is None
     begun(admin, url, template)
@@ -190,8 +205,21 @@ def test_replaced_database_is_looked_at(
     begun(admin, url, template)
     _clones.recopy(admin, template, url.database or "", template)
     taken.clear()
-    watch = Watch(admin, url, template)
+    watch = Watch(admin, url, (template, number(admin, template)))
     watch.renewed()
     watch.begin()
     watch.close()
     assert len(taken) == 1
+
+
+def test_template_that_was_built_anew_tells_nothing(
+    admin: Admin, worker: tuple[str, URL], schema: Schema, taken: list[Picture]
+) -> None:
+    """A clone of the one before has other numbers in it; nor is that noted with the new one."""
+    template, url = worker
+    before = number(admin, template)
+    _template.rebuild(admin, schema, _template.fingerprint(admin, schema), "another run")
+    assert number(admin, template) != before
+    begun(admin, url, template, before)
+    assert len(taken) == 1
+    assert noted(admin, template) is None
