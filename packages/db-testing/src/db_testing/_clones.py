@@ -22,7 +22,7 @@ may wait for a row of the sandbox's in a test that waits for it.
 """
 
 
-def clone(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int | None:
+def clone(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int:
     """Make a worker's database, and hold the lock that says it is alive.
 
     Return the number of the template that there was before.
@@ -34,7 +34,7 @@ def clone(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int | N
     return renew(admin, schema, print_of, name)
 
 
-def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int | None:
+def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int:
     """Replace a worker's database by a new clone, whoever is still connected to it.
 
     Return the number of the template that there was before.

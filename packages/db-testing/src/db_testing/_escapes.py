@@ -79,7 +79,7 @@ class Watch:
 
     admin: Admin
     url: URL
-    template: tuple[str, int | None] | None = None
+    template: tuple[str, int] | None = None
     """The name and the number of that of which the database is a clone, until the first look."""
     tracks: bool = False
     """Whether the server tells of commits."""
@@ -282,10 +282,7 @@ class Watch:
         if template is None or not await self._is_first(connection):
             return None
         (name, number), admin = template, self.admin.connection
-        # One that has been built anew has other numbers in it.
-        if number is None or await _uses.oid(admin, name) != number:
-            return None
-        key = await Original.key(connection, number)
+        key = await Original.key(connection, number)  # one that has been built anew has another
         original = Original.noted((await _uses.noted(admin, name)).get("original"), key)
         if original is None:
             original = await Original.look(connection)

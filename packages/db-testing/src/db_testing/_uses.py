@@ -83,10 +83,9 @@ async def noted(connection: Connection, template: str) -> Mapping[str, Any]:
     return read(await connection.fetchval(_COMMENT, template))
 
 
-async def oid(connection: Connection, template: str) -> int | None:
-    """Return the number of the template that has a name now, if there is one."""
-    found: int | None = await connection.fetchval(_OID, template)
-    return found
+async def oid(connection: Connection, template: str) -> int:
+    """Return the number of the template that has a name now; 0 if there is none."""
+    return await connection.fetchval(_OID, template) or 0
 
 
 async def note(connection: Connection, template: str, **more: Any) -> None:

@@ -85,14 +85,12 @@ async def read(url: URL) -> Catalog:
 
 def number(admin: Admin, template: str) -> int:
     """Return a template's number."""
-    found = admin.run(_uses.oid, admin.connection, template)
-    assert found is not None
-    return found
+    return admin.run(_uses.oid, admin.connection, template)
 
 
 async def key_of(admin: Admin, template: str) -> list[Any]:
     """Return what a note must hold for."""
-    return await Original.key(admin.connection, await _uses.oid(admin.connection, template) or 0)
+    return await Original.key(admin.connection, await _uses.oid(admin.connection, template))
 
 
 def noted(admin: Admin, template: str) -> Original | None:
