@@ -25,6 +25,7 @@ from .errors import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from concurrent.futures import Future
 
     from sqlalchemy.engine import URL
 
@@ -287,6 +288,15 @@ class Admin:
             raise ServerError(
                 f"the connection to {self.shown_url} is lost ({error}). Was the server stopped?"
             ) from error
+
+    def begin(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> Future[T]:
+        """Begin a coroutine function on this connection's thread, as far as it does not wait."""
+        waits = threading.Event()
+        future = asyncio.run_coroutine_threadsafe(work(*args), self._loop)
+        # A turn of the loop after it has been made a task, which runs in that turn.
+        self._loop.call_soon_threadsafe(self._loop.call_soon, waits.set)
+        waits.wait()
+        return future
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from ._admin import connect, disconnect
+from ._admin import WIRE_ERRORS, connect, disconnect
 from .errors import ServerError
 
 if TYPE_CHECKING:
@@ -133,6 +134,13 @@ async def drop(admin: Admin, name: str) -> None:
         # Prepared transactions and subscriptions can only be ended from within it.
         await _release(admin, name)
         await admin.connection.execute(statement)
+
+
+async def drop_unused(admin: Admin, names: Sequence[str]) -> None:
+    """Drop those databases that nothing keeps from being dropped."""
+    for name in names:
+        with contextlib.suppress(*WIRE_ERRORS):
+            await admin.connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
 
 
 async def roll_back_prepared(connection: Connection, names: Sequence[str]) -> None:

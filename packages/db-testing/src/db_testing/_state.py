@@ -7,7 +7,6 @@ import contextlib
 import functools
 import os
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -20,7 +19,6 @@ from .report import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from concurrent.futures import Future
 
     from ._attempt import Attempt
     from ._bind import Bindings
@@ -52,8 +50,8 @@ class Run:
     """What it has left on an event loop of its own."""
     marked: list[str] = field(default_factory=list)
     """Which files were marked."""
-    end: Future[None] | None = None
-    """The databases being dropped, and the server given up."""
+    closing: bool = False
+    """Whether the databases are about to be dropped."""
 
 
 RUN: Final[pytest.StashKey[Run]] = pytest.StashKey()
@@ -67,7 +65,7 @@ def configure(config: pytest.Config) -> None:
     config.stash[RUN] = Run(read, _ladder.Ladder.read(config), outcomes)
     if outcomes is not None:
         config.pluginmanager.register(outcomes, "db_testing_outcomes")
-    config.add_cleanup(functools.partial(_closed, config))  # what pytest adds later comes before
+    config.add_cleanup(functools.partial(_leave, config))  # what pytest adds later comes before
     _recorder.register(config, read)
 
 
@@ -145,7 +143,7 @@ def bind(session: pytest.Session, objects: Sequence[object], schema: SchemaLike)
 
 
 def close(config: pytest.Config) -> None:
-    """Give the application's objects back, and begin to drop the databases and leave the server.
+    """Give the application's objects back, and begin to drop the databases.
 
     What the server does then takes up to a tenth of a second. pytest has things to do meanwhile.
     """
@@ -153,38 +151,27 @@ def close(config: pytest.Config) -> None:
     bindings, run.bindings = run.bindings, None
     if bindings is not None:
         bindings.close()
-    worker, run.worker = run.worker, None
-    if worker is not None:
-        for used in worker.applications:
+    if run.worker is not None and not run.closing:
+        run.closing = True
+        for used in run.worker.applications:
             run.summary.add(used.isolation.tests, used.isolation.seconds)
             run.summary.replaced += used.isolation.replaced
             run.summary.staying |= used.isolation.staying
+        run.worker.leave()
+    if hasattr(config, "workerinput"):
+        _leave(config)  # a process of xdist's that has finished is killed if it stays for long
+
+
+def _leave(config: pytest.Config) -> None:
+    """Leave no database behind, and give the server up."""
+    run = config.stash[RUN]
+    worker, run.worker = run.worker, None
     ahead, run.ahead = run.ahead, None
-    if worker is None and ahead is None:
-        return
-    try:
-        if worker is not None:
-            worker.disconnect()
-    finally:
-        thread = ThreadPoolExecutor(1, thread_name_prefix="db-testing-end")
-        run.end = thread.submit(_give_up, worker, ahead)
-        # A process of xdist's that has finished is killed if it stays for long.
-        thread.shutdown(wait=hasattr(config, "workerinput"))
-
-
-def _give_up(worker: Worker | None, ahead: _server.Ahead | None) -> None:
     with contextlib.ExitStack() as steps:
         if ahead is not None:
             steps.callback(ahead.release)
         if worker is not None:
             steps.callback(worker.close)
-
-
-def _closed(config: pytest.Config) -> None:
-    """Wait for the end of :func:`close`, while which pytest has collected garbage five times."""
-    end = config.stash[RUN].end
-    if end is not None:
-        end.result()
 
 
 def isolation_seconds(config: pytest.Config) -> float:

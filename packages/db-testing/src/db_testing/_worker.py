@@ -6,8 +6,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import _claims, _clones, _fitness, _naming, _server, _template
-from ._admin import Admin, tell
+from . import _claims, _clones, _fitness, _naming, _removal, _server, _template
+from ._admin import WIRE_ERRORS, Admin, tell
 from ._budget import Budget
 from ._escapes import Watch
 from ._isolation import Isolation
@@ -19,6 +19,7 @@ from .errors import ServerError
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
     from typing import TypeAlias
 
     from ._server import Server
@@ -133,6 +134,7 @@ class Worker:
         self._applications: dict[str, Application] = {}
         self._databases: list[Database] = []
         """Those of the applications, until they are dropped."""
+        self._dropping: Future[None] | None = None
         self._test: tuple[str, IsolationName] | None = None
 
     def begin(self, test: str, kind: IsolationName) -> None:
@@ -301,18 +303,30 @@ class Worker:
         return Application(database, isolation)
 
     def disconnect(self) -> None:
-        """Close what is connected to the databases, on the thread that has used them."""
+        """Close what is connected to the databases."""
         applications, self._applications = self._applications, {}
         with contextlib.ExitStack() as steps:
             for application in applications.values():
                 steps.callback(application.isolation.close)
 
+    def leave(self) -> None:
+        """Let the server begin to drop the databases; nothing but :meth:`close` may follow."""
+        self.disconnect()
+        names = [database.name for database in self._databases]
+        if self._admin is not None and names:
+            with contextlib.suppress(ServerError, *WIRE_ERRORS):
+                for name in names:
+                    self._admin.run(_removal.vacate, self._admin.connection, name)
+                self._dropping = self._admin.begin(_removal.drop_unused, self._admin, names)
+
     def close(self) -> None:
-        """Drop the databases and give the server up; once disconnected, on any thread.
+        """Drop the databases and give the server up.
 
         What cannot be dropped, because the server is gone, is reaped by the next run.
         """
         self.disconnect()
+        if self._dropping is not None:
+            self._dropping.result()
         databases, self._databases = self._databases, []
         admin, self._admin = self._admin, None
         server, self._server = self._server, None
