@@ -76,15 +76,17 @@ class Outcomes:
         if self._cache is not None and after != self._before:
             self._cache.set(CACHE, after)
 
-    def lines(self) -> list[str]:
-        """Say which tests fare differently than under another isolation."""
+    def lines(self, asked: str) -> list[str]:
+        """Say which tests fare differently than under another isolation than was asked for."""
         if not self._now:
             return []
         said: list[str] = []
-        compared = differing = 0
+        compared = differing = alone = 0
         for test, (isolation, now) in sorted(self._now.items()):
             others = self._before.get(test, {}).keys() - {isolation}
             compared += bool(others)
+            # What `auto` leaves in rollback isolation is isolated as without it.
+            alone += not others and (asked, isolation) != ("auto", "rollback")
             lines = [
                 f"{test}: {now.word} under {isolation}, {then.word} under {name} on {then.day}"
                 for name in sorted(others)
@@ -98,7 +100,7 @@ class Outcomes:
                 f"db-testing: {differing} of {counted(compared, 'database ')} fared "
                 f"differently than under another isolation"
             )
-        if alone := len(self._now) - compared:
+        if alone:
             why = "no run under another isolation is known: run once without --db-isolation"
             if self._cache is None:
                 why = "pytest's cache, which keeps outcomes, is turned off (-p no:cacheprovider)"

@@ -279,9 +279,9 @@ def others(config: pytest.Config) -> Iterator[None]:
 
 def compared(config: pytest.Config) -> list[str]:
     """Say how tests fare in the isolation that was asked for, beside others."""
-    asked = config.getoption("db_isolation") is not None
+    asked: str | None = config.getoption("db_isolation")
     outcomes = config.stash[RUN].outcomes
-    return outcomes.lines() if asked and outcomes is not None else []
+    return outcomes.lines(asked) if asked is not None and outcomes is not None else []
 
 
 def body_is_over(config: pytest.Config) -> None:

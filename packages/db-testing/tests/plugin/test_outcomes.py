@@ -104,6 +104,16 @@ def test_nothing_to_compare(suite: Suite) -> None:
     result.stdout.no_fnmatch_line("*compared*")
 
 
+def test_what_auto_leaves_as_it_was(suite: Suite) -> None:
+    """Tests in rollback isolation were so without it: nothing can be compared, nor has to be."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile("async def test_ordinary(db): pass")
+    pytester.runpytest()
+    result = pytester.runpytest("--db-isolation=auto")
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*compared*")
+
+
 def test_what_is_remembered(suite: Suite) -> None:
     """A failure is not forgotten for the test's later phases, and a file that is gone is."""
     pytester = suite(mode="auto")
@@ -144,7 +154,7 @@ def test_many(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     names = [f"test_{number}" for number in range(_outcomes.SHOWN + 3)]
     outcomes._before = {name: {"rollback": before} for name in names}
     outcomes._now = dict.fromkeys(names, ("commit", now))
-    lines = outcomes.lines()
+    lines = outcomes.lines("commit")
     assert len(lines) == 1 + _outcomes.SHOWN + 1
     assert lines[-1] == "... and 3 more"
 
