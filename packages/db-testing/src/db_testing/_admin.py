@@ -245,7 +245,8 @@ class Admin:
             )
             # A server of ours that recovers from the loss of a process has forgotten what it has
             # not written by then: the settings of a clone, or that it has been renamed.
-            await connection.execute("SET synchronous_commit = local")
+            with contextlib.suppress(asyncpg.PostgresError):  # others need not know of it
+                await connection.execute("SET synchronous_commit = local")
         except asyncpg.TooManyConnectionsError as error:
             raise ServerError(
                 f"no connection to {self.shown_url} was to be had for {PATIENCE:g} s: {error}. Let "

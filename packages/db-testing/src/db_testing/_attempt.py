@@ -124,8 +124,8 @@ def _names(test: pytest.Item) -> Sequence[str]:
 def end(test: pytest.Item, *, shares_loop: bool) -> None:
     """Undo the test; fail it for what rollback isolation could not do, unless it has failed.
 
-    `shares_loop` says whether it may have been put on the session's event loop, where what it has
-    left would run on beside the next test, whether or not it has used the database.
+    `shares_loop` says whether what it has left on an event loop would run on beside the next test,
+    whether or not it has used the database.
     """
     run = test.config.stash[_state.RUN]
     attempt, run.attempt = run.attempt, None

@@ -25,7 +25,7 @@ may wait for a row of the sandbox's in a test that waits for it.
 def clone(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int:
     """Make a worker's database, and hold the lock that says it is alive.
 
-    Return the number of the template that there was before.
+    Return the number of the template; 0 if another has taken its place meanwhile.
 
     Raises:
         SchemaError, ServerError: as :func:`._template.ensure`.
@@ -37,7 +37,7 @@ def clone(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int:
 def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int:
     """Replace a worker's database by a new clone, whoever is still connected to it.
 
-    Return the number of the template that there was before.
+    Return the number of the template; 0 if another has taken its place meanwhile.
 
     Raises:
         SchemaError, ServerError: as :func:`._template.ensure`.
@@ -48,7 +48,7 @@ def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int:
         oid = admin.run(_uses.oid, admin.connection, template)
         with contextlib.suppress(asyncpg.InvalidCatalogNameError):
             _create(admin, name, template, template)
-            return oid
+            return oid if admin.run(_uses.oid, admin.connection, template) == oid else 0
     raise _template.vanishing(schema)
 
 

@@ -256,7 +256,7 @@ class Watch:
 
     async def _begin(self) -> None:
         connection = await self._connected()
-        renewed, self._renewed = self._renewed, False
+        renewed = self._renewed
         if not renewed and self.tracks and not await self._moved():
             return
         picture = await self._first_picture(connection)  # which may commit a note
@@ -272,6 +272,7 @@ class Watch:
                 self._picture.sequences != picture.sequences
             ):
                 self.pristine, self.changed = False, True
+        self._renewed = False
         self._last, self._picture, self._swept = last, picture, 0
         self._idle = set(await self._idle_now(connection))
         await self._count(connection)
@@ -279,7 +280,7 @@ class Watch:
     async def _first_picture(self, connection: Connection) -> Picture | None:
         """Return the picture of a clone that nobody has touched; it is its template's."""
         template, self.template = self.template, None
-        if template is None or not await self._is_first(connection):
+        if template is None or not template[1] or not await self._is_first(connection):
             return None
         (name, number), admin = template, self.admin.connection
         key = await Original.key(connection, number)  # one that has been built anew has another
@@ -362,13 +363,18 @@ class Watch:
                 await end_session(connection, row["pid"])
                 end = "its process was ended"
             except (asyncpg.InsufficientPrivilegeError, TimeoutError) as error:
-                end = f"its process could not be ended ({error.args[0]})"
+                end = f"its process could not be ended ({_first_line(error)})"
             said.append(
                 f"a connection that is not the sandbox's (process {row['pid']}, "
                 f"{row['application_name'] or 'without a name'}) was left in a transaction after "
                 f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; {end}"
             )
         return said
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says, without the server's details."""
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _listed(processes: Collection[int]) -> str:

@@ -44,4 +44,4 @@ def _end(test: pytest.Item) -> None:
         attempt.held.renew_context()
     if attempt.failed:
         _loops.end_interrupted(test, _state.loops(test.config))
-    _attempt.end(test, shares_loop=_loops.is_database_test(test))
+    _attempt.end(test, shares_loop=_loops.shares_loop(test))

@@ -36,6 +36,9 @@ DEFAULTS: Final[Mapping[str, tuple[str | None, ...]]] = {
 }
 """What leaves the choice of loops open, or is what this module would choose."""
 
+MOVED: Final[pytest.StashKey[bool]] = pytest.StashKey()
+"""Whether a test was moved to the session's loop."""
+
 INTERRUPTED_PATIENCE: Final = 5.0
 """Seconds within which a test that was interrupted, and then cancelled, must have ended."""
 
@@ -78,6 +81,12 @@ def share_session_loop(item: pytest.Item) -> None:
     ):
         kwargs = {**marker.kwargs, "loop_scope": "session"}
         item.add_marker(pytest.mark.asyncio(**kwargs), append=False)
+        item.stash[MOVED] = True
+
+
+def shares_loop(item: pytest.Item) -> bool:
+    """Tell whether a test asks for the engine, or has been moved to the session's loop."""
+    return ENGINE in getattr(item, "fixturenames", ()) or item.stash.get(MOVED, False)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -76,8 +76,11 @@ class Outcomes:
         if self._cache is not None and after != self._before:
             self._cache.set(CACHE, after)
 
-    def lines(self, asked: str) -> list[str]:
-        """Say which tests fare differently than under another isolation than was asked for."""
+    def lines(self, usual: str | None = None) -> list[str]:
+        """Say which tests fare differently than under another isolation.
+
+        `usual` is that of tests which are isolated as in an ordinary run, and need no other.
+        """
         if not self._now:
             return []
         said: list[str] = []
@@ -85,8 +88,7 @@ class Outcomes:
         for test, (isolation, now) in sorted(self._now.items()):
             others = self._before.get(test, {}).keys() - {isolation}
             compared += bool(others)
-            # What `auto` leaves in rollback isolation is isolated as without it.
-            alone += not others and (asked, isolation) != ("auto", "rollback")
+            alone += not others and isolation != usual
             lines = [
                 f"{test}: {now.word} under {isolation}, {then.word} under {name} on {then.day}"
                 for name in sorted(others)

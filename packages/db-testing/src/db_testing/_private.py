@@ -100,8 +100,8 @@ class PrivateDatabases:
         try:
             admin.run(_removal.reinstate, admin, self._own, self._name)
         except asyncpg.InvalidCatalogNameError:
-            # A server that has crashed need not know of the last renames, as it does not wait for
-            # its log to be written: what was in this one's place was the worker's, or nothing.
+            # A machine that has crashed need not know of the last renames, as nothing has to reach
+            # its disk: what was in this one's place was the worker's, or nothing.
             self._make(admin, self._name, source)
             return False
         return True

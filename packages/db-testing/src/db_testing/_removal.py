@@ -140,7 +140,7 @@ async def drop_unused(admin: Admin, names: Sequence[str]) -> None:
     """Drop those databases that nothing keeps from being dropped."""
     for name in names:
         with contextlib.suppress(*WIRE_ERRORS):
-            await admin.connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
+            await admin.connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 async def roll_back_prepared(connection: Connection, names: Sequence[str]) -> None:

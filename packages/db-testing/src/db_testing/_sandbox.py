@@ -608,9 +608,9 @@ class Sandbox:
                 f"is not to be undone. Savepoints cannot express this: end the first before "
                 f"the second begins, or add {MARKER} to {self._failures.test}."
             )
-            if self.body_is_over and self._failures.broken is None:
+            if self.body_is_over:
                 # As long as nobody looks, nobody misses it: the end of the test undoes both.
-                self._failures.broken = error
+                self._failures.broken = self._failures.broken or error
             else:
                 raise self._failures.note(error, broken=True)
         transaction.return_to(index)

@@ -281,7 +281,10 @@ def compared(config: pytest.Config) -> list[str]:
     """Say how tests fare in the isolation that was asked for, beside others."""
     asked: str | None = config.getoption("db_isolation")
     outcomes = config.stash[RUN].outcomes
-    return outcomes.lines(asked) if asked is not None and outcomes is not None else []
+    if asked is None or outcomes is None:
+        return []
+    as_usual = asked == "auto" and config.getini("db_isolation") in {"rollback", "auto"}
+    return outcomes.lines("rollback" if as_usual else None)
 
 
 def body_is_over(config: pytest.Config) -> None:

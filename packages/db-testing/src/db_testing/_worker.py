@@ -18,7 +18,7 @@ from .errors import ServerError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
     from typing import TypeAlias
 
@@ -58,7 +58,7 @@ class Database:
         self.name = names("")
         self._private = PrivateDatabases(connect, self.name, names, self._make)
         self.template = _clones.clone(connect(), schema, fingerprint, self.name)
-        """The number of the template that there was when it was made."""
+        """The number of the template that it was made of, if that is known; else 0."""
 
     def _make(self, admin: Admin, name: str, source: str | None) -> None:
         if source is None:
@@ -325,8 +325,6 @@ class Worker:
         What cannot be dropped, because the server is gone, is reaped by the next run.
         """
         self.disconnect()
-        if self._dropping is not None:
-            self._dropping.result()
         databases, self._databases = self._databases, []
         admin, self._admin = self._admin, None
         server, self._server = self._server, None
@@ -335,8 +333,14 @@ class Worker:
                 steps.callback(server.release)
             if admin is not None:
                 steps.callback(admin.close)
-                with contextlib.suppress(ServerError):
-                    admin.revive(patience=0)
+                steps.callback(self._drop, admin, databases)
+                if self._dropping is not None:
+                    self._dropping.result()
+
+    @staticmethod
+    def _drop(admin: Admin, databases: Sequence[Database]) -> None:
+        with contextlib.suppress(ServerError):
+            admin.revive(patience=0)
+        with contextlib.ExitStack() as steps:
             for database in databases:
-                assert admin is not None  # noqa: S101  # it made them
                 steps.callback(database.close, admin)

@@ -110,6 +110,12 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     _lifetime.fixtures_are_there(item)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Know that only fixtures are left to end."""
+    _state.body_is_over(item.config)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
@@ -179,8 +185,6 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note a failure, so that it is not reported a second time when the test is undone."""
     report = yield
-    if report.when == "call":
-        _state.body_is_over(item.config)
     if (report.when == "call" or report.outcome != "passed") and _loops.uses_database(item):
         _attempt.tell_isolation(item, report)
         if item.nodeid in _state.ladder(item.config).moved:

@@ -703,3 +703,32 @@ def test_task_that_a_test_without_the_database_leaves(
     result = pytester.runpytest("-p", "no:randomly")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*::test_leaves: task * (for_ever) was still running at *"])
+
+
+def test_task_on_a_loop_that_was_chosen(application: Callable[..., pytest.Pytester]) -> None:
+    """Tests that share a loop of their module may share a task, and leave no leak."""
+    pytester = application()
+    pytester.makepyfile(
+        """
+        import asyncio
+        import pytest
+
+        pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+        async def for_ever():
+            await asyncio.Event().wait()
+
+        async def test_begins():
+            shared.task = asyncio.create_task(for_ever())
+
+        async def test_goes_on():
+            assert not shared.task.done()
+            shared.task.cancel()
+
+        class shared:
+            task = None
+        """
+    )
+    result = pytester.runpytest("-p", "no:randomly")
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*still running*")

@@ -468,6 +468,7 @@ def test_fixture_that_rolls_back_beneath_what_others_wrote(suite: Suite) -> None
         import pytest
         from models import Item
         from sqlalchemy import select
+        from sqlalchemy.ext.asyncio import AsyncSession
 
         @pytest.fixture
         async def session(db_sessionmaker):
@@ -486,6 +487,17 @@ def test_fixture_that_rolls_back_beneath_what_others_wrote(suite: Suite) -> None
         async def test_db(db, db_sessionmaker):
             await interleave(db, db_sessionmaker)
 
+        @pytest.fixture
+        async def recipe(db_engine):
+            async with db_engine.connect() as connection:
+                await connection.begin()
+                mode = {"join_transaction_mode": "create_savepoint"}
+                async with AsyncSession(connection, **mode) as session:
+                    yield session
+
+        async def test_recipe(recipe, db_sessionmaker):
+            await interleave(recipe, db_sessionmaker)
+
         async def test_next(db):
             assert (await db.scalars(select(Item))).all() == []
 
@@ -501,7 +513,7 @@ def test_fixture_that_rolls_back_beneath_what_others_wrote(suite: Suite) -> None
         """
     )
     result = pytester.runpytest("-p", "no:randomly")
-    result.assert_outcomes(passed=4, errors=1)
+    result.assert_outcomes(passed=5, errors=1)
     result.stdout.fnmatch_lines(
         ["*ERROR at teardown of test_seen*", "*was rolled back at*has written since*"]
     )
@@ -643,3 +655,26 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(_server, "Ahead", Noted)
     return begun
+
+
+def test_body_goes_on_after_a_subtest(suite: Suite) -> None:
+    """A subtest is reported as a call; a conflict after it is still one of the body's."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+
+        async def test_conflict(db, db_sessionmaker, request):
+            subtest = pytest.CallInfo.from_call(lambda: None, "call")
+            request.node.ihook.pytest_runtest_makereport(item=request.node, call=subtest)
+            db.add(Item(name="a"))
+            await db.flush()
+            async with db_sessionmaker.begin() as other:
+                other.add(Item(name="b"))
+            await db.rollback()
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*SandboxConflictError: *was rolled back at*has written since*"])

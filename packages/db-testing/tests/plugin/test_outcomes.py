@@ -154,7 +154,7 @@ def test_many(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     names = [f"test_{number}" for number in range(_outcomes.SHOWN + 3)]
     outcomes._before = {name: {"rollback": before} for name in names}
     outcomes._now = dict.fromkeys(names, ("commit", now))
-    lines = outcomes.lines("commit")
+    lines = outcomes.lines()
     assert len(lines) == 1 + _outcomes.SHOWN + 1
     assert lines[-1] == "... and 3 more"
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
 import struct
 import threading
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from db_testing import _claims, _clones, _server, _settings
+from db_testing import _admin, _claims, _clones, _server, _settings
 from db_testing._admin import Admin
 from db_testing._cluster import SOCKET_NAME
 from db_testing._worker import Worker
@@ -252,3 +254,22 @@ def test_two_that_reap_at_the_same_time(embedded: Embedded) -> None:
     assert _clones.reap(other) == []
     one.run(_claims.give, one.connection, dead)
     assert _clones.reap(other) == [dead]
+
+
+class Refusing(asyncpg.Connection):
+    """Knows no level of that setting."""
+
+    async def execute(self, query: str, *args: object, **options: float | None) -> str:
+        """Ask for another one."""
+        query = query.replace("= local", "= 'unknown'")
+        return str(await super().execute(query, *args, **options))
+
+
+def test_server_that_does_not_know_of_synchronous_commits(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have that setting without its levels; what they are is told by what comes later."""
+    embedded.acquire()
+    connect = functools.partial(_admin.connect, connection_class=Refusing)
+    monkeypatch.setattr(_admin, "connect", connect)
+    assert embedded.query("SELECT 1") == 1

@@ -90,7 +90,7 @@ def test_server_that_lets_nobody_in_is_given_up(embedded: Embedded) -> None:
 
 @pytest.mark.parametrize("lost", ["both renames", "the second"])
 def test_renames_that_a_crash_has_undone(embedded: Embedded, lost: str) -> None:
-    """A crashed server may not know of the last renames: the worker has a database all the same."""
+    """A crashed machine need not know of the last: the worker has a database all the same."""
     embedded.acquire()
     worker = Worker(settings(embedded))
     database = worker.application(schema("one")).database
