@@ -261,8 +261,10 @@ class Watch:
             return
         picture = await self._first_picture(connection)  # which may commit a note
         last = await self._last_commit(connection)
-        if picture is None or not await self._is_first(connection):
-            picture, self._original = await Picture.take(connection), None
+        if picture is not None and not await self._is_first(connection):
+            picture = self._original = None
+        if picture is None:
+            picture = await Picture.take(connection)
         if renewed or self._picture is None:
             self.changed = True  # a fixture may have asked, and then committed, before
         else:
