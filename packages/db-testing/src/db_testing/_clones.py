@@ -31,13 +31,14 @@ def clone(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int:
         SchemaError, ServerError: as :func:`._template.ensure`.
     """
     admin.run(_claims.take, admin.connection, name)
-    return renew(admin, schema, print_of, name)
+    template = _template.ensure(admin, schema, print_of)
+    oid = admin.run(_uses.oid, admin.connection, template)
+    renew(admin, schema, print_of, name)
+    return oid if admin.run(_uses.oid, admin.connection, template) == oid else 0
 
 
-def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int:
+def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> None:
     """Replace a worker's database by a new clone, whoever is still connected to it.
-
-    Return the number of the template; 0 if another has taken its place meanwhile.
 
     Raises:
         SchemaError, ServerError: as :func:`._template.ensure`.
@@ -45,10 +46,9 @@ def renew(admin: Admin, schema: SchemaLike, print_of: str, name: str) -> int:
     admin.run(_removal.drop, admin, name)
     for _ in range(_template.ATTEMPTS):
         template = _template.ensure(admin, schema, print_of)
-        oid = admin.run(_uses.oid, admin.connection, template)
         with contextlib.suppress(asyncpg.InvalidCatalogNameError):
             _create(admin, name, template, template)
-            return oid if admin.run(_uses.oid, admin.connection, template) == oid else 0
+            return
     raise _template.vanishing(schema)
 
 
