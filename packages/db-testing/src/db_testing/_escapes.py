@@ -131,23 +131,27 @@ class Watch:
             return None
         return original.known
 
+    async def _sessions(self, connection: Connection) -> int:
+        """Return how many sessions have been in the database, if the server counts at once."""
+        if connection.get_server_version().major < COUNTS_AT_ONCE:
+            return NO_COUNT
+        sessions: int = await connection.fetchval(
+            f"SELECT pg_stat_get_db_sessions({self._database})"
+        )
+        return sessions
+
     async def _is_first(self, connection: Connection) -> bool:
         """Tell whether no session but ours has ever been in the database."""
-        if connection.get_server_version().major < COUNTS_AT_ONCE:
-            return False
         ours = {connection.get_server_pid(), *self._ours}
-        sessions = await connection.fetchval(f"SELECT pg_stat_get_db_sessions({self._database})")
-        return bool(sessions == len(ours))
+        return await self._sessions(connection) == len(ours)
 
     async def _count(self, connection: Connection) -> None:
         """Note how many sessions there have been, if nobody else is connected."""
         self._ours.add(connection.get_server_pid())
         self._alone = NO_COUNT
-        if connection.get_server_version().major < COUNTS_AT_ONCE:
-            return
         # In this order nobody can come in between.
-        sessions = await connection.fetchval(f"SELECT pg_stat_get_db_sessions({self._database})")
-        if not await connection.fetchval(
+        sessions = await self._sessions(connection)
+        if sessions != NO_COUNT and not await connection.fetchval(
             _OTHERS.format(database=self._database), _listed(self._ours)
         ):
             self._alone = sessions

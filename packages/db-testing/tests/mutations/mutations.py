@@ -463,7 +463,7 @@ MUTATIONS: Final = (
         6,
         "a clone is taken for its template's when somebody has been connected to it",
         "_escapes.py",
-        "return bool(sessions == len(ours))",
+        "return await self._sessions(connection) == len(ours)",
         "return True",
         "schema/test_original.py",
     ),
