@@ -95,13 +95,13 @@ _MAY_REPLICATE: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_u
 
 _LOCK: Final = "format('%s %s %s %s', l.pid, l.classid, l.objid, l.objsubid)"
 
-# Of sessions: those of a database that nothing but their end or they themselves release.
-_LOCKS: Final = f"""
-    SELECT {_LOCK} FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
-    WHERE locktype = 'advisory' AND granted AND datname = current_database()
+# Of locks, those of a database that nothing but a session's end or itself releases.
+_AROUND: Final = f"""
+    SELECT a.pid, CASE WHEN l.pid IS NOT NULL THEN {_LOCK} END AS lock
+    FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l
+        ON l.pid = a.pid AND l.database = a.datid AND locktype = 'advisory' AND granted
+    WHERE datname = current_database()
 """  # noqa: S608  # all ours
-
-_SESSIONS: Final = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
 
 _WORKING: Final = """
     SELECT pid, application_name, query FROM pg_stat_activity
@@ -274,8 +274,9 @@ class Sweep:
         return connection
 
     async def _look_around(self, connection: Connection) -> None:
-        self._spared = [row[0] for row in await connection.fetch(_LOCKS)]
-        self._known = {row[0] for row in await connection.fetch(_SESSIONS)}
+        around = await connection.fetch(_AROUND)
+        self._spared = [row["lock"] for row in around if row["lock"] is not None]
+        self._known = {row["pid"] for row in around}
         self._staying &= self._known  # others may get the number of one that has gone
 
     async def _run(self, connection: Connection, ours: list[int]) -> Swept:
