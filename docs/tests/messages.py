@@ -48,6 +48,11 @@ NOTES: Final = {
 }
 """What is worth reading beyond the messages of a class."""
 
+PLAIN: Final = frozenset(
+    ("str", "repr", "type", "min", "shorten", "indent", "join", "counted", "first_line")
+)
+"""Functions that show what they are given."""
+
 
 @dataclass(frozen=True)
 class Message:
@@ -119,7 +124,7 @@ def _named(node: ast.expr) -> str:
     if isinstance(node, ast.Call):
         inner = [each for each in node.args if not isinstance(each, ast.Constant)]
         called = ast.unparse(node.func).rpartition(".")[2]
-        plain = called in {"str", "repr", "type", "min", "shorten", "indent", "join", "counted"}
+        plain = called in PLAIN
         return _named(inner[0]) if inner and plain else called.strip("_")
     if isinstance(node, ast.Attribute):
         return node.attr.strip("_")

@@ -84,6 +84,11 @@ class Patience:
         self._seconds = PATIENCE
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error says, without the details that the server or psycopg puts beneath."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 async def connect(
     url: URL, *, patience: float | None = None, gone: bool = False, **options: Any
 ) -> asyncpg.Connection[asyncpg.Record]:

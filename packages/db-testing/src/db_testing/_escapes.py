@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from . import _fitness, _uses
-from ._admin import Patience, connect, disconnect, is_lost
+from ._admin import Patience, connect, disconnect, first_line, is_lost
 from ._catalog import tells_positions
 from ._original import Original
 from ._picture import Picture
@@ -369,18 +369,13 @@ class Watch:
                 await end_session(connection, row["pid"])
                 end = "its process was ended"
             except (asyncpg.InsufficientPrivilegeError, TimeoutError) as error:
-                end = f"its process could not be ended ({_first_line(error)})"
+                end = f"its process could not be ended ({first_line(error)})"
             said.append(
                 f"a connection that is not the sandbox's (process {row['pid']}, "
                 f"{row['application_name'] or 'without a name'}) was left in a transaction after "
                 f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; {end}"
             )
         return said
-
-
-def _first_line(error: Exception) -> str:
-    """Return what an error says, without the server's details."""
-    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _listed(processes: Collection[int]) -> str:

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from . import _statements, _transaction_identity
+from ._admin import first_line
 from ._failures import MARKER, shorten
 from ._origin import caller
 from ._runtime import (
@@ -142,7 +143,7 @@ class Inspection:
     def _blocked(
         self, error: BaseException, transaction: Transaction, sql: str, blockers: Blockers
     ) -> SandboxBlockedError:
-        why = str(error).partition("\n")[0]  # psycopg's has a context beneath
+        why = first_line(error)
         return self._failures.blame(
             transaction,
             SandboxBlockedError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from ._admin import WIRE_ERRORS, connect, disconnect
+from ._admin import WIRE_ERRORS, connect, disconnect, first_line
 from .errors import ServerError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ async def _end_sessions(connection: Connection, name: str) -> Sequence[asyncpg.R
     except asyncpg.InsufficientPrivilegeError as error:
         raise ServerError(
             f"the database {name} is to be replaced, and another role's session is connected to "
-            f"it: {error.args[0]}. Close that session."
+            f"it: {first_line(error)}. Close that session."
         ) from error
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import asyncpg
 
-from ._admin import WIRE_ERRORS, connect, disconnect
+from ._admin import WIRE_ERRORS, connect, disconnect, first_line
 from ._removal import end_session, roll_back_prepared
 
 if TYPE_CHECKING:
@@ -332,7 +332,7 @@ class Sweep:
                 end = "its process was ended"
             except asyncpg.InsufficientPrivilegeError as error:
                 self._staying.add(row["pid"])
-                end = f"its process could not be ended ({error.args[0]})"
+                end = f"its process could not be ended ({first_line(error)})"
             said.append(
                 f"a connection that is not db_engine's (process {row['pid']}, "
                 f"{row['application_name'] or 'without a name'}) was left {row['doing']}"

@@ -167,7 +167,7 @@ def _joined(parts: Sequence[str]) -> str:
 async def _create_extensions(url: URL, names: Iterable[str]) -> None:
     import asyncpg
 
-    from ._admin import connect_options
+    from ._admin import connect_options, first_line
 
     connection = await asyncpg.connect(**connect_options(url))
     try:
@@ -178,9 +178,9 @@ async def _create_extensions(url: URL, names: Iterable[str]) -> None:
             except (asyncpg.FeatureNotSupportedError, asyncpg.UndefinedFileError) as error:
                 known = await connection.fetchval(_AVAILABLE)
                 raise SchemaError(
-                    f"the extension {name!r} is not installed on the server ({error.args[0]}). It "
-                    f"has {known}. Install the package that brings it, or use a server that has it "
-                    f"(--db-server)."
+                    f"the extension {name!r} is not installed on the server ({first_line(error)}). "
+                    f"It has {known}. Install the package that brings it, or use a server that has "
+                    f"it (--db-server)."
                 ) from error
             except asyncpg.InsufficientPrivilegeError as error:
                 raise SchemaError(
