@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import textwrap
 import time
 from typing import TYPE_CHECKING, Final
 
 from ._admin import WIRE_ERRORS
+from ._statement_text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -93,7 +93,6 @@ class Blockers:
                 wire.terminate()
             self.names = [
                 f"process {row['pid']} ({row['application_name'] or 'without a name'}, "
-                f"{row['state']}, last statement: "
-                f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r})"
+                f"{row['state']}, last statement: {shorten(row['query'])!r})"
                 for row in rows
             ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ._origin import caller
+from ._statement_text import shorten
 from ._transaction import NO_TEST
 from .errors import SandboxError, SandboxLoopError, SandboxLostError, SandboxRefusedError
 
@@ -130,8 +130,3 @@ class Failures:
             ),
             broken=True,
         )
-
-
-def shorten(sql: str) -> str:
-    """Return as much of a statement as an error has room for."""
-    return textwrap.shorten(sql, 80, placeholder=" ...")

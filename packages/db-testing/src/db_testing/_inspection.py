@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import _statements, _transaction_identity
 from ._admin import first_line
-from ._failures import MARKER, shorten
+from ._failures import MARKER
 from ._origin import caller
 from ._runtime import (
     CONSTRAINT_VIOLATION,
@@ -23,6 +23,7 @@ from ._runtime import (
     constraint_of,
     sqlstate,
 )
+from ._statement_text import shorten
 from .errors import SandboxBlockedError, SandboxConflictError
 
 if TYPE_CHECKING:

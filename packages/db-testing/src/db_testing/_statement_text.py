@@ -1,9 +1,10 @@
-"""How the text of a statement is read: its comments, strings and names apart from what is plain."""
+"""How a statement's text is read, its comments, strings and names apart, and how it is shown."""
 
 from __future__ import annotations
 
 import functools
 import re
+import textwrap
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ def string_in(opaque: str) -> str | None:
             return _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), opaque[2:-1])
         case _:
             return None
+
+
+def shorten(sql: str) -> str:
+    """Return as much of a statement as an error has room for."""
+    return textwrap.shorten(sql, 80, placeholder=" ...")
 
 
 def mentions(sql: str, *words: str) -> bool:
