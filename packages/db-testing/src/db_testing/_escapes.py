@@ -10,7 +10,6 @@ from what it was when the test began.
 from __future__ import annotations
 
 import asyncio
-import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +20,8 @@ from ._admin import Patience, connect, disconnect, first_line, is_lost
 from ._catalog import tells_positions
 from ._original import Original
 from ._picture import Picture
-from ._removal import end_session
+from ._removal import end_session, stranger
+from ._statement_text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -370,11 +370,8 @@ class Watch:
                 end = "its process was ended"
             except (asyncpg.InsufficientPrivilegeError, TimeoutError) as error:
                 end = f"its process could not be ended ({first_line(error)})"
-            said.append(
-                f"a connection that is not the sandbox's (process {row['pid']}, "
-                f"{row['application_name'] or 'without a name'}) was left in a transaction after "
-                f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; {end}"
-            )
+            who, query = stranger(row, "the sandbox's"), shorten(row["query"])
+            said.append(f"{who} was left in a transaction after {query!r}; {end}")
         return said
 
 

@@ -73,6 +73,12 @@ def _listed(sessions: Sequence[asyncpg.Record]) -> str:
     return ", ".join(names)
 
 
+def stranger(session: asyncpg.Record, whose: str) -> str:
+    """Name a connection of which is told what it does, as one that is not ours."""
+    name = session["application_name"] or "without a name"
+    return f"a connection that is not {whose} (process {session['pid']}, {name})"
+
+
 async def end_session(connection: Connection, pid: int) -> None:
     """End a server process, and wait until it is gone.
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.resources
-import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,7 +26,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 import asyncpg
 
 from ._admin import WIRE_ERRORS, connect, disconnect, first_line
-from ._removal import end_session, roll_back_prepared
+from ._removal import end_session, roll_back_prepared, stranger
+from ._statement_text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Sequence
@@ -333,12 +333,9 @@ class Sweep:
             except asyncpg.InsufficientPrivilegeError as error:
                 self._staying.add(row["pid"])
                 end = f"its process could not be ended ({first_line(error)})"
-            said.append(
-                f"a connection that is not db_engine's (process {row['pid']}, "
-                f"{row['application_name'] or 'without a name'}) was left {row['doing']}"
-                f"{' with the advisory lock ' + row['locks'] if row['locks'] else ''}, in "
-                f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; {end}"
-            )
+            who = stranger(row, "db_engine's")
+            lock = f" with the advisory lock {row['locks']}" if row["locks"] else ""
+            said.append(f"{who} was left {row['doing']}{lock}, in {shorten(row['query'])!r}; {end}")
         return said
 
     async def _working(self, connection: Connection, others: list[int], over: Any) -> list[str]:
@@ -350,11 +347,10 @@ class Sweep:
         said = []
         for row in await connection.fetch(_WORKING, new, over):
             self._known.add(row["pid"])
+            who = stranger(row, "db_engine's")
             said.append(
-                f"a connection that is not db_engine's (process {row['pid']}, "
-                f"{row['application_name'] or 'without a name'}) works on, in "
-                f"{textwrap.shorten(row['query'], 80, placeholder=' ...')!r}; "
-                f"the tests that follow see what it commits"
+                f"{who} works on, in {shorten(row['query'])!r}; the tests that follow see what it "
+                f"commits"
             )
         return said
 
