@@ -50,8 +50,6 @@ class Run:
     """What it has left on an event loop of its own."""
     marked: list[str] = field(default_factory=list)
     """Which files were marked."""
-    closing: bool = False
-    """Whether the databases are about to be dropped."""
 
 
 RUN: Final[pytest.StashKey[Run]] = pytest.StashKey()
@@ -151,8 +149,7 @@ def close(config: pytest.Config) -> None:
     bindings, run.bindings = run.bindings, None
     if bindings is not None:
         bindings.close()
-    if run.worker is not None and not run.closing:
-        run.closing = True
+    if run.worker is not None:
         for used in run.worker.applications:
             run.summary.add(used.isolation.tests, used.isolation.seconds)
             run.summary.replaced += used.isolation.replaced

@@ -310,14 +310,19 @@ class Worker:
                 steps.callback(application.isolation.close)
 
     def leave(self) -> None:
-        """Let the server begin to drop the databases; nothing but :meth:`close` may follow."""
+        """Let the server begin to drop the databases; nothing but :meth:`close` may follow.
+
+        Whoever has left has no applications any more, and nothing to do the second time.
+        """
+        admin = self._admin
+        if admin is None or not self._applications:
+            return
         self.disconnect()
         names = [database.name for database in self._databases]
-        if self._admin is not None and names:
-            with contextlib.suppress(ServerError, *WIRE_ERRORS):
-                for name in names:
-                    self._admin.run(_removal.vacate, self._admin.connection, name)
-                self._dropping = self._admin.begin(_removal.drop_unused, self._admin, names)
+        with contextlib.suppress(ServerError, *WIRE_ERRORS):
+            for name in names:
+                admin.run(_removal.vacate, admin.connection, name)
+            self._dropping = admin.begin(_removal.drop_unused, admin, names)
 
     def close(self) -> None:
         """Drop the databases and give the server up.

@@ -63,6 +63,22 @@ def test_worker_that_made_nothing_has_nothing_to_close(embedded: Embedded) -> No
     assert not embedded.cluster.data.joinpath("postmaster.pid").exists()
 
 
+def test_worker_leaves_once(embedded: Embedded) -> None:
+    """A run may say twice that it ends; the server is told to drop the databases once."""
+    embedded.acquire()
+    worker = Worker(settings(embedded))
+    worker.application(schema("one"))
+    worker.leave()
+    begun = worker._dropping
+    assert begun is not None
+    begun.result()
+    worker.leave()
+    assert worker._dropping is begun
+    assert worker.applications == []
+    worker.close()
+    assert embedded.query(OURS) == 0
+
+
 def test_end_of_a_run_whose_server_died_is_no_error(embedded: Embedded) -> None:
     """The tests have failed already; what is left of the databases is reaped by the next run."""
     embedded.acquire()
