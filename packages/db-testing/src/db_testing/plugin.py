@@ -259,18 +259,10 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print the one line, and what tests have left behind."""
-    leaks = _state.summary(config).leak_lines()
-    if leaks:
-        terminalreporter.section("left behind by tests")
-        for leak in leaks:
-            terminalreporter.write_line(leak)
+    _tell(terminalreporter, "left behind by tests", _state.summary(config).leak_lines())
     for said in _state.summary(config).unswept_lines():
         terminalreporter.write_line(said)
-    kept = _state.summary(config).kept_lines()
-    if kept:
-        terminalreporter.section("databases of failed tests")
-        for each in kept:
-            terminalreporter.write_line(each)
+    _tell(terminalreporter, "databases of failed tests", _state.summary(config).kept_lines())
     explain = _state.settings(config).explain
     for moved in _state.ladder(config).lines(explain=explain is not None):
         terminalreporter.write_line(moved)
@@ -279,16 +271,16 @@ def pytest_terminal_summary(
     for compared in _state.compared(config):
         terminalreporter.write_line(compared)
     line = _state.summary(config).line()
-    _tell(terminalreporter, _recorder.lines(config))
+    _tell(terminalreporter, "db-testing report", _recorder.lines(config))
     if line is not None:
         terminalreporter.write_line(line)
 
 
-def _tell(terminalreporter: pytest.TerminalReporter, report: Sequence[str]) -> None:
-    """Print what a report comes to."""
-    if report:
-        terminalreporter.section("db-testing report")
-    for line in report:
+def _tell(terminalreporter: pytest.TerminalReporter, title: str, lines: Sequence[str]) -> None:
+    """Print lines under a title, if there are any."""
+    if lines:
+        terminalreporter.section(title)
+    for line in lines:
         terminalreporter.write_line(line)
 
 
