@@ -65,9 +65,6 @@ class Object:
     source: Source
     is_metadata: bool = False
     """Whether it is a MetaData, rather than a class that has one."""
-
-    is_object: bool = True
-    """Whether it is one itself, rather than a function that returns one."""
     is_synchronous: bool = False
     """Whether it was made for a synchronous driver."""
 
@@ -215,7 +212,7 @@ def _made(sources: Sequence[Source], makers: set[str]) -> Iterator[Object]:
                 case ast.FunctionDef(name=name, args=arguments, body=body) if not _needs_any(
                     arguments
                 ) and _returns(source, body, makers):
-                    yield Object(source.name, name, source, is_object=False)
+                    yield Object(source.name, name, source)
                 case _:
                     pass
 
