@@ -89,8 +89,9 @@ async def oid(connection: Connection, template: str) -> int:
 
 
 async def note(connection: Connection, template: str, **more: Any) -> None:
-    """Note a use, and more: `run`, which has built it, and `copied`, how that is the fastest.
+    """Note a use, and more.
 
+    `run` has built it, `copied` is how that is the fastest, and `original` what its clones are.
     Others may be noting something just now, and somebody may be dropping it: then nothing is noted.
     """
     used = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
