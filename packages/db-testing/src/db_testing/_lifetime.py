@@ -9,10 +9,12 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+import pytest
+
 from . import _attempt, _loops, _state
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Callable
 
 
 def begin(test: pytest.Item) -> None:
@@ -24,6 +26,25 @@ def begin(test: pytest.Item) -> None:
     if _attempt.begin(test):
         # What is registered first is called last.
         test.addfinalizer(functools.partial(_end, test))
+        if _state.settings(test.config).keep_failed:
+            _hear_of_failures(test)
+
+
+def _hear_of_failures(test: pytest.Item) -> None:
+    """Note which test fails in the end of a fixture: pytest tells of it when the test is undone."""
+    add = test.addfinalizer
+
+    def addfinalizer(fin: Callable[[], object]) -> None:
+        def finish() -> None:
+            try:
+                fin()
+            except (Exception, pytest.fail.Exception):
+                _attempt.failed(test)
+                raise
+
+        add(finish)
+
+    test.addfinalizer = addfinalizer  # type: ignore[method-assign]
 
 
 def fixtures_are_there(test: pytest.Item) -> None:
@@ -39,6 +60,7 @@ def fixtures_are_there(test: pytest.Item) -> None:
 
 
 def _end(test: pytest.Item) -> None:
+    vars(test).pop("addfinalizer", None)
     attempt = test.stash[_attempt.ATTEMPT]
     if attempt.held is not None:
         attempt.held.renew_context()

@@ -55,8 +55,9 @@ class Summary:
     """What has become of the databases of failed tests, in their order."""
 
     def kept_lines(self) -> list[str]:
-        """Say where the databases of failed tests are."""
-        return [line for test, text in self.kept for line in f"{test}: {text}".splitlines()]
+        """Say where the databases of failed tests are, once also of a test that was run again."""
+        kept = dict.fromkeys(self.kept)
+        return [line for test, text in kept for line in f"{test}: {text}".splitlines()]
 
     def leak_lines(self) -> list[str]:
         """Say who has left what behind, one line each, up to a number of them."""

@@ -96,6 +96,65 @@ def test_what_was_committed_is_there(
     assert look(commands(result)[0], ITEMS) == "committed"
 
 
+def test_failure_of_a_fixtures_end(suite: Suite, kept: Kept) -> None:
+    """It is a failure of the test; what is skipped at the end has not failed."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import pytest
+        from models import Item
+
+        ISOLATIONS = ["rollback", "commit", "database"]
+        EACH = [pytest.param(each, marks=pytest.mark.db(isolation=each)) for each in ISOLATIONS]
+
+        async def write(db):
+            db.add(Item(name="committed"))
+            await db.commit()
+
+        @pytest.fixture
+        async def broken(db):
+            yield
+            raise LookupError
+
+        @pytest.mark.parametrize("isolation", EACH)
+        async def test_broken(broken, db, isolation):
+            await write(db)
+
+        class TestOldStyle:
+            def teardown_method(self):
+                pytest.fail("on purpose")
+
+            async def test_old_style(self, db):
+                await write(db)
+
+        @pytest.fixture
+        def skipping():
+            yield
+            pytest.skip("on purpose")
+
+        async def test_skipping(skipping, db):
+            await write(db)
+
+        async def test_passes(db):
+            await write(db)
+        """
+    )
+    result = pytester.runpytest(FLAG, "-p", "no:randomly")
+    result.assert_outcomes(passed=6, errors=4, skipped=1)
+    assert {re.sub(IN_NAME, "", name): items for name, items in kept().items()} == dict.fromkeys(
+        ["broken_rollback", "broken_commit", "broken_database", "old_style"], "committed"
+    )
+    result.stdout.fnmatch_lines(["*- db-testing teardown -*", "database kept as dbtkept_*"])
+
+
+def test_tests_that_are_run_again(suite: Suite, kept: Kept) -> None:
+    """The last failure's database takes the place of those before it, and is named once."""
+    pytester = suite("keep_failed", mode="auto")
+    result = pytester.runpytest(FLAG, "--reruns=2", "-k", "synchronously")
+    result.assert_outcomes(failed=1)
+    assert len(commands(result)) == len(kept()) == 1
+
+
 def test_what_is_said(suite: Suite, kept: Kept) -> None:
     """The failure and the summary say where the database is, and what is not in it."""
     pytester = suite("keep_failed", mode="auto")
