@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _LIBRARY_FOLDERS: Final = (
     str(Path(__file__).parent),
     str(Path(asyncio.__file__).parent.parent),
+    sysconfig.get_path("scripts"),  # pytest's own command
     "<",
 )
 
@@ -29,8 +31,9 @@ _passed: Final[set[str]] = set()
 @functools.cache
 def is_library(filename: str) -> bool:
     """Tell whether a file is not the program's own: installed, Python's, or db-testing's."""
-    return filename.startswith(_LIBRARY_FOLDERS) or any(
-        folder in filename for folder in ("site-packages", "dist-packages")
+    return not filename.startswith("<doctest ") and (
+        filename.startswith(_LIBRARY_FOLDERS)
+        or any(folder in filename for folder in ("site-packages", "dist-packages"))
     )
 
 
