@@ -261,6 +261,9 @@ def _marker(test: pytest.Item) -> pytest.Mark | None:
     """Return a test's marker; pytest walks through all of its folders for it, each time."""
     count, marker = test.stash.get(MARKER, (-1, None))
     if count != len(test.own_markers):  # a fixture or a hook may have added some
-        marker = test.get_closest_marker("db")
+        # To pytest those of `pytest.param(..., marks=...)` are behind those of the function.
+        of_parameters = getattr(getattr(test, "callspec", None), "marks", ())
+        own = [each for each in of_parameters if each.name == "db"]
+        marker = own[-1] if own else test.get_closest_marker("db")
         test.stash[MARKER] = len(test.own_markers), marker
     return marker

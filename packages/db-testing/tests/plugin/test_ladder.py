@@ -231,6 +231,30 @@ def test_markers_that_cannot_be_written(suite: Suite, monkeypatch: pytest.Monkey
         """
     )
     options = ("--db-explain=apply", "--cache-clear")
+def test_markers_of_parameters_hold(suite: Suite) -> None:
+    """Beside a marker for the function, which others of its parameters needed, too."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    path = pytester.makepyfile(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        PRIVATE = pytest.mark.db(isolation="database")
+        CLONES = "SELECT count(*) FROM pg_database WHERE datname LIKE 'dbt_' || :own || '%own'"
+
+        @pytest.mark.parametrize("private", [False, pytest.param(True, marks=PRIVATE)])
+        async def test_it(db, private, request):
+            await db.execute(text("LISTEN news"))
+            own = {"own": request.config.rootpath.name[:12]}
+            assert await db.scalar(text(CLONES), own) == private
+        """
+    )
+    for _ in range(2):
+        result = pytester.runpytest("--db-explain=apply")
+        result.assert_outcomes(passed=2)
+        assert path.read_text().count('@pytest.mark.db(isolation="commit")') == 1
+
+
     result = pytester.runpytest(*options, "--db-report=report.json")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*= FAILURES =*", "db-testing: not marked: no libcst"])
