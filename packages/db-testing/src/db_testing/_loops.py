@@ -61,7 +61,10 @@ def asks_for_database(item: pytest.Item) -> bool:
 
 def uses_database(item: pytest.Item) -> bool:
     """Tell whether a test may use the database in any way, also where its loop is not ours."""
-    return asks_for_database(item) or is_bound(item)
+    if asks_for_database(item) or is_bound(item):
+        return True
+    request: Any = getattr(item, "_request", None)  # knows what `getfixturevalue` was asked for
+    return bool(request) and not DATABASE.isdisjoint(request.fixturenames)
 
 
 def is_bound(item: pytest.Item) -> bool:

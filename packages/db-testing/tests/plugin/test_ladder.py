@@ -86,6 +86,27 @@ def test_changed_test_is_tried_again(suite: Suite) -> None:
         result.stdout.no_fnmatch_line("*found out in this run*")
 
 
+def test_changed_doctest_is_tried_again(suite: Suite) -> None:
+    """What was remembered of a test that is no function holds for its file."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    for number, statement in enumerate(("LISTEN news", "SELECT 1")):
+        pytester.makepyfile(
+            helper=f"""
+            def execute(session):
+                '''Send a statement.
+
+                >>> execute(getfixture("db_sync"))
+                '''
+                from sqlalchemy import text
+
+                session.execute(text("{statement}"))
+            """
+        )
+        result = pytester.runpytest("-v", "--doctest-modules")
+        result.assert_outcomes(passed=1)
+        assert ("(commit isolation)" in result.stdout.str()) is (number == 0)
+
+
 def test_schema_that_depends_on_transaction_identity(suite: Suite) -> None:
     """Tests of such a schema begin under commit isolation, once it is known."""
     pytester = suite(mode="auto", more="db_isolation = auto")

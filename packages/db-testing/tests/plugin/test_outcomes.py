@@ -81,11 +81,14 @@ def test_tests_without_an_asynchronous_engine(suite: Suite) -> None:
 
         def test_url(test_database_url, request):
             assert request.config.getoption("db_isolation") is None
+
+        def test_that_asks_as_it_runs(request):
+            test_url(request.getfixturevalue("test_database_url"), request)
         """
     )
-    pytester.runpytest().assert_outcomes(passed=2)
+    pytester.runpytest().assert_outcomes(passed=3)
     check = pytester.runpytest("--db-isolation=commit")
-    check.stdout.fnmatch_lines(["db-testing: 1 of 2 database tests fared differently*"])
+    check.stdout.fnmatch_lines(["db-testing: 2 of 3 database tests fared differently*"])
 
 
 def test_nothing_to_compare(suite: Suite) -> None:
