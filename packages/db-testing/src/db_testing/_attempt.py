@@ -150,12 +150,16 @@ def end(test: pytest.Item, *, shares_loop: bool) -> None:
     kept = worker.take_kept()
     run.summary.kept += kept
     attempt.kept = [text for _, text in kept]
-    leaks = _note_leaks(run, test, leaks + worker.take_leaks())
+    leaks += worker.take_leaks()
     if may_move:
-        reason = _ladder.unfit([*failures, *worker.troubles], remarks, failed=failed)
+        met = [*failures, *worker.troubles]
+        reason = _ladder.unfit(met, remarks, failed=failed)
         if reason is not None:
             test.stash[_ladder.REASON] = reason
+            for error in met:
+                error.__traceback__ = None  # its frames hold what the test had not ended yet
             return
+    leaks = _note_leaks(run, test, leaks)
     if failures and not failed:
         pytest.fail(str(failures[0]), pytrace=False)
     _fail_for(leaks, run, test, failed=failed)

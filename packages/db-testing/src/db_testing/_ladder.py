@@ -9,9 +9,13 @@ the test's source, so that next time the test begins there.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
+import gc
 import hashlib
 import inspect
+import sys
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -163,6 +167,7 @@ class Ladder:
         self.stayed.discard(test.nodeid)
         del properties[before[0] :], output[before[1] :]
         _forget_subtests(test)
+        _let_go()
         return runtestprotocol(test, log=False, nextitem=nextitem)
 
     def lines(self, *, explain: bool) -> list[str]:
@@ -202,7 +207,7 @@ class _Held:
         return getattr(self._hooks, name)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._held.append(report)
+        self._held.append(copy.copy(report))  # as it is: pytest-retry changes it afterwards
 
     def pytest_runtest_makereport(self, *, item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
         make = self._hooks.pytest_runtest_makereport
@@ -289,6 +294,18 @@ def _forget_subtests(test: pytest.Item) -> None:
     if failed is not None:
         name: Any = getattr(test, "id", test.nodeid)  # older versions have no id
         failed.pop(name, None)
+
+
+def _let_go() -> None:
+    """Let go in silence of what an attempt has left half-way, as open files and coroutines.
+
+    Whichever test ran when they are collected would be blamed for them, or the run at its end.
+    """
+    for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+        vars(sys).pop(name, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 def unfit(failures: Iterable[SandboxError], remarks: Iterable[str], *, failed: bool) -> str | None:

@@ -231,27 +231,6 @@ def test_markers_of_tests_whose_names_say_more(suite: Suite) -> None:
     assert module.read_text().count('@pytest.mark.db(isolation="commit")\n') == 2
 
 
-def test_markers_that_cannot_be_written(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is said beside what else the run has to say, and its report is written."""
-
-    def lack() -> None:
-        message = "no libcst"
-        raise SetupError(message)
-
-    monkeypatch.setattr(_markers, "_require_libcst", lack)
-    pytester = suite(mode="auto", more="db_isolation = auto")
-    pytester.makepyfile(
-        """
-        from sqlalchemy import text
-
-        async def test_listens(db):
-            await db.execute(text("LISTEN news"))
-
-        def test_fails():
-            assert 1 == 2
-        """
-    )
-    options = ("--db-explain=apply", "--cache-clear")
 def test_markers_of_parameters_hold(suite: Suite) -> None:
     """Beside a marker for the function, which others of its parameters needed, too."""
     pytester = suite(mode="auto", more="db_isolation = auto")
@@ -276,6 +255,27 @@ def test_markers_of_parameters_hold(suite: Suite) -> None:
         assert path.read_text().count('@pytest.mark.db(isolation="commit")') == 1
 
 
+def test_markers_that_cannot_be_written(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is said beside what else the run has to say, and its report is written."""
+
+    def lack() -> None:
+        message = "no libcst"
+        raise SetupError(message)
+
+    monkeypatch.setattr(_markers, "_require_libcst", lack)
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        from sqlalchemy import text
+
+        async def test_listens(db):
+            await db.execute(text("LISTEN news"))
+
+        def test_fails():
+            assert 1 == 2
+        """
+    )
+    options = ("--db-explain=apply", "--cache-clear")
     result = pytester.runpytest(*options, "--db-report=report.json")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*= FAILURES =*", "db-testing: not marked: no libcst"])
@@ -431,6 +431,34 @@ def test_conftests_of_other_folders_hear_of_nothing(suite: Suite) -> None:
     pytester.runpytest("-p", "no:randomly").assert_outcomes(passed=2)
 
 
+def test_reports_that_a_plugin_makes_known_itself(suite: Suite) -> None:
+    """They are reported as they were then, as pytest-retry does before it tries again."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        conftest=(pytester.path / "conftest.py").read_text()
+        + """
+
+import pytest
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if report.failed:
+        item.ihook.pytest_runtest_logreport(report=report)
+        report.outcome = "passed"
+    return report
+""",
+        test_it="""
+        from sqlalchemy import text
+
+        async def test_fails_at_first(db):
+            await db.execute(text("SELECT 1"))
+            raise LookupError
+        """,
+    )
+    pytester.runpytest().assert_outcomes(passed=1, failed=1)
+
+
 def test_attempt_whose_fixture_is_refused(suite: Suite) -> None:
     """Plugins that keep what they hear of each phase, as pytest-rerunfailures, hear of all."""
     pytester = suite(mode="auto", more="db_isolation = auto")
@@ -522,3 +550,59 @@ run, file, each = noted("run", "session"), noted("file", "module"), noted("each"
         *("file", "each", "-each", "-file"),
         *("file", "each", "-each", "each", "-each", "-file", "-run"),
     ]
+
+
+def test_nothing_is_left_of_the_attempt_that_is_not_reported(suite: Suite) -> None:
+    """What it was about to close or await is nobody's failure, and none of the test's leaks."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        import asyncio
+
+        import pytest
+        from sqlalchemy import text
+
+        async def work():
+            pass
+
+        async def use(session):
+            file, work_to_do = open(__file__), work()
+            await session.execute(text("LISTEN news"))
+            await work_to_do
+            file.close()
+
+        @pytest.fixture
+        async def used(db):
+            await use(db)
+
+        async def test_is_refused(db):
+            await use(db)
+
+        async def test_whose_fixture_is_refused(used):
+            pass
+
+        async def test_is_refused_before_it_closes(db_sessionmaker):
+            session = db_sessionmaker()
+            await session.execute(text("LISTEN news"))
+            await session.close()
+        """
+    )
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=3)
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*left behind*")
+
+
+def test_test_that_asks_as_it_runs(suite: Suite) -> None:
+    """A test that takes the database by `getfixturevalue` is said to have moved as well."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        from sqlalchemy import text
+
+        def test_it(request):
+            request.getfixturevalue("db_sync").execute(text("LISTEN news"))
+        """
+    )
+    result = pytester.runpytest("-v")
+    result.stdout.fnmatch_lines(["*::test_it PASSED (commit isolation)*"])
