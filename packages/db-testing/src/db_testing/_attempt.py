@@ -141,9 +141,13 @@ def end(test: pytest.Item, *, shares_loop: bool) -> None:
     leaks += _end_tasks(run, asked=shares_loop)
     may_move = attempt.may_move and attempt.isolation == "rollback"
     remarks = worker.remarks() if may_move and failed else []
+    connects = "test_database_url" in names
     moves = may_move and _ladder.unfit(worker.troubles, remarks, failed=failed) is not None
+    if may_move and failed and run.settings.keep_failed and not moves:
+        # In a database that is kept it could not be told from what the sandbox has done.
+        moves = worker.has_escaped(connects=connects)
     failures = worker.end(
-        connects="test_database_url" in names,
+        connects=connects,
         failed=failed and not moves,  # whether it fails shows when it runs again
         waits=_waits(run, test, failed=failed),
     )

@@ -462,6 +462,12 @@ class Isolation:
         self.seconds += time.perf_counter() - started
         return used, spoilt, self._synchronous.failure
 
+    def has_escaped(self, *, connects: bool) -> bool:
+        """Tell whether a test in the sandbox, which still is, has really committed by others."""
+        if self._kind is not self._rollback or not (connects or self._commits.seen):
+            return False  # what the sandbox has locked may be long in the way of looking
+        return not self._watch.is_cut_off() and self._watch.differs()
+
     def _escaped(self, test: str, *, connects: bool) -> SandboxError | None:
         """Look whether a connection that is not the sandbox's has done what cannot be undone."""
         sandbox, lines = self._rollback.sandbox, self._commits.seen

@@ -177,6 +177,11 @@ class Worker:
             self._connect()
         return [failure for failure in failures if failure is not None]
 
+    def has_escaped(self, *, connects: bool) -> bool:
+        """Tell whether a test in the sandbox has really committed by others: see :meth:`end`."""
+        used = [application.isolation for application in self._applications.values()]
+        return any(isolation.has_escaped(connects=connects) for isolation in used)
+
     def body_is_over(self) -> None:
         """Learn that only fixtures of the test are left to end."""
         for application in self._applications.values():

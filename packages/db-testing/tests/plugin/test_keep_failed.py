@@ -238,6 +238,35 @@ def test_attempt_that_is_not_reported_is_not_kept(suite: Suite, kept: Kept) -> N
     assert list(kept().values()) == ["committed"]
 
 
+def test_keeping_changes_no_outcome(suite: Suite, kept: Kept) -> None:
+    """What others commit in a test that fails moves it, whether or not its database is kept."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        import asyncpg
+        from db_testing._admin import connect_options
+        from models import Item
+        from sqlalchemy.engine import make_url
+
+        async def test_moved(db, test_database_url):
+            db.add(Item(name="committed"))
+            await db.commit()
+            other = await asyncpg.connect(**connect_options(make_url(test_database_url)))
+            await other.execute("INSERT INTO item (name) VALUES ('direct')")
+            count = await other.fetchval("SELECT count(*) FROM item")
+            await other.close()
+            assert count == 2
+
+        async def test_moved_and_fails(db, test_database_url):
+            await test_moved(db, test_database_url)
+            raise LookupError
+        """
+    )
+    result = pytester.runpytest(FLAG, "-p", "no:randomly")
+    result.assert_outcomes(passed=1, failed=1)
+    assert list(kept().values()) == ["committed direct"]
+
+
 def test_rows_of_a_layer_are_kept_and_stay(suite: Suite, kept: Kept) -> None:
     """A test that fails above a data layer is kept with its rows; the next test has them too."""
     pytester = suite(mode="auto")
