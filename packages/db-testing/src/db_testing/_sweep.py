@@ -69,6 +69,19 @@ EXACT: Final = {
 """With these settings, whatever ALTER DATABASE has set, each row that is kept as text is read back
 as it was."""
 
+UNHINDERED: Final = {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "idle_session_timeout": "0",
+    "quote_all_identifiers": "off",
+    "statement_timeout": "0",
+}
+"""And with these, whatever has been set for the application's own good, the sweep can write, sees
+what has been committed meanwhile, and takes the time it takes (it has bounds of its own)."""
+
+TRANSACTION_TIMEOUT: Final = 17
+"""The first major version of PostgreSQL that bounds whole transactions as well."""
+
 PASSING: Final = (
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
@@ -90,8 +103,7 @@ _OWN_PATH: Final = """
 
 _SLOTS: Final = "SELECT slot_name FROM pg_get_replication_slots() WHERE datoid IS NULL"
 
-# Others might set it too, where a superuser has granted them that.
-_MAY_REPLICATE: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+_SUPERUSER: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 
 _LOCK: Final = "format('%s %s %s %s', l.pid, l.classid, l.objid, l.objsubid)"
 
@@ -146,7 +158,7 @@ class Sweep:
     _loop: asyncio.AbstractEventLoop | None = None
     """The connection's own, which runs in the thread that asks: to wake another takes longer."""
     _moment: Sequence[Any] = ()
-    """The database's oid, the sweep's own last transaction, and its time, for the next one."""
+    """The database's oid, the first transaction of a test's, the sweep's own, and its time."""
     _task: asyncio.Task[Swept] | None = None
     """The sweep that is under way."""
     _why_not: str | None = None
@@ -239,25 +251,31 @@ class Sweep:
     # ----------------------------------------------------------------- on its loop
 
     async def _learn(self) -> Connection | None:
-        if self.admin.server_version < SINCE:
-            self._why_not = f"PostgreSQL {self.admin.server_version} counts too late for a sweep"
+        version = self.admin.server_version
+        if version < SINCE:
+            self._why_not = f"PostgreSQL {version} counts too late for a sweep"
             return None
+        bound = {"transaction_timeout": "0"} if version >= TRANSACTION_TIMEOUT else {}
         connection = await connect(
             self.url,
             server_settings={
                 "application_name": "db-testing (sweep)",
                 "lock_timeout": LOCK_TIMEOUT,
                 **EXACT,
+                **UNHINDERED,
+                **bound,
             },
         )
         try:
             await connection.execute(_OWN_PATH)
-            if await connection.fetchval(_MAY_REPLICATE):
+            if await connection.fetchval(_SUPERUSER):  # others might do so too, where one has granted them that
                 await connection.execute("SET session_replication_role = replica")
-            await connection.execute(_statements())
+            # In one transaction, whose own doing is told from that of others.
+            await connection.execute(f"BEGIN; {_statements()}")
             learnt = await connection.fetchrow(
                 "SELECT * FROM pg_temp.db_testing_learn($1, $2)", LARGEST, MOST
             )
+            await connection.execute("COMMIT")
             assert learnt is not None  # noqa: S101  # a function without a set returns one row
             self._moment = tuple(learnt)
             self._slots = {row[0] for row in await connection.fetch(_SLOTS)}
@@ -305,12 +323,12 @@ class Sweep:
 
     async def _sweep(self, connection: Connection, ours: list[int], *, thorough: bool) -> Any:
         answer: Any = await connection.fetchrow(
-            "SELECT * FROM pg_temp.db_testing_sweep($1, $2, $3, $4, $5)",
+            "SELECT * FROM pg_temp.db_testing_sweep($1, $2, $3, $4, $5, $6)",
             ours,
             thorough,
             *self._moment,
         )
-        self._moment = self._moment[0], answer["transaction"], answer["at"]
+        self._moment = self._moment[0], *(answer[name] for name in ("first", "own", "at"))
         slots = set(answer["slots"] or ()) - self._slots
         self._slots |= slots
         self.staying |= {f"role {name}" for name in answer["roles"] or ()}

@@ -50,13 +50,30 @@ LANGUAGE sql STABLE RETURN ROW(
     c.relhastriggers, c.relhassubclass, c.relrowsecurity, c.relforcerowsecurity, c.relispopulated,
     c.relreplident, c.relispartition, c.relacl, c.reloptions, c.relpartbound)::text;
 
+-- The first transaction whose rows may be newer than what is seen from now on: where somebody is
+-- in the middle of one in the database, it may end as a test's.
+CREATE FUNCTION pg_temp.db_testing_first(database oid) RETURNS xid
+LANGUAGE sql VOLATILE AS $$
+    SELECT open FROM (
+        SELECT pg_snapshot_xmax(pg_current_snapshot())::xid
+        UNION ALL SELECT backend_xid FROM pg_stat_get_activity(NULL)
+            WHERE datid = database AND pid <> pg_backend_pid()
+        UNION ALL SELECT transaction FROM pg_prepared_xact() WHERE dbid = database
+    ) AS t (open)
+    WHERE open IS NOT NULL ORDER BY age(open) DESC LIMIT 1
+$$;
+
+CREATE FUNCTION pg_temp.db_testing_newer(of_row xid, first xid, own xid) RETURNS boolean
+LANGUAGE sql STABLE RETURN age(of_row) <= age(first) AND of_row <> own;
+
 -- Learn the state to which tests are undone, once. Rows of tables of a size of up to `largest` are
 -- kept, of the smallest first, until there are `most`.
 CREATE FUNCTION pg_temp.db_testing_learn(
     largest bigint,
     most bigint,
     OUT database oid,
-    OUT transaction xid,        -- what is newer is a test's
+    OUT first xid,              -- what this one and later ones have written is a test's
+    OUT own xid,                -- but for this one
     OUT at timestamptz
 )
 LANGUAGE plpgsql AS $$
@@ -64,7 +81,10 @@ DECLARE
     it record;
     replica boolean := current_setting('session_replication_role') = 'replica';
     kept bigint := 0;
+    path text := current_setting('search_path');
 BEGIN
+    SELECT oid, pg_temp.db_testing_first(oid), pg_current_xact_id()::xid, statement_timestamp()
+    INTO database, first, own, at FROM pg_database WHERE datname = current_database();
     IF current_setting('track_counts') = 'off' THEN
         RAISE EXCEPTION 'track_counts is off';
     END IF;
@@ -111,6 +131,7 @@ BEGIN
         WHEN 'information_schema' THEN false
         ELSE c.relkind IN ('r', 'm', 'S') AND n.nspname !~ '^pg_'
     END;
+    PERFORM set_config('search_path', current_setting('db_testing.path'), true);
     FOR it IN SELECT * FROM pg_temp.db_testing_relations
         WHERE kind = 'c' OR kind <> 'g' AND pages > 0 ORDER BY size
     LOOP
@@ -118,12 +139,12 @@ BEGIN
             UPDATE pg_temp.db_testing_relations SET rows = -1 WHERE relation = it.relation;
             CONTINUE;
         END IF;
-        it.rows := (pg_temp.db_testing_count(it.name, NULL)).rows;
+        it.rows := (pg_temp.db_testing_count(it.name, first, own)).rows;
         IF it.rows > 0 AND it.kind <> 'c' AND it.size <= least(largest, most - kept) THEN
             it.kept := true;
             kept := kept + it.size;
             EXECUTE format('INSERT INTO pg_temp.db_testing_rows'
-                ' SELECT %s, db_testing_row::text FROM ONLY %s AS db_testing_row',
+                ' SELECT %s, textin(record_out(db_testing_row)) FROM ONLY %s AS db_testing_row',
                 it.relation, it.name);
             it.twice := EXISTS (SELECT FROM pg_temp.db_testing_rows AS r
                 WHERE r.relation = it.relation GROUP BY image HAVING count(*) > 1);
@@ -131,6 +152,7 @@ BEGIN
         UPDATE pg_temp.db_testing_relations SET rows = it.rows, kept = it.kept, twice = it.twice
         WHERE relation = it.relation;
     END LOOP;
+    PERFORM set_config('search_path', path, true);
     FOR it IN
         SELECT string_agg(format('SELECT %s::oid, last_value, is_called FROM %s', relation, name),
             ' UNION ALL ') AS name
@@ -145,8 +167,6 @@ BEGIN
     SELECT oid, pg_temp.db_testing_class(c) FROM pg_class AS c WHERE relpersistence <> 't';
     UPDATE pg_temp.db_testing_relations SET writes =
         pg_temp.db_testing_writes(relation, kind) + pg_temp.db_testing_own_writes(relation, kind);
-    SELECT oid, pg_current_xact_id()::xid, statement_timestamp() INTO database, transaction, at
-    FROM pg_database WHERE datname = current_database();
     UPDATE pg_temp.db_testing_relations
     SET rows = (SELECT count(*) FROM pg_db_role_setting
         WHERE setdatabase = db_testing_learn.database)
@@ -156,40 +176,59 @@ BEGIN
 END
 $$;
 
--- How many rows there are, and how many of them are newer than a transaction.
+-- How many rows there are, and how many of them are a test's.
 CREATE FUNCTION pg_temp.db_testing_count(
-    name text, transaction xid, OUT rows bigint, OUT newer bigint)
+    name text, first xid, own xid, OUT rows bigint, OUT newer bigint)
 LANGUAGE plpgsql AS $$
+DECLARE
+    -- What stands beside a materialised view (TOAST) is another one whenever that is refreshed.
+    beside text := '(SELECT oid FROM pg_class WHERE relnamespace = ''pg_toast''::regnamespace)';
 BEGIN
-    EXECUTE format('SELECT count(*), count(*) FILTER (WHERE age(xmin) < age($1)) FROM ONLY %s%s',
-        name,
+    EXECUTE format('SELECT count(*), count(*) FILTER'
+        ' (WHERE pg_temp.db_testing_newer(xmin, $1, $2)) FROM ONLY %s%s', name,
         -- Schemas for temporary tables stay, once there; and there may be many.
-        CASE name WHEN 'pg_catalog.pg_namespace' THEN ' WHERE nspname !~ ''^pg_''' ELSE '' END)
-    INTO rows, newer USING transaction;
+        CASE name
+            WHEN 'pg_catalog.pg_namespace' THEN ' WHERE nspname !~ ''^pg_'''
+            WHEN 'pg_catalog.pg_attribute' THEN ' WHERE attrelid NOT IN ' || beside
+            WHEN 'pg_catalog.pg_index' THEN ' WHERE indrelid NOT IN ' || beside
+            WHEN 'pg_catalog.pg_depend'
+            THEN ' WHERE classid <> ''pg_class''::regclass OR objid NOT IN ' || beside
+            ELSE ''
+        END)
+    INTO rows, newer USING first, own;
 END
 $$;
 
 -- Put the rows of a table back that were there when the test began; tell whether it took a change.
+-- They are those of before only if they read the same: what a generated column says may depend on
+-- more than its row, and so may how a type reads what it has written.
 CREATE FUNCTION pg_temp.db_testing_restore(it pg_temp.db_testing_relations) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
     image text := format('SELECT image FROM pg_temp.db_testing_rows WHERE relation = %s',
         it.relation);
-    now text := format('SELECT db_testing_row::text FROM ONLY %s AS db_testing_row', it.name);
-    put text := format('INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE SELECT %3$s'
+    now text := format(
+        'SELECT textin(record_out(db_testing_row)) FROM ONLY %s AS db_testing_row', it.name);
+    put text := format('WITH put AS (INSERT INTO %1$s AS db_testing_row (%2$s)'
+        ' OVERRIDING SYSTEM VALUE SELECT %3$s'
         ' FROM (SELECT image::%1$s AS r FROM (%4$s AND image NOT IN (%5$s)) AS missing OFFSET 0)'
-        ' AS restored', it.name, it.columns, it.fields, image, now);
+        ' AS restored RETURNING textin(record_out(db_testing_row)) AS now)'
+        ' SELECT count(*), count(*) FILTER (WHERE now NOT IN (%4$s)) FROM put',
+        it.name, it.columns, it.fields, image, now);
     path text := current_setting('search_path');
     differing bigint;
     surplus bigint;
     missing bigint;
+    others bigint;
 BEGIN
     PERFORM set_config('search_path', current_setting('db_testing.path'), true);
-    EXECUTE format('DELETE FROM ONLY %s AS db_testing_row WHERE db_testing_row::text NOT IN (%s)',
-        it.name, image);
+    EXECUTE format('DELETE FROM ONLY %s AS db_testing_row'
+        ' WHERE textin(record_out(db_testing_row)) NOT IN (%s)', it.name, image);
     GET DIAGNOSTICS surplus = ROW_COUNT;
-    EXECUTE put;
-    GET DIAGNOSTICS missing = ROW_COUNT;
+    EXECUTE put INTO missing, others;
+    IF others > 0 THEN
+        RAISE 'rows of % are others when they are put back', it.name;
+    END IF;
     EXECUTE format('SELECT count(*) - %s FROM ONLY %s', it.rows, it.name) INTO differing;
     IF differing = 0 AND it.twice THEN
         EXECUTE format('SELECT count(*) FROM (%s EXCEPT ALL %s) AS d', image, now) INTO differing;
@@ -208,7 +247,8 @@ CREATE FUNCTION pg_temp.db_testing_sweep(
     ours integer[],
     thorough boolean,           -- look at everything, because not everything is counted yet
     database oid,
-    INOUT transaction xid,      -- the last one of the sweep's own; what is newer is a test's
+    INOUT first xid,            -- what this transaction and later ones have written is a test's
+    INOUT own xid,              -- but for the last one in which the sweep has written
     INOUT at timestamptz,       -- what others have done before has been looked at
     OUT others integer[],       -- sessions that must be waited for, or asked for thoroughness
     OUT prepared text[],        -- transactions that must be rolled back first
@@ -235,6 +275,8 @@ DECLARE
     decoded boolean;            -- whether a replication slot is of this database
     settled boolean;
     deletes text;
+    path text := current_setting('search_path');
+    next xid;
 BEGIN
     -- Who is connected is told at a third of the cost of what they do.
     IF NOT thorough AND EXISTS (
@@ -260,6 +302,8 @@ BEGIN
     IF prepared IS NOT NULL THEN
         RETURN;
     END IF;
+    next := CASE WHEN thorough THEN pg_temp.db_testing_first(database)
+        ELSE pg_snapshot_xmax(pg_current_snapshot())::xid END;  -- nobody else does anything
     SELECT array_agg(r ORDER BY kind <> 'g', relation) INTO changed FROM pg_temp.db_testing_relations AS r
     WHERE thorough AND (rows >= 0 OR kind <> 'c')
         OR writes <> pg_temp.db_testing_writes(relation, kind);
@@ -276,11 +320,12 @@ BEGIN
             server := true;
             IF replica THEN
                 SELECT array_agg(rolname::text ORDER BY rolname) INTO roles
-                FROM pg_authid WHERE age(xmin) < age(transaction)
+                FROM pg_authid WHERE pg_temp.db_testing_newer(xmin, first, own)
                     OR oid IN (SELECT member FROM pg_auth_members
-                        WHERE age(xmin) < age(transaction))
+                        WHERE pg_temp.db_testing_newer(xmin, first, own))
                     OR oid IN (SELECT setrole FROM pg_db_role_setting
-                        WHERE setdatabase = 0 AND age(xmin) < age(transaction));
+                        WHERE setdatabase = 0
+                          AND pg_temp.db_testing_newer(xmin, first, own));
             END IF;
             CONTINUE;
         END IF;
@@ -293,14 +338,18 @@ BEGIN
             CONTINUE;
         END IF;
         IF it.rows >= 0 THEN
-            seen := pg_temp.db_testing_count(it.name, transaction);
+            seen := pg_temp.db_testing_count(it.name, first, own);
             CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
             IF it.name = 'pg_catalog.pg_class' AND seen.rows = it.rows THEN
                 SELECT coalesce(array_agg(c.oid), '{}') AS newer, count(*) FILTER (
-                    WHERE image IS DISTINCT FROM pg_temp.db_testing_class(c)) AS differing
+                    WHERE image IS DISTINCT FROM pg_temp.db_testing_class(c)
+                      AND NOT (c.relnamespace = 'pg_toast'::regnamespace
+                          AND pg_temp.db_testing_class(c) IN (
+                              SELECT old.image FROM pg_temp.db_testing_classes AS old))
+                ) AS differing
                 INTO seen
                 FROM pg_class AS c LEFT JOIN pg_temp.db_testing_classes ON relation = c.oid
-                WHERE age(c.xmin) < age(transaction);
+                WHERE pg_temp.db_testing_newer(c.xmin, first, own);
                 swapped := seen.newer;
                 CONTINUE WHEN seen.differing = 0;
             END IF;
@@ -311,7 +360,7 @@ BEGIN
     IF server THEN
         reason := CASE
             WHEN EXISTS (SELECT FROM pg_db_role_setting
-                WHERE setdatabase = database AND age(xmin) < age(transaction))
+                WHERE setdatabase = database AND pg_temp.db_testing_newer(xmin, first, own))
                 OR (SELECT rows FROM pg_temp.db_testing_relations
                     WHERE name = 'pg_catalog.pg_db_role_setting')
                     <> (SELECT count(*) FROM pg_db_role_setting WHERE setdatabase = database)
@@ -319,10 +368,10 @@ BEGIN
             WHEN EXISTS (SELECT FROM pg_subscription WHERE subdbid = database)
             THEN 'a subscription was left'
             WHEN EXISTS (SELECT FROM pg_database
-                WHERE oid = database AND age(xmin) < age(transaction))
+                WHERE oid = database AND pg_temp.db_testing_newer(xmin, first, own))
                 OR EXISTS (SELECT FROM pg_shdescription
                     WHERE classoid = 'pg_database'::regclass AND objoid = database
-                      AND age(xmin) < age(transaction))
+                      AND pg_temp.db_testing_newer(xmin, first, own))
             THEN 'the database itself was altered'
         END;
     END IF;
@@ -350,7 +399,7 @@ BEGIN
         CONTINUE WHEN thorough AND it.rows = 0 AND it.kind = 'r'
             AND pg_relation_size(it.relation) = 0;
         IF it.rows > 0 AND NOT it.relation = ANY (swapped) THEN
-            seen := pg_temp.db_testing_count(it.name, transaction);
+            seen := pg_temp.db_testing_count(it.name, first, own);
             CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
         END IF;
         IF it.kind = 'm' THEN
@@ -358,7 +407,7 @@ BEGIN
             CONTINUE WHEN thorough AND NOT it.relation = ANY (swapped)
                 AND pg_relation_size(it.relation) = 0;
             CONTINUE WHEN thorough AND NOT it.relation = ANY (swapped)
-                AND (pg_temp.db_testing_count(it.name, transaction)).newer = 0;
+                AND (pg_temp.db_testing_count(it.name, first, own)).newer = 0;
             IF it.rows > 0 AND NOT it.kept THEN
                 reason := format('%s was refreshed, which is too large to be compared', it.name);
                 RETURN;
@@ -435,6 +484,7 @@ BEGIN
     FROM pg_temp.db_testing_relations WHERE relation = ANY (sequences);
     IF views <> '{}' THEN
         defined := true;
+        PERFORM set_config('search_path', current_setting('db_testing.path'), true);
         FOR it IN SELECT * FROM pg_temp.db_testing_relations
             WHERE relation = ANY (views) ORDER BY relation
         LOOP
@@ -442,14 +492,16 @@ BEGIN
             EXECUTE format('SELECT count(*) FILTER (WHERE image IS NULL OR now IS NULL) AS differing'
                 ' FROM (SELECT image, row_number() OVER (PARTITION BY image) AS n'
                 ' FROM pg_temp.db_testing_rows WHERE relation = %s) AS i FULL JOIN'
-                ' (SELECT db_testing_row::text AS now, row_number() OVER (PARTITION BY'
-                ' db_testing_row::text) AS m FROM %s AS db_testing_row) AS r ON image = now AND n = m',
+                ' (SELECT now, row_number() OVER (PARTITION BY now) AS m FROM (SELECT'
+                ' textin(record_out(db_testing_row)) AS now FROM %s AS db_testing_row) AS n) AS r'
+                ' ON image = now AND n = m',
                 it.relation, it.name) INTO seen;
             IF seen.differing > 0 THEN
                 reason := format('%s was refreshed, which changes what the template has in it', it.name);
                 RETURN;
             END IF;
         END LOOP;
+        PERFORM set_config('search_path', path, true);
     END IF;
 
     IF handled <> '{}' THEN
@@ -470,7 +522,8 @@ BEGIN
             + pg_temp.db_testing_own_writes(relation, kind)
         WHERE relation = ANY (handled);
     END IF;
-    transaction := coalesce(pg_current_xact_id_if_assigned()::xid, transaction);
+    first := next;
+    own := coalesce(pg_current_xact_id_if_assigned()::xid, own);
     at := statement_timestamp();  -- what others have done meanwhile is looked at the next time
     PERFORM pg_stat_force_next_flush();
 END

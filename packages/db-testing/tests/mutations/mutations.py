@@ -319,8 +319,8 @@ MUTATIONS: Final = (
         4,
         "rows are put back with no path for the functions of constraints",
         "sweep.sql",
-        "current_setting('db_testing.path')",
-        "path",
+        "    others bigint;\nBEGIN\n    PERFORM set_config(",
+        "    others bigint;\nBEGIN\n    PERFORM concat(",
         "sweep/test_rows.py::test_sweep_restores",
     ),
     Mutation(
@@ -354,6 +354,22 @@ MUTATIONS: Final = (
         "        or run.following.parent is not test.parent\n",
         "",
         "plugin/test_commit_isolation.py",
+    ),
+    Mutation(
+        4,
+        "rows are not compared with those of before as they are put back",
+        "sweep.sql",
+        "    IF others > 0 THEN",
+        "    IF false THEN",
+        "sweep/test_rows.py",
+    ),
+    Mutation(
+        4,
+        "transactions that have begun before the sweep are taken for the template's",
+        "sweep.sql",
+        "        UNION ALL SELECT backend_xid FROM",
+        "        UNION ALL SELECT NULL::xid FROM",
+        "sweep/test_rows.py::test_transaction_that_is_older_than_the_sweep",
     ),
     Mutation(
         4,

@@ -192,6 +192,29 @@ CASES = {
         " ALTER DATABASE %1$I SET array_nulls = off', current_database()); END$$",
         "DELETE FROM s",
     ),
+    "settings of the database that would be in the way": Case(
+        f"{SEEDED}; DO $$BEGIN EXECUTE format('ALTER DATABASE %1$I SET statement_timeout = 1;"
+        " ALTER DATABASE %1$I SET idle_session_timeout = 10;"
+        " ALTER DATABASE %1$I SET default_transaction_read_only = on;"
+        " ALTER DATABASE %1$I SET default_transaction_isolation = serializable',"
+        " current_database()); IF current_setting('server_version_num')::int >= 170000 THEN EXECUTE"
+        " format('ALTER DATABASE %I SET transaction_timeout = 1', current_database());"
+        " END IF; END$$",
+        "UPDATE t SET x = 'c' WHERE id = 1; SELECT pg_sleep(0.05)",  # the sweep's is idle as long
+    ),
+    "a setting of the database that quotes every name": Case(
+        f"{SEEDED}; DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET quote_all_identifiers = on',"
+        " current_database()); END$$",
+        "TRUNCATE t; SELECT lo_create(0)",
+    ),
+    "names of relations among the rows": Case(
+        "CREATE TABLE n (id int, r regclass); INSERT INTO n VALUES (1, 'n'), (2, 'n'), (3, NULL)",
+        "UPDATE n SET r = NULL WHERE id = 1; DELETE FROM n WHERE id = 3",
+    ),
+    "names of relations in a materialised view": Case(
+        f"{SEEDED}; CREATE MATERIALIZED VIEW m AS SELECT tableoid::regclass AS r, x FROM t",
+        "INSERT INTO t (x) VALUES ('c'); REFRESH MATERIALIZED VIEW m",
+    ),
     "types without an equality": Case(
         "CREATE TABLE y (a point, b jsonpath, c int[], d tstzrange, e float, f bytea, g name);"
         "INSERT INTO y VALUES ('(1,2)', '$.a', '{1,NULL}', '[now,)', 0.1 + 0.2, 'ab', 'n')",
@@ -269,6 +292,17 @@ CHANGES = {
         "ALTER DATABASE {name} RESET ALL",
         "settings",
     ),
+    "a row whose generated column would say something else": (
+        (
+            "CREATE FUNCTION day(timestamptz) RETURNS date LANGUAGE sql IMMUTABLE AS"
+            " 'SELECT $1::date'; CREATE TABLE g (at timestamptz,"
+            " day date GENERATED ALWAYS AS (day(at)) STORED); SET timezone = 'Asia/Tokyo';"
+            "INSERT INTO g VALUES ('2020-01-01 20:00+00'), ('2020-01-02 00:00+00');"
+            "RESET timezone"
+        ),
+        "UPDATE g SET at = '2021-01-01' WHERE day(at) = '2020-01-01'",
+        "rows of public.g are others when they are put back",
+    ),
     "a limit of the database": ("", "ALTER DATABASE {name} CONNECTION LIMIT 50", "itself"),
 }
 
@@ -283,6 +317,49 @@ def test_what_no_sweep_restores_is_noticed(database: Database, change: str) -> N
     said = database.run().reason
     assert said is not None
     assert reason in said
+
+
+def test_cast_of_rows_to_text(database: Database) -> None:
+    """A cast of the application's own does not hide what was changed."""
+    database.execute(
+        f"{SEEDED}; CREATE FUNCTION said(t) RETURNS text LANGUAGE sql AS $$SELECT 'the same'$$;"
+        "CREATE CAST (t AS text) WITH FUNCTION said(t)"
+    )
+    database.sweep.begin()
+    database.execute("UPDATE t SET x = 'c' WHERE id = 1")
+    assert database.run() == (None, [])
+    look = "SELECT x FROM t WHERE id = 1"
+    assert database.admin.run(database.connection.fetchval, look) == "a"
+
+
+@pytest.mark.parametrize("way", ["commits", "commits and leaves", "commits what was prepared"])
+def test_transaction_that_is_older_than_the_sweep(database: Database, way: str) -> None:
+    """What a fixture of wider scope has begun is undone when a test commits it."""
+    database.execute(SEEDED)
+    fixture = database.connect()
+    run = database.admin.run
+    run(fixture.execute, "BEGIN; SAVEPOINT s; UPDATE t SET x = 'c' WHERE id = 1; RELEASE s")
+    if way == "commits what was prepared":
+        run(fixture.execute, "PREPARE TRANSACTION 'older'")
+    before = database.content()
+    database.sweep.begin()
+    run(fixture.execute, "COMMIT PREPARED 'older'" if "prepared" in way else "COMMIT")
+    if way == "commits and leaves":
+        run(disconnect, fixture)
+    assert database.content() != before
+    assert database.run() == (None, [])
+    assert database.content() == before
+
+
+def test_older_transaction_that_changes_the_schema(database: Database) -> None:
+    """It is noticed when a test commits it, although the sweep began after it."""
+    function = "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT {}'"
+    database.execute(function.format(1))
+    fixture = database.connect()
+    database.admin.run(fixture.execute, f"BEGIN; {function.format(2)}")
+    database.sweep.begin()
+    database.admin.run(fixture.execute, "COMMIT")
+    assert database.run().reason == "the schema was changed (pg_catalog.pg_proc)"
 
 
 def test_values_beside_a_table_make_it_large(database: Database) -> None:
