@@ -189,9 +189,9 @@ class Isolation:
                 **options,
             )
 
-    @property
     def staying(self) -> set[str]:
-        """What of the server somebody has made or changed while tests really committed."""
+        """Return what of the server somebody has made or changed while tests really committed."""
+        self._sweep.look_at_settings()
         return self._sweep.staying
 
     @property

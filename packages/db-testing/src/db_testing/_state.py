@@ -153,7 +153,7 @@ def close(config: pytest.Config) -> None:
         for used in run.worker.applications:
             run.summary.add(used.isolation.tests, used.isolation.seconds)
             run.summary.replaced += used.isolation.replaced
-            run.summary.staying |= used.isolation.staying
+            run.summary.staying |= used.isolation.staying()
         run.worker.leave()
     if hasattr(config, "workerinput"):
         _leave(config)  # a process of xdist's that has finished is killed if it stays for long

@@ -28,6 +28,7 @@ import asyncpg
 from ._admin import WIRE_ERRORS, connect, disconnect, first_line
 from ._removal import end_session, roll_back_prepared, stranger
 from ._statement_text import shorten
+from .errors import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Sequence
@@ -103,6 +104,9 @@ _OWN_PATH: Final = """
 
 _SLOTS: Final = "SELECT slot_name FROM pg_get_replication_slots() WHERE datoid IS NULL"
 
+# What ALTER SYSTEM has set, which only superusers may read.
+_SETTINGS: Final = "SELECT pg_read_file('postgresql.auto.conf', 0, 1048576, true)"
+
 _SUPERUSER: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 
 _LOCK: Final = "format('%s %s %s %s', l.pid, l.classid, l.objid, l.objsubid)"
@@ -153,7 +157,7 @@ class Sweep:
     admin: Admin
     url: URL
     staying: set[str] = field(default_factory=set)
-    """Roles and replication slots made or changed while it watched, on the whole server."""
+    """Of the whole server, what was made or changed while it watched: roles, slots, settings."""
     _connection: Connection | None = None
     _loop: asyncio.AbstractEventLoop | None = None
     """The connection's own, which runs in the thread that asks: to wake another takes longer."""
@@ -171,6 +175,9 @@ class Sweep:
     """Sessions that no test has begun, or that have been named."""
     _slots: set[str] = field(default_factory=set)
     """The replication slots of no database that are known."""
+    _superuser: bool = False
+    _settings: set[str] | None = None
+    """The lines that ALTER SYSTEM has written, as far as they are known."""
     _staying: set[int] = field(default_factory=set)
     """The sessions that have been named, and that this user may not end."""
 
@@ -182,7 +189,19 @@ class Sweep:
             return False
         self._loop = asyncio.new_event_loop()
         self._connection = self._wait_for(self._learn)
+        self.look_at_settings()
         return True
+
+    def look_at_settings(self) -> None:
+        """Note what ALTER SYSTEM has set since the last time; no database counts that."""
+        if not self._superuser:
+            return
+        with contextlib.suppress(ServerError, *WIRE_ERRORS):  # it is looked at again
+            written = self.admin.run(self.admin.connection.fetchval, _SETTINGS)
+            before, self._settings = self._settings, set((written or "").splitlines())
+            if before is not None:
+                changed = before ^ self._settings
+                self.staying |= {f"setting {line.partition(' ')[0]}" for line in changed}
 
     def spare(self) -> None:
         """Let nobody be ended or named for what is there now: it is no test's."""
@@ -268,7 +287,8 @@ class Sweep:
         )
         try:
             await connection.execute(_OWN_PATH)
-            if await connection.fetchval(_SUPERUSER):  # others might do so too, where one has granted them that
+            self._superuser = await connection.fetchval(_SUPERUSER)
+            if self._superuser:  # others might do so too, where one has granted them that
                 await connection.execute("SET session_replication_role = replica")
             # In one transaction, whose own doing is told from that of others.
             await connection.execute(f"BEGIN; {_statements()}")

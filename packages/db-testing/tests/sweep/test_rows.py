@@ -439,6 +439,27 @@ def test_role_is_noticed(database: Database, change: str) -> None:
     assert database.content() == before
 
 
+@pytest.mark.parametrize("role", ["postgres"])
+@pytest.mark.parametrize("before", ["", "ALTER SYSTEM SET log_min_duration_statement = 77"])
+def test_setting_of_the_server_is_noticed(database: Database, before: str) -> None:
+    """What ALTER SYSTEM has set outlives the server; it is named once, and only if it stays."""
+    database.execute(before)
+    try:
+        database.sweep.begin()
+        database.execute("ALTER SYSTEM SET work_mem = '1MB'", "ALTER SYSTEM RESET work_mem")
+        database.sweep.look_at_settings()
+        assert database.sweep.staying == set()
+        database.execute("ALTER SYSTEM SET log_min_duration_statement = 78")
+        assert database.run() == (None, [])
+        database.sweep.look_at_settings()
+        assert database.sweep.staying == {"setting log_min_duration_statement"}
+        database.sweep.staying.clear()
+        database.sweep.look_at_settings()
+        assert database.sweep.staying == set()
+    finally:
+        database.execute("ALTER SYSTEM RESET ALL")
+
+
 def test_lock_that_is_never_released(database: Database) -> None:
     """A connection of the application's that keeps a lock is ended after a moment, and named."""
     database.execute(SERIAL)
