@@ -107,6 +107,8 @@ class Isolation:
         self._closing = Closing()
         self._waits = True
         """Whether a sweep must have ended when the end of its test has."""
+        self._untouched = False
+        """Whether the database has been replaced, and no fixture has come to it since."""
         self._swept: str | None = None
         """The test whose sweep is under way."""
         self._patience = Patience()
@@ -238,7 +240,8 @@ class Isolation:
         if chosen is not self._rollback or self._keeps_failed:
             self._states.save()
         if chosen is self._commit:
-            self._watch.swept(learnt=self._sweep.begin())
+            self._watch.swept(learnt=self._sweep.begin(untouched=self._untouched))
+        self._untouched = False
         self._checkouts.watching = True
         self._checkouts.taken = False
         self._family = None
@@ -304,6 +307,7 @@ class Isolation:
             yield
         finally:
             self._checkouts.watching = watching
+            self._untouched = False
             self._sweep.spare()
             if not spoilt:
                 self._watch.stale = True
@@ -569,6 +573,7 @@ class Isolation:
             self.kept.append(Kept(test, database, why or self._outcome))
         if self._states.renew(test):
             self.changed()
+            self._untouched = True
         else:
             self._watch.stale = True
             self._commits.disconnected()

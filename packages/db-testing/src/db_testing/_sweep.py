@@ -104,6 +104,11 @@ _OWN_PATH: Final = """
 
 _SLOTS: Final = "SELECT slot_name FROM pg_get_replication_slots() WHERE datoid IS NULL"
 
+# A clone begins to count anew.
+_TOUCHED: Final = """
+    SELECT name FROM pg_temp.db_testing_relations WHERE kind = 'r' AND writes > 0 LIMIT 1
+"""
+
 # What ALTER SYSTEM has set, which only superusers may read.
 _SETTINGS: Final = "SELECT pg_read_file('postgresql.auto.conf', 0, 1048576, true)"
 
@@ -183,12 +188,16 @@ class Sweep:
 
     # ----------------------------------------------------------------- from synchronous code
 
-    def begin(self) -> bool:
-        """Learn the state to which tests are undone, unless it is known; tell whether it did."""
+    def begin(self, *, untouched: bool = False) -> bool:
+        """Learn the state to which tests are undone, unless it is known; tell whether it did.
+
+        A database that is to be `untouched` has just been made, and only what an earlier test has
+        left behind can have come to it since.
+        """
         if self._connection is not None or self._why_not is not None:
             return False
         self._loop = asyncio.new_event_loop()
-        self._connection = self._wait_for(self._learn)
+        self._connection = self._wait_for(self._learn, untouched)
         self.look_at_settings()
         return True
 
@@ -269,7 +278,7 @@ class Sweep:
 
     # ----------------------------------------------------------------- on its loop
 
-    async def _learn(self) -> Connection | None:
+    async def _learn(self, untouched: bool) -> Connection | None:  # noqa: FBT001  # of _wait_for()
         version = self.admin.server_version
         if version < SINCE:
             self._why_not = f"PostgreSQL {version} counts too late for a sweep"
@@ -296,6 +305,11 @@ class Sweep:
                 "SELECT * FROM pg_temp.db_testing_learn($1, $2)", LARGEST, MOST
             )
             await connection.execute("COMMIT")
+            if untouched and (table := await connection.fetchval(_TOUCHED)):
+                await disconnect(connection)
+                self._why_not = f"somebody wrote to {table} before the test had begun"
+                self._for_now = True
+                return None
             assert learnt is not None  # noqa: S101  # a function without a set returns one row
             self._moment = tuple(learnt)
             self._slots = {row[0] for row in await connection.fetch(_SLOTS)}

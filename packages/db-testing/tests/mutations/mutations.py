@@ -373,6 +373,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         4,
+        "what is written to a new database before the next test is taken for the template's",
+        "_isolation.py",
+        "begin(untouched=self._untouched)",
+        "begin()",
+        "plugin/test_commit_isolation.py",
+    ),
+    Mutation(
+        4,
         "storage that TRUNCATE has swapped is not looked at",
         "sweep.sql",
         "        WHERE relation = ANY (swapped)\n",

@@ -209,6 +209,50 @@ def test_role_that_stays_is_named(suite: Suite, test_database_url: str) -> None:
     result.stdout.no_fnmatch_line("*a new database after*")
 
 
+@pytest.mark.since(15)  # by a sweep
+def test_writer_that_is_there_before_the_next_test(suite: Suite) -> None:
+    """What it writes into a new database is gone when it is: it is not taken for the template's."""
+    pytester = suite(mode="auto")
+    pytester.makepyfile(
+        """
+        import psycopg
+        import pytest
+        from sqlalchemy import text
+
+        URLS = []
+        COUNT = text("SELECT count(*) FROM item")
+
+        async def test_ddl(db, test_database_url):
+            URLS.append(test_database_url.replace("+asyncpg", ""))
+            await db.execute(text("CREATE TABLE n (x int)"))
+            await db.commit()
+
+        async def test_beside_the_writer(db):
+            assert (await db.execute(COUNT)).scalar_one() == 1
+
+        async def test_after_it(db):
+            assert (await db.execute(COUNT)).scalar_one() == 0
+        """
+    )
+    pytester.makeconftest(
+        f"""{(pytester.path / "conftest.py").read_text()}
+import psycopg
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    if item.name == "test_beside_the_writer":  # as a process that the first has left might
+        with psycopg.connect(item.module.URLS[0]) as stranger:
+            stranger.execute("INSERT INTO item (name) VALUES ('of a stranger')")
+"""
+    )
+    result = pytester.runpytest_subprocess("-p", "no:randomly", "--db-isolation=commit")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        ["*a new database after*(1): somebody wrote to public.item before the test had begun"]
+    )
+
+
 def test_wider_fixtures_end_in_a_clean_database(suite: Suite) -> None:
     """A sweep, which may go on between two tests, has ended before fixtures of a class do."""
     pytester = suite(mode="auto")

@@ -10,6 +10,7 @@ import pytest
 
 from db_testing import _sweep
 from db_testing._admin import Admin, connect, disconnect
+from db_testing._sweep import Sweep
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -663,6 +664,35 @@ def test_sweep_that_takes_too_long(database: Database, monkeypatch: pytest.Monke
     database.admin.run(locker.execute, "BEGIN; LOCK TABLE t")
     database.start(locker)  # it is taken for one of ours, which nobody would end
     assert database.sweep.finish() == ("the sweep took longer than 0.2 s", [])
+
+
+def test_new_database_that_somebody_writes_to(database: Database) -> None:
+    """What a process that an earlier test has left writes before the next is no template's."""
+    database.execute(SEEDED)
+    admin = database.admin
+    clone = f"{database.url.database}_clone"
+    for connection in database.connections:
+        admin.run(disconnect, connection)
+    admin.run(admin.connection.execute, f"CREATE DATABASE {clone} TEMPLATE {database.url.database}")
+    sweep = Sweep(admin, database.url.set(database=clone))
+    try:
+        sweep.begin(untouched=True)
+        sweep.start([])
+        assert sweep.finish() == (None, [])
+        sweep.close()
+        stranger = admin.run(lambda: connect(sweep.url))
+        admin.run(stranger.execute, "DELETE FROM t WHERE id = 1")
+        admin.run(disconnect, stranger)
+        sweep.begin(untouched=True)
+        sweep.start([])
+        assert sweep.finish() == ("somebody wrote to public.t before the test had begun", [])
+        sweep.close()
+        sweep.begin()  # as it is when a fixture has written
+        sweep.start([])
+        assert sweep.finish() == (None, [])
+    finally:
+        sweep.close()
+        admin.run(admin.connection.execute, f"DROP DATABASE {clone}")
 
 
 def test_older_server(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
