@@ -342,6 +342,7 @@ def test_transaction_that_is_older_than_the_sweep(database: Database, way: str) 
     run(fixture.execute, "BEGIN; SAVEPOINT s; UPDATE t SET x = 'c' WHERE id = 1; RELEASE s")
     if way == "commits what was prepared":
         run(fixture.execute, "PREPARE TRANSACTION 'older'")
+    database.execute("SELECT pg_current_xact_id()")  # one that is over before the sweep begins
     before = database.content()
     database.sweep.begin()
     run(fixture.execute, "COMMIT PREPARED 'older'" if "prepared" in way else "COMMIT")
@@ -358,6 +359,7 @@ def test_older_transaction_that_changes_the_schema(database: Database) -> None:
     database.execute(function.format(1))
     fixture = database.connect()
     database.admin.run(fixture.execute, f"BEGIN; {function.format(2)}")
+    database.execute("SELECT pg_current_xact_id()")  # one that is over before the sweep begins
     database.sweep.begin()
     database.admin.run(fixture.execute, "COMMIT")
     assert database.run().reason == "the schema was changed (pg_catalog.pg_proc)"
