@@ -63,8 +63,9 @@ def copies(admin: Admin) -> Iterator[list[Copy]]:
 
 @pytest.fixture
 def worker(admin: Admin, unique: str) -> Iterator[str]:
-    """Return a name for a worker's database, which is gone after the test."""
+    """Hold a name for a worker's database, which is gone after the test."""
     name = f"dbt_{unique}_01234567_a_main"
+    admin.run(_claims.take, admin.connection, name)
     yield name
     _claims.drop(admin, name)
 
