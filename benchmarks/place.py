@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from db_testing import _folders
+from db_testing._server import _folders
 
 
 def lead(home: Path) -> None:

@@ -20,7 +20,7 @@ import asyncpg
 import place
 import processes
 
-from db_testing import _folders, _locks, _server
+from db_testing._server import _folders, _locks, _server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -32,7 +32,7 @@ import server as servers
 import suites
 from place import lead
 
-from db_testing import _folders, _server
+from db_testing._server import _folders, _server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

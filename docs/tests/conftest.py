@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _server
+from db_testing._server import _server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import asyncpg
 
-from db_testing import _server
+from db_testing._server import _server
 
 from .conftest import DOCS
 

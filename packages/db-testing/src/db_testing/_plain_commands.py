@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from . import _naming, _page, _results, _settings, _summary
-from ._programs import run_program, run_psql
+from . import _settings
+from ._report import _page, _results, _summary
+from ._server._programs import run_program, run_psql
+from ._template import _naming
 from .errors import ReportError, ServerError
 
 if TYPE_CHECKING:

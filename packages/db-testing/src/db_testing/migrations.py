@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import MetaData
 
-    from ._alembic import Migrations
+    from ._schema._alembic import Migrations
     from .schema import SchemaLike
 
 _ENUMS = """
@@ -113,7 +113,7 @@ class MigrationTests:
             yield runner
 
     def _migrations(self) -> Migrations:
-        from ._alembic import Migrations
+        from ._schema._alembic import Migrations
         from .schema import find
 
         return Migrations(find(self.ini, "from_alembic", "file"), self.url_setting)
@@ -200,7 +200,7 @@ def _enums(all_metadata: Sequence[MetaData]) -> Mapping[tuple[str, str], list[st
 def _ask(url: str, query: str) -> list[Any]:
     from sqlalchemy.engine import make_url
 
-    from ._admin import connect, disconnect
+    from ._server._admin import connect, disconnect
 
     async def ask() -> list[Any]:
         connection = await connect(make_url(url))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from . import (
+from . import _settings
+from ._plugin import (
     _anyio,
     _attempt,
     _fixtures,
@@ -16,11 +17,9 @@ from . import (
     _measurement,
     _recorder,
     _schemas,
-    _server,
-    _settings,
     _state,
 )
-from ._fixtures import (  # noqa: F401  # pytest finds fixtures among the plugin's names
+from ._plugin._fixtures import (  # noqa: F401  # pytest finds fixtures among the plugin's names
     _db_loop,
     db,
     db_asyncpg,
@@ -30,6 +29,7 @@ from ._fixtures import (  # noqa: F401  # pytest finds fixtures among the plugin
     db_session_options,
     db_sync,
 )
+from ._server import _server
 from .errors import SetupError
 
 if TYPE_CHECKING:

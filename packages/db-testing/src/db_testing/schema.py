@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
     from sqlalchemy.engine import URL
 
-    from ._seed import SeedFunction
+    from ._schema._seed import SeedFunction
 
 
 @runtime_checkable
@@ -63,7 +63,7 @@ class Schema:
         an `AsyncSession` if it is a coroutine function; what it has written is committed, and all
         tests begin with it.
         """
-        from ._metadata import Metadata
+        from ._schema._metadata import Metadata
 
         return Schema(Metadata(metadata), extensions=extensions, seed=seed)
 
@@ -88,7 +88,7 @@ class Schema:
         Raises:
             SchemaError: there is no such file.
         """
-        from ._alembic import Migrations
+        from ._schema._alembic import Migrations
 
         path = find(ini, "from_alembic", "file")
         return Schema(Migrations(path, url_setting), extensions=extensions, seed=seed)
@@ -107,7 +107,7 @@ class Schema:
         Raises:
             SchemaError: there is no such file or folder, or no `*.sql` in it.
         """
-        from ._sql_files import Scripts
+        from ._schema._sql_files import Scripts
 
         found = [find(path, "from_sql", "file or folder") for path in paths]
         return Schema(Scripts(found), extensions=extensions, seed=seed)
@@ -118,7 +118,7 @@ class Schema:
         if self._extensions:
             parts.append(f"extensions {self._extensions}")
         if self._seed is not None:
-            from . import _seed
+            from ._schema import _seed
 
             parts.append(f"seed {_seed.fingerprint(self._seed)}")
         return _joined(parts)
@@ -142,7 +142,7 @@ class Schema:
     def finish(self, url: URL) -> None:
         """Add to a database of :attr:`base` what is left."""
         if self._seed is not None:
-            from . import _seed
+            from ._schema import _seed
 
             _seed.apply(self._seed, url)
 
@@ -167,7 +167,7 @@ def _joined(parts: Sequence[str]) -> str:
 async def _create_extensions(url: URL, names: Iterable[str]) -> None:
     import asyncpg
 
-    from ._admin import connect_options, first_line
+    from ._server._admin import connect_options, first_line
 
     connection = await asyncpg.connect(**connect_options(url))
     try:

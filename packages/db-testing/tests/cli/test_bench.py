@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from db_testing import cli
-from db_testing._admin import Admin
 from db_testing._commands import bench, sample_row
+from db_testing._server._admin import Admin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _results, _summary, cli
-from db_testing._results import Remark, Replaced, Report, Result, Run, Suite
+from db_testing import cli
+from db_testing._report import _results, _summary
+from db_testing._report._results import Remark, Replaced, Report, Result, Run, Suite
 from db_testing.errors import ReportError
 
 if TYPE_CHECKING:

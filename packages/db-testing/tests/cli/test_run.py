@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from db_testing import cli
-from db_testing._admin import Admin
+from db_testing._server._admin import Admin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ VARIABLE = "DATABASE_OF_THE_PROGRAM"
 PROGRAM = """
 import asyncio, os, sys
 import asyncpg
-from db_testing._admin import connect_options
+from db_testing._server._admin import connect_options
 from sqlalchemy.engine import make_url
 
 async def main():

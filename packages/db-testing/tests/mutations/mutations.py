@@ -61,7 +61,7 @@ MUTATIONS: Final = (
     Mutation(
         0,
         "a failure does not say that the schema depends on transaction identity",
-        "_transaction_identity.py",
+        "_statements/_transaction_identity.py",
         "    if not found:",
         "    if found:",
         "plugin/test_transaction_identity.py",
@@ -69,7 +69,7 @@ MUTATIONS: Final = (
     Mutation(
         0,
         "columns of rows' transactions are not found in expressions",
-        "_transaction_identity.py",
+        "_statements/_transaction_identity.py",
         ":varattno -[24]",
         ":varattno -99",
         "sandbox/test_transaction_identity.py",
@@ -77,7 +77,7 @@ MUTATIONS: Final = (
     Mutation(
         1,
         "nobody waits for a transaction that has written",
-        "_turns.py",
+        "_sandbox/_turns.py",
         "                return other\n",
         "                return None\n",
         "sandbox/test_turns.py",
@@ -85,7 +85,7 @@ MUTATIONS: Final = (
     Mutation(
         1,
         "a wait has no bound",
-        "_turns.py",
+        "_sandbox/_turns.py",
         "(holder.ended, holder.task, patience)",
         "(holder.ended, holder.task, None)",
         "sandbox/test_turns.py::test_deadlock_names_both_sides",
@@ -93,7 +93,7 @@ MUTATIONS: Final = (
     Mutation(
         1,
         "a rollback takes another transaction's committed rows with it",
-        "_layers.py",
+        "_sandbox/_layers.py",
         '                    return f"{layer.foreign} has written"',
         "                    continue",
         "sandbox/test_turns.py",
@@ -101,7 +101,7 @@ MUTATIONS: Final = (
     Mutation(
         1,
         "a transaction's error takes what another has committed above it",
-        "_layers.py",
+        "_sandbox/_layers.py",
         "            and self.foreign is None\n",
         "",
         "sandbox/test_grounds.py",
@@ -109,7 +109,7 @@ MUTATIONS: Final = (
     Mutation(
         2,
         "a commit checks no deferred constraint",
-        "_transaction_end.py",
+        "_sandbox/_transaction_end.py",
         "        if check is not None:",
         "        if check is None:",
         "sandbox/test_commit.py",
@@ -117,7 +117,7 @@ MUTATIONS: Final = (
     Mutation(
         2,
         "constraints do not return to their initial modes",
-        "_catalog.py",
+        "_statements/_catalog.py",
         "SET CONSTRAINTS ALL IMMEDIATE;SET CONSTRAINTS ALL DEFERRED",
         "SET CONSTRAINTS ALL IMMEDIATE",
         "sandbox/test_commit.py",
@@ -125,7 +125,7 @@ MUTATIONS: Final = (
     Mutation(
         2,
         "a commit resets the modes that another transaction has set",
-        "_transaction_end.py",
+        "_sandbox/_transaction_end.py",
         "*_modes_besides(live, transaction)",
         "",
         "sandbox/test_commit.py",
@@ -133,7 +133,7 @@ MUTATIONS: Final = (
     Mutation(
         2,
         "a commit keeps what ends with its transaction",
-        "_transaction_end.py",
+        "_sandbox/_transaction_end.py",
         "        if endings:",
         "        if not endings:",
         "sandbox/test_endings.py",
@@ -141,7 +141,7 @@ MUTATIONS: Final = (
     Mutation(
         3,
         "another transaction builds on an aborted layer",
-        "_wire.py",
+        "_sandbox/_wire.py",
         "            self.layers.aborted = True",
         "            self.layers.aborted = False",
         "sandbox/test_errors.py",
@@ -149,7 +149,7 @@ MUTATIONS: Final = (
     Mutation(
         3,
         "a statement runs in a layer that is not its transaction's",
-        "_layers.py",
+        "_sandbox/_layers.py",
         "            and self.frame is frame\n",
         "",
         "sandbox/test_errors.py",
@@ -157,7 +157,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "sequences keep their positions",
-        "_catalog.py",
+        "_statements/_catalog.py",
         "EXECUTE db_testing_reset;ROLLBACK;",
         "ROLLBACK;",
         "sandbox/test_reset.py::test_rows_and_ids",
@@ -165,7 +165,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "currval() is defined in the next test",
-        "_catalog.py",
+        "_statements/_catalog.py",
         "DISCARD SEQUENCES",
         "",
         "sandbox/test_reset.py::test_currval_and_lastval",
@@ -173,7 +173,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "advisory locks of the session stay",
-        "_catalog.py",
+        "_statements/_catalog.py",
         "pg_advisory_unlock_all()",
         "NULL",
         "sandbox/test_reset.py::test_advisory_locks",
@@ -181,7 +181,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "what a transaction set for itself stays after it",
-        "_transaction_end.py",
+        "_sandbox/_transaction_end.py",
         "        await wire.execute(_PUT_BACK",
         "        await wire.fetch(_PUT_BACK[:0] + 'SELECT $1::text[], $2::text[]'",
         "semantics/test_session.py",
@@ -189,7 +189,7 @@ MUTATIONS: Final = (
     Mutation(
         5,
         "LISTEN is believed",
-        "_statements.py",
+        "_statements/_statements.py",
         "    if any(map(_LISTEN.match, parts)):",
         "    if False:",
         "sandbox/test_refusals.py",
@@ -197,7 +197,7 @@ MUTATIONS: Final = (
     Mutation(
         5,
         "COMMIT in raw SQL is no error",
-        "_virtual.py",
+        "_sandbox/_virtual.py",
         "        if control.kind in _steering.REFUSED:",
         '        if control.kind == "boundary":\n            return control.name\n'
         "        if control.kind in _steering.REFUSED:",
@@ -206,7 +206,7 @@ MUTATIONS: Final = (
     Mutation(
         5,
         "isolation levels are believed",
-        "_virtual.py",
+        "_sandbox/_virtual.py",
         "        if isolation not in _LEVELS:",
         "        if False:",
         "sandbox/test_refusals.py::test_levels",
@@ -214,7 +214,7 @@ MUTATIONS: Final = (
     Mutation(
         5,
         "SKIP LOCKED does not see who holds locks",
-        "_inspection.py",
+        "_sandbox/_inspection.py",
         "        if asks and",
         "        if False and",
         "semantics/test_concurrency.py",
@@ -222,7 +222,7 @@ MUTATIONS: Final = (
     Mutation(
         6,
         "a commit that escaped is not noticed",
-        "_wire.py",
+        "_sandbox/_wire.py",
         "not self.wire.is_in_transaction()",
         "False",
         "sandbox/test_refusals.py",
@@ -230,7 +230,7 @@ MUTATIONS: Final = (
     Mutation(
         6,
         "a statement that outlives its test keeps its locks",
-        "_wires.py",
+        "_sandbox/_wires.py",
         "        self._state.discarded.append(live.pid)",
         "        self._state.discarded.clear()",
         "sandbox/test_reset.py::test_a_statement_that_outlives_its_test",
@@ -238,7 +238,7 @@ MUTATIONS: Final = (
     Mutation(
         6,
         "a statement that waited for its turn runs in the next test",
-        "_sandbox.py",
+        "_sandbox/_sandbox.py",
         "            if epoch != self._epoch:\n                raise SandboxClosedError(",
         "            if epoch is None:\n                raise SandboxClosedError(",
         "sandbox/test_reset.py",
@@ -246,7 +246,7 @@ MUTATIONS: Final = (
     Mutation(
         7,
         "one test may use two event loops",
-        "_sandbox.py",
+        "_sandbox/_sandbox.py",
         "        if live.loop is not loop:",
         "        if live.loop is None:",
         "sandbox/test_loops.py::test_two_loops_in_one_test",
@@ -254,7 +254,7 @@ MUTATIONS: Final = (
     Mutation(
         7,
         "a wire is not closed with its event loop",
-        "_wires.py",
+        "_sandbox/_wires.py",
         "            await anext(live.guard)\n",
         "            live.guard = None\n",
         "sandbox/test_loops.py",
@@ -262,7 +262,7 @@ MUTATIONS: Final = (
     Mutation(
         7,
         "tests are left on event loops of their own",
-        "_loops.py",
+        "_plugin/_loops.py",
         '"loop_scope": "session"}',
         "}",
         "plugin/test_loops.py::test_nothing_configured",
@@ -270,7 +270,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "the sweep forgets sequences",
-        "sweep.sql",
+        "_isolation/sweep.sql",
         "            sequences := sequences || it.relation;",
         "            NULL;",
         "sweep/test_rows.py",
@@ -278,7 +278,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "the sweep believes that catalogs are as they were",
-        "sweep.sql",
+        "_isolation/sweep.sql",
         "        reason := 'the schema was changed (' || it.name || ')';\n        RETURN;",
         "        CONTINUE;",
         "sweep/test_rows.py",
@@ -286,7 +286,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "connections do not hand their counters in",
-        "_real.py",
+        "_isolation/_real.py",
         "SELECT pg_stat_force_next_flush();",
         "",
         "sweep/test_rows.py",
@@ -294,7 +294,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "connections of others are not seen by the sweep",
-        "_sweep.py",
+        "_isolation/_sweep.py",
         'if answer["others"]:',
         'if not answer["others"]:',
         "plugin/test_commit_isolation.py",
@@ -302,7 +302,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "an advisory lock that an idle connection keeps is not looked for",
-        "_sweep.py",
+        "_isolation/_sweep.py",
         " OR locks IS NOT NULL)",
         ")",
         "sweep/test_rows.py::test_advisory_lock_that_is_kept",
@@ -310,7 +310,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "advisory locks of wider fixtures are taken for a test's",
-        "_isolation.py",
+        "_isolation/_isolation.py",
         "            self._sweep.spare()\n",
         "",
         "plugin/test_commit_isolation.py::test_sweep_undoes_whatever_the_test_does",
@@ -318,7 +318,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "rows are put back with no path for the functions of constraints",
-        "sweep.sql",
+        "_isolation/sweep.sql",
         "    others bigint;\nBEGIN\n    PERFORM set_config(",
         "    others bigint;\nBEGIN\n    PERFORM concat(",
         "sweep/test_rows.py::test_sweep_restores",
@@ -326,7 +326,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "replication slots are not looked for",
-        "sweep.sql",
+        "_isolation/sweep.sql",
         "IF decoded THEN",
         "IF false THEN",
         "sweep/test_slots.py",
@@ -334,7 +334,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "replication slots of no database are not named",
-        "_sweep.py",
+        "_isolation/_sweep.py",
         "for name in slots}",
         "for name in ()}",
         "sweep/test_slots.py",
@@ -342,7 +342,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "the sweep believes that the server's own catalogs are as they were",
-        "sweep.sql",
+        "_isolation/sweep.sql",
         "            server := true;",
         "            NULL;",
         "sweep/test_rows.py",
@@ -350,7 +350,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "fixtures of a class end while the sweep goes on",
-        "_attempt.py",
+        "_plugin/_attempt.py",
         "        or run.following.parent is not test.parent\n",
         "",
         "plugin/test_commit_isolation.py",
@@ -358,7 +358,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "rows are not compared with those of before as they are put back",
-        "sweep.sql",
+        "_isolation/sweep.sql",
         "    IF others > 0 THEN",
         "    IF false THEN",
         "sweep/test_rows.py",
@@ -366,7 +366,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "transactions that have begun before the sweep are taken for the template's",
-        "sweep.sql",
+        "_isolation/sweep.sql",
         "        UNION ALL SELECT backend_xid FROM",
         "        UNION ALL SELECT NULL::xid FROM",
         "sweep/test_rows.py::test_transaction_that_is_older_than_the_sweep",
@@ -374,7 +374,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "what is written to a new database before the next test is taken for the template's",
-        "_isolation.py",
+        "_isolation/_isolation.py",
         "begin(untouched=self._untouched)",
         "begin()",
         "plugin/test_commit_isolation.py",
@@ -382,7 +382,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "storage that TRUNCATE has swapped is not looked at",
-        "sweep.sql",
+        "_isolation/sweep.sql",
         "        WHERE relation = ANY (swapped)\n",
         "        WHERE false\n",
         "sweep/test_rows.py",
@@ -390,7 +390,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "rows that are alike are told apart by their number only",
-        "sweep.sql",
+        "_isolation/sweep.sql",
         "    IF differing = 0 AND it.twice THEN",
         "    IF false THEN",
         "sweep/test_rows.py",
@@ -398,7 +398,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "what keys take along while rows are restored is not looked at",
-        "sweep.sql",
+        "_isolation/sweep.sql",
         "        EXIT WHEN replica OR settled",
         "        EXIT WHEN true OR settled",
         "sweep/test_rows.py",
@@ -406,7 +406,7 @@ MUTATIONS: Final = (
     Mutation(
         1,
         "a cancellation stops the sandbox's own steps half-way",
-        "_runtime.py",
+        "_sandbox/_runtime.py",
         "        del msg\n        return False",
         "        return self._pending.cancel(msg)",
         "sandbox/test_cancellation.py",
@@ -414,7 +414,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "a test's own database is not dropped",
-        "_private.py",
+        "_template/_private.py",
         "background.start(lambda admin: admin.run(_removal.drop, admin, self._used))",
         "None",
         "plugin/test_database_isolation.py",
@@ -422,7 +422,7 @@ MUTATIONS: Final = (
     Mutation(
         5,
         "a failure of a test's own moves it to commit isolation",
-        "_ladder.py",
+        "_plugin/_ladder.py",
         "    return next(iter(remarks), None) if failed else None",
         '    return next(iter(remarks), "") if failed else None',
         "plugin/test_ladder.py",
@@ -430,7 +430,7 @@ MUTATIONS: Final = (
     Mutation(
         5,
         "what auto isolation has found out is not remembered",
-        "_ladder.py",
+        "_plugin/_ladder.py",
         "        elif not reason or digest != _digest(test):",
         "        elif True:",
         "plugin/test_ladder.py",
@@ -438,7 +438,7 @@ MUTATIONS: Final = (
     Mutation(
         6,
         "tasks that a test has left are not looked for",
-        "_tasks.py",
+        "_isolation/_tasks.py",
         "        self._unchanged = self._running() <= self._before",
         "        self._unchanged = True",
         "plugin/test_leaks.py",
@@ -446,7 +446,7 @@ MUTATIONS: Final = (
     Mutation(
         6,
         "databases of tests that pass are kept instead of those that fail",
-        "_worker.py",
+        "_plugin/_worker.py",
         "if failed and test is not None",
         "if not failed and test is not None",
         "plugin/test_keep_failed.py",
@@ -454,7 +454,7 @@ MUTATIONS: Final = (
     Mutation(
         6,
         "tests that fare differently under another isolation are not named",
-        "_outcomes.py",
+        "_plugin/_outcomes.py",
         ".word != now.word",
         ".word == now.word",
         "plugin/test_outcomes.py",
@@ -462,7 +462,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "databases that somebody is connected to are reaped",
-        "_clones.py",
+        "_template/_clones.py",
         "WHERE s.datid = d.oid AND s.usesysid IS NOT NULL",
         "WHERE s.datid = 0",
         "schema/test_template.py",
@@ -470,7 +470,7 @@ MUTATIONS: Final = (
     Mutation(
         4,
         "a name is shared through two maintenance databases",
-        "_claims.py",
+        "_template/_claims.py",
         "    if not held or not all(holders):",
         "    if not held:",
         "schema/test_template.py",
@@ -478,7 +478,7 @@ MUTATIONS: Final = (
     Mutation(
         6,
         "a template is copied in the slowest way",
-        "_copies.py",
+        "_template/_copies.py",
         "return min(took,",
         "return max(took,",
         "schema/test_copies.py",
@@ -486,7 +486,7 @@ MUTATIONS: Final = (
     Mutation(
         6,
         "a clone is taken for its template's when somebody has been connected to it",
-        "_escapes.py",
+        "_isolation/_escapes.py",
         "return await self._sessions(connection) == len(ours)",
         "return True",
         "schema/test_original.py",
@@ -494,7 +494,7 @@ MUTATIONS: Final = (
     Mutation(
         6,
         "it is not looked up which way of copying was the fastest",
-        "_uses.py",
+        "_template/_uses.py",
         "return said if said in _copies.WAYS else None",
         "return None",
         "schema/test_copies.py",
@@ -502,7 +502,7 @@ MUTATIONS: Final = (
     Mutation(
         5,
         "a lock that nobody holds is believed",
-        "_claims.py",
+        "_template/_claims.py",
         "    if held and not any(holders):",
         "    if False:",
         "server/test_fitness.py",
@@ -510,7 +510,7 @@ MUTATIONS: Final = (
     Mutation(
         5,
         "a connection that leads elsewhere is believed",
-        "_fitness.py",
+        "_server/_fitness.py",
         "    if there != name:",
         "    if False:",
         "server/test_fitness.py",

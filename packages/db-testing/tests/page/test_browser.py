@@ -9,8 +9,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import sync_playwright
 
-from db_testing import _page, _results
-from db_testing._results import Query, Remark, Replaced, Report, Result, Run, Statement
+from db_testing._report import _page, _results
+from db_testing._report._results import Query, Remark, Replaced, Report, Result, Run, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

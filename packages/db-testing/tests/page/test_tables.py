@@ -2,8 +2,8 @@
 
 import pytest
 
-from db_testing import _tables
-from db_testing._results import Query
+from db_testing._report import _tables
+from db_testing._report._results import Query
 
 STATEMENTS = [
     'SELECT a.x FROM public.a JOIN LATERAL (SELECT * FROM s."b c") AS b ON true WHERE x = ANY($1)',

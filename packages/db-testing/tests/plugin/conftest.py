@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio.plugin
 from sqlalchemy.engine import make_url
 
-from db_testing import _naming
-from db_testing._admin import Admin
+from db_testing._server._admin import Admin
+from db_testing._template import _naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,8 +21,9 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from db_testing import Schema, _synchronous
-from db_testing._bind import Bindings, Target
+from db_testing import Schema
+from db_testing._isolation import _synchronous
+from db_testing._plugin._bind import Bindings, Target
 from db_testing.errors import SetupError
 
 from .conftest import SUITES
@@ -30,7 +31,7 @@ from .conftest import SUITES
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from db_testing._isolation import Isolation
+    from db_testing._isolation._isolation import Isolation
 
     from .conftest import Suite
 

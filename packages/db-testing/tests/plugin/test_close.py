@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from db_testing import _closing
-from db_testing._closing import close_what_is_left
+from db_testing._isolation import _closing
+from db_testing._isolation._closing import close_what_is_left
 
 if TYPE_CHECKING:
     from .conftest import Suite

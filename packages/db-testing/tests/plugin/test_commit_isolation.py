@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.engine import make_url
 
-from db_testing import _worker
-from db_testing._admin import Admin
+from db_testing._plugin import _worker
+from db_testing._server._admin import Admin
 from db_testing.errors import ServerError
 
 if TYPE_CHECKING:

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _blockers, _escapes, _isolation, _picture, _state, _synchronous, _worker
-from db_testing._catalog import tells_positions
-from db_testing._original import Original
+from db_testing._isolation import _escapes, _isolation, _picture, _synchronous
+from db_testing._isolation._original import Original
+from db_testing._plugin import _state, _worker
+from db_testing._sandbox import _blockers
+from db_testing._statements._catalog import tells_positions
 from db_testing.errors import ServerError
 
 if TYPE_CHECKING:
-    from db_testing._catalog import Known
-    from db_testing._picture import Connection
+    from db_testing._isolation._picture import Connection
+    from db_testing._statements._catalog import Known
 
     from .conftest import Suite
 

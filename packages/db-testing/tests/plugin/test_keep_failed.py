@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 from sqlalchemy.engine import make_url
 
-from db_testing import _kept, _naming, _removal
-from db_testing._admin import Admin, connect
+from db_testing._server._admin import Admin, connect
+from db_testing._template import _kept, _naming, _removal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -244,7 +244,7 @@ def test_keeping_changes_no_outcome(suite: Suite, kept: Kept) -> None:
     pytester.makepyfile(
         """
         import asyncpg
-        from db_testing._admin import connect_options
+        from db_testing._server._admin import connect_options
         from models import Item
         from sqlalchemy.engine import make_url
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _markers
+from db_testing._plugin import _markers
 from db_testing.errors import SetupError
 
 if TYPE_CHECKING:

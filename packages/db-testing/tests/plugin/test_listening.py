@@ -10,13 +10,13 @@ import psycopg
 import pytest
 from asyncpg.prepared_stmt import PreparedStatement
 
-from db_testing import _listening
-from db_testing._listening import listening
-from db_testing._virtual import VirtualConnection
-from db_testing._virtual_statement import VirtualStatement
+from db_testing._isolation import _listening
+from db_testing._isolation._listening import listening
+from db_testing._sandbox._virtual import VirtualConnection
+from db_testing._sandbox._virtual_statement import VirtualStatement
 
 if TYPE_CHECKING:
-    from db_testing._listening import Sent
+    from db_testing._isolation._listening import Sent
 
     from .conftest import Suite
 

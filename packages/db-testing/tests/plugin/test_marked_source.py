@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from db_testing import _marked_source
+from db_testing._plugin import _marked_source
 
 TEST = ("test_a",)
 METHOD = ("TestA", "test_a")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _markers
-from db_testing._markers import Move
+from db_testing._plugin import _markers
+from db_testing._plugin._markers import Move
 from db_testing.errors import SetupError
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def test_without_libcst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_libcst_is_not_imported_in_vain() -> None:
     """A run that writes no marker does not pay for the import of libcst."""
     program = (
-        "import sys, pathlib, db_testing.plugin; from db_testing import _markers\n"
+        "import sys, pathlib, db_testing.plugin; from db_testing._plugin import _markers\n"
         "assert _markers.write([], root=pathlib.Path()) == []\n"
         "assert 'libcst' not in sys.modules"
     )

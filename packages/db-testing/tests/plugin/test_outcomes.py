@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _outcomes
+from db_testing._plugin import _outcomes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -304,7 +304,7 @@ def test_report_without_what_it_needs(suite: Suite, monkeypatch: pytest.MonkeyPa
     """The run does not begin, and the one error has the command that installs it."""
     pytester = suite(mode="auto")
     pytester.makepyfile(test_it="def test_one(): pass")
-    monkeypatch.setattr("db_testing._page.NEEDED", ("jinja2", "not_there"))
+    monkeypatch.setattr("db_testing._report._page.NEEDED", ("jinja2", "not_there"))
     result = pytester.runpytest("--db-report=report.html")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
@@ -317,7 +317,7 @@ def test_no_report_calls_nothing(suite: Suite) -> None:
     pytester = suite(mode="auto")
     pytester.makepyfile(
         test_it="""
-        from db_testing import _listening
+        from db_testing._isolation import _listening
 
         async def test_one(db, request):
             assert not _listening._replaced

@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from db_testing._admin import connect_options
-from db_testing._sandbox import Sandbox
-from db_testing._virtual import VirtualConnection
+from db_testing._sandbox._sandbox import Sandbox
+from db_testing._sandbox._virtual import VirtualConnection
+from db_testing._server._admin import connect_options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from db_testing import _runtime, _wire
+from db_testing._sandbox import _runtime, _wire
 from db_testing.errors import SandboxLostError
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-    from db_testing._sandbox import Sandbox
-    from db_testing._virtual import VirtualConnection
+    from db_testing._sandbox._sandbox import Sandbox
+    from db_testing._sandbox._virtual import VirtualConnection
 
     Connect = Callable[[], VirtualConnection]
 

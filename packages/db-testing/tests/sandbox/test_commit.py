@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from db_testing._catalog import Deferrable
+from db_testing._statements._catalog import Deferrable
 from db_testing.errors import SandboxConflictError, SandboxRefusedError
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-    from db_testing._sandbox import Sandbox
-    from db_testing._virtual import VirtualConnection
+    from db_testing._sandbox._sandbox import Sandbox
+    from db_testing._sandbox._virtual import VirtualConnection
 
     Connect = Callable[[], VirtualConnection]
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 import pytest
 
-from db_testing._virtual import VirtualConnection
+from db_testing._sandbox._virtual import VirtualConnection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from db_testing._sandbox import Sandbox
+    from db_testing._sandbox._sandbox import Sandbox
 
     Connect = Callable[[], VirtualConnection]
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-    from db_testing._sandbox import Sandbox
-    from db_testing._virtual import VirtualConnection
+    from db_testing._sandbox._sandbox import Sandbox
+    from db_testing._sandbox._virtual import VirtualConnection
 
 pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 12), reason="asyncio.eager_task_factory is new in Python 3.12"

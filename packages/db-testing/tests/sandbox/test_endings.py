@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from db_testing import _statements
+from db_testing._statements import _statements
 from db_testing.errors import SandboxRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from db_testing._virtual import VirtualConnection
+    from db_testing._sandbox._virtual import VirtualConnection
 
     Connect = Callable[[], VirtualConnection]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from db_testing._virtual import VirtualConnection
+    from db_testing._sandbox._virtual import VirtualConnection
 
     Connect = Callable[[], VirtualConnection]
 

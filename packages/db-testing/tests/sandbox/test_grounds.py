@@ -13,8 +13,8 @@ from db_testing.errors import SandboxConflictError, SandboxLostError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from db_testing._sandbox import Sandbox
-    from db_testing._virtual import VirtualConnection
+    from db_testing._sandbox._sandbox import Sandbox
+    from db_testing._sandbox._virtual import VirtualConnection
 
     Connect = Callable[[], VirtualConnection]
 

@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 
-from db_testing._admin import connect_options
-from db_testing._sandbox import Sandbox
-from db_testing._virtual import VirtualConnection
+from db_testing._sandbox._sandbox import Sandbox
+from db_testing._sandbox._virtual import VirtualConnection
+from db_testing._server._admin import connect_options
 from db_testing.errors import SandboxLoopError
 
 if TYPE_CHECKING:

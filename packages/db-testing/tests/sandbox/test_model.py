@@ -28,16 +28,16 @@ from hypothesis.stateful import (
 )
 from sqlalchemy.engine import make_url
 
-from db_testing._binaries import Binaries
-from db_testing._runtime import AsyncioRuntime
-from db_testing._sandbox import Sandbox
-from db_testing._virtual import VirtualConnection
+from db_testing._sandbox._runtime import AsyncioRuntime
+from db_testing._sandbox._sandbox import Sandbox
+from db_testing._sandbox._virtual import VirtualConnection
+from db_testing._server._binaries import Binaries
 from db_testing.errors import SandboxClosedError, SandboxConflictError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 
-    from db_testing._runtime import Event, Worker
+    from db_testing._sandbox._runtime import Event, Worker
 
     Plain: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

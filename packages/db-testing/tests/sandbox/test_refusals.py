@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from db_testing._sandbox import Sandbox
-    from db_testing._virtual import VirtualConnection
+    from db_testing._sandbox._sandbox import Sandbox
+    from db_testing._sandbox._virtual import VirtualConnection
 
     Connect = Callable[[], VirtualConnection]
 

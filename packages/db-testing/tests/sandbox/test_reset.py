@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from db_testing import _catalog
-from db_testing._admin import WIRE_ERRORS
-from db_testing._catalog import Catalog
-from db_testing._virtual import VirtualConnection
+from db_testing._sandbox._virtual import VirtualConnection
+from db_testing._server._admin import WIRE_ERRORS
+from db_testing._statements import _catalog
+from db_testing._statements._catalog import Catalog
 from db_testing.errors import SandboxClosedError, SandboxLostError, SandboxRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from db_testing._sandbox import Sandbox
+    from db_testing._sandbox._sandbox import Sandbox
 
     Connect = Callable[[], VirtualConnection]
 
@@ -560,7 +560,7 @@ async def test_a_transaction_from_outside_of_tests(sandbox: Sandbox, connect: Co
 
 async def test_the_connection_cannot_be_made(plain: asyncpg.Connection[asyncpg.Record]) -> None:
     """An error while the wire is prepared closes it and is the caller's."""
-    from db_testing._sandbox import Sandbox  # noqa: PLC0415
+    from db_testing._sandbox._sandbox import Sandbox  # noqa: PLC0415
 
     class Unprepared:
         terminated = False

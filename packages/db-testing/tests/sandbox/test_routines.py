@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _statements
-from db_testing._routines import Effect, Routines, _effects
-from db_testing._virtual import VirtualConnection
+from db_testing._sandbox._virtual import VirtualConnection
+from db_testing._statements import _statements
+from db_testing._statements._routines import Effect, Routines, _effects
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     import asyncpg
 
-    from db_testing._sandbox import Sandbox
+    from db_testing._sandbox._sandbox import Sandbox
 
 FUNCTIONS = """
     CREATE SCHEMA routines;

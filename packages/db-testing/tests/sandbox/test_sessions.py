@@ -15,7 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-    from db_testing._sandbox import Sandbox
+    from db_testing._sandbox._sandbox import Sandbox
 
 INSERT = text("INSERT INTO author (name, notes) VALUES (:name, '{}')")
 NAMES = text("SELECT name FROM author ORDER BY name")

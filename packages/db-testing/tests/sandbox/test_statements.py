@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from db_testing import _setting_statements, _statements
-from db_testing._setting_statements import Many, made_by
-from db_testing._statements import Control
+from db_testing._statements import _setting_statements, _statements
+from db_testing._statements._setting_statements import Many, made_by
+from db_testing._statements._statements import Control
 
 
 @pytest.mark.parametrize(

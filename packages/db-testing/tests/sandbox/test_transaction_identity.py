@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from db_testing import _transaction_identity
+from db_testing._statements import _transaction_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable

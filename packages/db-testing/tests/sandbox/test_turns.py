@@ -14,8 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from db_testing._admin import WIRE_ERRORS
 from db_testing._origin import caller
+from db_testing._server._admin import WIRE_ERRORS
 from db_testing.errors import SandboxConflictError, SandboxDeadlockError
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-    from db_testing._sandbox import Sandbox
-    from db_testing._virtual import VirtualConnection
+    from db_testing._sandbox._sandbox import Sandbox
+    from db_testing._sandbox._virtual import VirtualConnection
 
     Connect = Callable[[], VirtualConnection]
 

@@ -15,10 +15,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import QueuePool
 
-from db_testing._psycopg import VirtualConnection
-from db_testing._psycopg_wire import PsycopgWire
-from db_testing._sandbox import Sandbox
-from db_testing._threads import Step, Threads
+from db_testing._sandbox._psycopg import VirtualConnection
+from db_testing._sandbox._psycopg_wire import PsycopgWire
+from db_testing._sandbox._sandbox import Sandbox
+from db_testing._sandbox._threads import Step, Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
     from sqlalchemy.orm import Session
 
-    from db_testing._runtime import Wire
+    from db_testing._sandbox._runtime import Wire
 
 
 class World:

@@ -12,13 +12,13 @@ from psycopg import sql
 from psycopg.rows import dict_row, scalar_row
 from psycopg.types import TypeInfo
 
-from db_testing import _psycopg_cursor
-from db_testing._psycopg_cursor import numbered
+from db_testing._sandbox import _psycopg_cursor
+from db_testing._sandbox._psycopg_cursor import numbered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from db_testing._psycopg import VirtualConnection
+    from db_testing._sandbox._psycopg import VirtualConnection
 
     from .conftest import World
 

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from db_testing import _turns
+from db_testing._sandbox import _turns
 from db_testing.errors import SandboxConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from db_testing._transaction import Transaction
+    from db_testing._sandbox._transaction import Transaction
 
     from .conftest import World
 
@@ -197,7 +197,7 @@ def test_sessions_of_many_threads(
             done.append((transaction, steps, end, outcomes))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("db_testing._wire.Turns", Observed)
+        patch.setattr("db_testing._sandbox._wire.Turns", Observed)
         world.connect().execute("SELECT 1")
         live = world.sandbox._wires.current
         assert live is not None

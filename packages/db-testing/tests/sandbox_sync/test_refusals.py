@@ -13,7 +13,7 @@ from db_testing.errors import SandboxRefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from db_testing._psycopg import VirtualConnection
+    from db_testing._sandbox._psycopg import VirtualConnection
 
     from .conftest import World
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from db_testing._psycopg import VirtualConnection
+    from db_testing._sandbox._psycopg import VirtualConnection
 
     from .conftest import World
 

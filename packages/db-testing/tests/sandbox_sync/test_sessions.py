@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
     from sqlalchemy.orm import Session, sessionmaker
 
-    from db_testing._psycopg import VirtualConnection
+    from db_testing._sandbox._psycopg import VirtualConnection
 
     Connect = Callable[[], VirtualConnection]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import make_url
 
-from db_testing import _template
-from db_testing._admin import Admin
+from db_testing._server._admin import Admin
+from db_testing._template import _template
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL

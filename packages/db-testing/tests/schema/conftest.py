@@ -12,8 +12,8 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db_testing import _claims, _clones, _naming, _template
-from db_testing._admin import Admin
+from db_testing._server._admin import Admin
+from db_testing._template import _claims, _clones, _naming, _template
 from db_testing.schema import Schema
 
 if TYPE_CHECKING:

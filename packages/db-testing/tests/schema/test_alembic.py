@@ -15,7 +15,8 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from db_testing import _alembic_folders, _template
+from db_testing._schema import _alembic_folders
+from db_testing._template import _template
 from db_testing.errors import SchemaError
 from db_testing.schema import Schema
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL
 
-    from db_testing._admin import Admin
+    from db_testing._server._admin import Admin
     from db_testing.schema import SchemaLike
 
 ASYNC_ENV = """

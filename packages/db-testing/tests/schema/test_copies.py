@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from db_testing import _claims, _clones, _copies, _naming, _template, _uses
+from db_testing._template import _claims, _clones, _copies, _naming, _template, _uses
 from db_testing.errors import ServerError
 
 from .conftest import names_of
@@ -17,8 +17,8 @@ from .conftest import names_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from db_testing._admin import Admin
-    from db_testing._copies import Connection
+    from db_testing._server._admin import Admin
+    from db_testing._template._copies import Connection
     from db_testing.schema import Schema, SchemaLike
 
 CLOSE = 0.005

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, text
 
-from db_testing import _clones, _template, _uses
-from db_testing._admin import connect, disconnect
-from db_testing._catalog import Catalog
-from db_testing._escapes import COUNTS_AT_ONCE, Watch
-from db_testing._original import Original
-from db_testing._picture import Picture
+from db_testing._isolation._escapes import COUNTS_AT_ONCE, Watch
+from db_testing._isolation._original import Original
+from db_testing._isolation._picture import Picture
+from db_testing._server._admin import connect, disconnect
+from db_testing._statements._catalog import Catalog
+from db_testing._template import _clones, _template, _uses
 from db_testing.schema import Schema
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
     from sqlalchemy.orm import Session
 
-    from db_testing._admin import Admin
+    from db_testing._server._admin import Admin
     from db_testing.schema import SchemaLike
 
 

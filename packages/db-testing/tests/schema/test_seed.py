@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, insert, text
 
-from db_testing import _template
+from db_testing._template import _template
 from db_testing.errors import SchemaError
 from db_testing.schema import Schema
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
 
-    from db_testing._admin import Admin
-    from db_testing._seed import SeedFunction
+    from db_testing._schema._seed import SeedFunction
+    from db_testing._server._admin import Admin
     from db_testing.schema import SchemaLike
 
 CALLS: list[str] = []
@@ -264,7 +264,7 @@ def test_fingerprint_is_the_same_in_each_process(tmp_path: Path) -> None:
     """Neither addresses, the order of sets nor the checkout's place are of what a seed writes."""
     source = """
 import collections, dataclasses, functools
-from db_testing import _seed
+from db_testing._schema import _seed
 
 class Own: pass
 

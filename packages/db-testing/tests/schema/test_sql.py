@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from db_testing import _sql_files
-from db_testing._admin import connect_options, libpq_url
-from db_testing._binaries import Binaries
+from db_testing._schema import _sql_files
+from db_testing._server._admin import connect_options, libpq_url
+from db_testing._server._binaries import Binaries
 from db_testing.errors import SchemaError, ServerError
 from db_testing.schema import Schema
 

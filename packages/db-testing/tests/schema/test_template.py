@@ -17,8 +17,8 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from db_testing import _claims, _clones, _copies, _naming, _template
-from db_testing._admin import Admin, connect_options
+from db_testing._server._admin import Admin, connect_options
+from db_testing._template import _claims, _clones, _copies, _naming, _template
 from db_testing.errors import SchemaError, ServerError
 from db_testing.schema import Schema
 

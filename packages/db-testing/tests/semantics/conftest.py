@@ -14,10 +14,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from db_testing import _claims, _copies
-from db_testing._admin import Admin, connect_options
-from db_testing._sandbox import Sandbox
-from db_testing._virtual import VirtualConnection
+from db_testing._sandbox._sandbox import Sandbox
+from db_testing._sandbox._virtual import VirtualConnection
+from db_testing._server._admin import Admin, connect_options
+from db_testing._template import _claims, _copies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator

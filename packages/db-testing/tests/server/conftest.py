@@ -20,11 +20,11 @@ from urllib.parse import quote
 import pytest
 import trustme
 
-from db_testing import _binaries, _data_directory, _folders, _locks, _server
-from db_testing._admin import Admin
-from db_testing._binaries import Binaries
-from db_testing._cluster import Cluster
-from db_testing._identity import Identity
+from db_testing._server import _binaries, _data_directory, _folders, _locks, _server
+from db_testing._server._admin import Admin
+from db_testing._server._binaries import Binaries
+from db_testing._server._cluster import Cluster
+from db_testing._server._identity import Identity
 
 from .proxy import Proxy
 

@@ -9,9 +9,9 @@ import resource
 import sys
 from pathlib import Path
 
-from db_testing._binaries import Binaries
-from db_testing._cluster import Cluster
-from db_testing._identity import Identity
+from db_testing._server._binaries import Binaries
+from db_testing._server._cluster import Cluster
+from db_testing._server._identity import Identity
 from db_testing.errors import ServerError
 
 

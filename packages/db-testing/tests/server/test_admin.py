@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from db_testing import _admin, _server
-from db_testing._admin import Admin
+from db_testing._server import _admin, _server
+from db_testing._server._admin import Admin
 from db_testing.errors import ServerError
 
 from .conftest import eventually
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 INTERRUPTED = """
 import sys
 from sqlalchemy.engine import make_url
-from db_testing._admin import Admin
+from db_testing._server._admin import Admin
 
 admin = Admin(make_url(sys.argv[1]))
 try:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _binaries, _folders, _server
-from db_testing._binaries import Binaries
-from db_testing._identity import Identity
+from db_testing._server import _binaries, _folders, _server
+from db_testing._server._binaries import Binaries
+from db_testing._server._identity import Identity
 from db_testing.errors import ServerError
 
 if TYPE_CHECKING:

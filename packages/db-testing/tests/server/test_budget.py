@@ -12,12 +12,13 @@ import psycopg
 import pytest
 from sqlalchemy.engine import URL
 
-from db_testing import _admin, _isolation, _server
-from db_testing._admin import Admin, Patience, connect, disconnect, libpq_url
-from db_testing._budget import MOST, OWN, Budget, Limit, lowest_limit
-from db_testing._checkouts import Checkouts
-from db_testing._synchronous import Synchronous
-from db_testing._wires import DatabaseState
+from db_testing._isolation import _isolation
+from db_testing._isolation._checkouts import Checkouts
+from db_testing._isolation._synchronous import Synchronous
+from db_testing._sandbox._wires import DatabaseState
+from db_testing._server import _admin, _server
+from db_testing._server._admin import Admin, Patience, connect, disconnect, libpq_url
+from db_testing._server._budget import MOST, OWN, Budget, Limit, lowest_limit
 from db_testing.errors import ServerError
 
 from .test_loss import INI, SUITES
@@ -194,7 +195,7 @@ GREEDY = """
     import asyncio
     import pytest
     import sqlalchemy as sa
-    from db_testing import _admin
+    from db_testing._server import _admin
 
     OURS = sa.text("SELECT count(*) FROM pg_stat_activity WHERE usename = 'few'")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from db_testing import _folders, _server
 from db_testing._commands import server_checks
 from db_testing._commands.choice import Choice
+from db_testing._server import _folders, _server
 
 if TYPE_CHECKING:
     import pytest

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing._cluster import Cluster
+from db_testing._server._cluster import Cluster
 
 from .conftest import Embedded, copy_with_owners, make_home
 

@@ -18,10 +18,12 @@ import asyncpg
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from db_testing import _admin, _claims, _clones, _server, _settings
-from db_testing._admin import Admin
-from db_testing._cluster import SOCKET_NAME
-from db_testing._worker import Worker
+from db_testing import _settings
+from db_testing._plugin._worker import Worker
+from db_testing._server import _admin, _server
+from db_testing._server._admin import Admin
+from db_testing._server._cluster import SOCKET_NAME
+from db_testing._template import _claims, _clones
 from db_testing.errors import ServerError, UnfitServerError
 from db_testing.schema import Schema
 
@@ -217,7 +219,7 @@ def test_old_server_is_called_by_its_name(
 ) -> None:
     """A version alone may be another product's idea of compatibility."""
     embedded.acquire()
-    monkeypatch.setattr("db_testing._admin.OLDEST", 99)
+    monkeypatch.setattr("db_testing._server._admin.OLDEST", 99)
     with pytest.raises(ServerError, match=r"needs 99 or later\. It calls itself 'PostgreSQL \d"):
         Admin(_server.address(embedded.cluster))
 

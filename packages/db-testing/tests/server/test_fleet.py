@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _results, _summary, cli
+from db_testing import cli
+from db_testing._report import _results, _summary
 
 from .conftest import PASSWORD, External, encrypted_url
 from .test_loss import INI, SUITES
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from db_testing._admin import Admin
+    from db_testing._server._admin import Admin
 
     from .proxy import Proxy
 

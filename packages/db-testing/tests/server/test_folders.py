@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _cluster, _folders, _locks
-from db_testing._binaries import Binaries
-from db_testing._cluster import Cluster
-from db_testing._identity import Identity
+from db_testing._server import _cluster, _folders, _locks
+from db_testing._server._binaries import Binaries
+from db_testing._server._cluster import Cluster
+from db_testing._server._identity import Identity
 from db_testing.errors import ServerError
 
 if TYPE_CHECKING:

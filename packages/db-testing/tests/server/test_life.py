@@ -16,11 +16,11 @@ import asyncpg
 import psycopg
 import pytest
 
-from db_testing import _cluster, _folders, _locks, _server
-from db_testing._admin import Admin, disconnect, libpq_url, url_with_host
-from db_testing._binaries import Binaries
-from db_testing._cluster import Cluster
-from db_testing._identity import Identity
+from db_testing._server import _cluster, _folders, _locks, _server
+from db_testing._server._admin import Admin, disconnect, libpq_url, url_with_host
+from db_testing._server._binaries import Binaries
+from db_testing._server._cluster import Cluster
+from db_testing._server._identity import Identity
 from db_testing.errors import ServerError
 
 from .conftest import Embedded, copy_with_owners, eventually, ps

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _cluster, _server
+from db_testing._server import _cluster, _server
 
 if TYPE_CHECKING:
     from collections.abc import Callable

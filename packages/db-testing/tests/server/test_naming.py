@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db_testing import _naming
+from db_testing._template import _naming
 
 FINGERPRINTS = st.binary().map(lambda content: hashlib.sha256(content).hexdigest())
 IDENTITIES = st.tuples(st.text(), st.text(max_size=40), st.text(max_size=40))

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from db_testing import _folders, _presence, _server, cli
-from db_testing._admin import Admin
+from db_testing import cli
 from db_testing._commands import choice
+from db_testing._server import _folders, _presence, _server
+from db_testing._server._admin import Admin
 from db_testing.errors import ServerError
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 STARTS = """
 import sys
 from pathlib import Path
-from db_testing import _folders, cli
+from db_testing import cli
+from db_testing._server import _folders
 _folders.in_memory = lambda: Path(sys.argv[1])
 sys.exit(cli.main(sys.argv[2:]))
 """

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from db_testing import _template, _uses
+from db_testing._template import _template, _uses
 from db_testing.schema import Schema
 
 if TYPE_CHECKING:
-    from db_testing._admin import Admin
+    from db_testing._server._admin import Admin
 
     from .conftest import Embedded
 

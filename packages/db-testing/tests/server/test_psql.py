@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from db_testing import _folders, _server, cli
-from db_testing._binaries import Binaries
+from db_testing import cli
+from db_testing._server import _folders, _server
+from db_testing._server._binaries import Binaries
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _cluster, _removal
-from db_testing._admin import Admin, connect, disconnect
+from db_testing._server import _cluster
+from db_testing._server._admin import Admin, connect, disconnect
+from db_testing._template import _removal
 from db_testing.errors import ServerError
 
 if TYPE_CHECKING:

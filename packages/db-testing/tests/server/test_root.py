@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import db_testing
-from db_testing import _folders, _locks
-from db_testing._binaries import Binaries
-from db_testing._cluster import Cluster
-from db_testing._identity import Identity
+from db_testing._server import _folders, _locks
+from db_testing._server._binaries import Binaries
+from db_testing._server._cluster import Cluster
+from db_testing._server._identity import Identity
 from db_testing.errors import ServerError
 
 from .conftest import Embedded, copy_with_owners, ps

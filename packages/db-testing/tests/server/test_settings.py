@@ -7,20 +7,21 @@ import sys
 
 import pytest
 
-from db_testing import _server, _settings
+from db_testing import _settings
+from db_testing._server import _server
 from db_testing.errors import SetupError
 
 LIGHT = """
 import sys
 import db_testing.plugin
-from db_testing import _server
+from db_testing._server import _server
 _server.describe("embedded")
 _server.describe("postgresql://u:p@h/d")
 print(sorted({name.split(".")[0] for name in sys.modules} & {"sqlalchemy", "asyncpg", "alembic"}))
 """
 
 PRINT = """
-    from db_testing import _state
+    from db_testing._plugin import _state
     def test_server(pytestconfig):
         print("SERVER", _state.settings(pytestconfig).server)
 """

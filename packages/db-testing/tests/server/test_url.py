@@ -9,8 +9,9 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from db_testing import _admin, _claims, _clones, _server, _template
-from db_testing._admin import Admin
+from db_testing._server import _admin, _server
+from db_testing._server._admin import Admin
+from db_testing._template import _claims, _clones, _template
 from db_testing.errors import ServerError
 from db_testing.schema import Schema
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _locks, _watchdog
+from db_testing._server import _locks, _watchdog
 
 from .conftest import eventually, ps
 

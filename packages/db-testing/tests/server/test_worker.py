@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from db_testing import _removal, _server, _settings
-from db_testing._worker import Worker
+from db_testing import _settings
+from db_testing._plugin._worker import Worker
+from db_testing._server import _server
+from db_testing._template import _removal
 from db_testing.errors import ServerError
 from db_testing.schema import Schema
 

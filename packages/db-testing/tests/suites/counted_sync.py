@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from models import Item
 
-from db_testing._listening import listening
+from db_testing._isolation._listening import listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
     from sqlalchemy.orm import Session
 
-    from db_testing._listening import Sent
+    from db_testing._isolation._listening import Sent
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from models import Base
 
-from db_testing import Schema, _data_directory, _folders
+from db_testing import Schema
+from db_testing._server import _data_directory, _folders
 
 HOME = Path(os.environ["FAULTS_HOME"])
 if "FAULTS_LIMIT" in os.environ:

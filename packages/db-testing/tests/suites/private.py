@@ -88,7 +88,7 @@ async def test_its_connections_are_terminated(db: AsyncSession, db_engine: Async
 
 PROGRAM = """
 import asyncio, os, asyncpg
-from db_testing._admin import connect_options
+from db_testing._server._admin import connect_options
 from sqlalchemy.engine import make_url
 
 async def main():

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from sqlalchemy.engine import URL
 
-from db_testing import _binaries, _cluster, _data_directory, _folders
-from db_testing._admin import Admin, connect, disconnect
-from db_testing._binaries import Binaries
-from db_testing._identity import Identity
-from db_testing._real import RealConnection
-from db_testing._sweep import SINCE, Sweep
+from db_testing._isolation._real import RealConnection
+from db_testing._isolation._sweep import SINCE, Sweep
+from db_testing._server import _binaries, _cluster, _data_directory, _folders
+from db_testing._server._admin import Admin, connect, disconnect
+from db_testing._server._binaries import Binaries
+from db_testing._server._identity import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from db_testing._sweep import Connection, Swept
+    from db_testing._isolation._sweep import Connection, Swept
 
 OTHERS = [
     folder

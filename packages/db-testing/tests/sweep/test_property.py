@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from db_testing._binaries import Binaries
-from db_testing._identity import Identity
+from db_testing._server._binaries import Binaries
+from db_testing._server._identity import Identity
 
 from .conftest import empty_database
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pytest
 
-from db_testing import _sweep
-from db_testing._admin import Admin, connect, disconnect
-from db_testing._sweep import Sweep
+from db_testing._isolation import _sweep
+from db_testing._isolation._sweep import Sweep
+from db_testing._server._admin import Admin, connect, disconnect
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-    from db_testing._real import RealConnection
-    from db_testing._sweep import Connection, Swept
+    from db_testing._isolation._real import RealConnection
+    from db_testing._isolation._sweep import Connection, Swept
 
     from .conftest import Database
 

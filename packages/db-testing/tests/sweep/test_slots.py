@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db_testing import _removal
-from db_testing._binaries import Binaries
-from db_testing._identity import Identity
+from db_testing._server._binaries import Binaries
+from db_testing._server._identity import Identity
+from db_testing._template import _removal
 
 from .conftest import BOUND, empty_database, running
 

@@ -6,15 +6,17 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
-from .. import _naming, _probe, _server, _template, _uses
-from .._admin import Admin
-from .._metadata import Metadata
+from .._plugin import _probe
+from .._schema._metadata import Metadata
+from .._server import _server
+from .._server._admin import Admin
+from .._template import _naming, _template, _uses
 from ..schema import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from .._probe import Say, Subject
+    from .._plugin._probe import Say, Subject
     from .._settings import Settings
     from ..schema import SchemaLike
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import libcst as cst
 
-from .. import _pytest_names
+from .._plugin import _pytest_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

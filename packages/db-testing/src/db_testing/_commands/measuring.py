@@ -14,7 +14,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import _probe, _state
+from .._plugin import _probe, _state
 from . import strategies
 from .building import connected
 from .strategies import NOTHING, Strategy
@@ -22,7 +22,7 @@ from .strategies import NOTHING, Strategy
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .._probe import Say, Subject
+    from .._plugin._probe import Say, Subject
 
 BENCH: Final = f"{__name__}:bench"
 

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from .. import _probe
+from .._plugin import _probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from .. import _naming, _presence, _programs, _server
-from .._admin import libpq_url
+from .._server import _presence, _programs, _server
+from .._server._admin import libpq_url
+from .._template import _naming
 from ..errors import ServerError
 from . import choice
 from .choice import Option as ServerOption
@@ -79,7 +80,7 @@ def _own(chosen: choice.Choice) -> dict[str, Any]:
 
 
 def _other(chosen: choice.Choice) -> dict[str, Any]:
-    from .._admin import Admin
+    from .._server._admin import Admin
 
     url = _server.url_of(chosen.server)
     found: dict[str, Any] = {"server": chosen.shown, "chosen": chosen.source, "running": True}

@@ -10,15 +10,16 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from .. import _budget, _claims, _clones, _copies, _fitness, _folders, _naming, _server
-from .._admin import Admin
+from .._server import _budget, _fitness, _folders, _server
+from .._server._admin import Admin
+from .._template import _claims, _clones, _copies, _naming
 from ..errors import ServerError
 from .findings import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._cluster import Cluster
+    from .._server._cluster import Cluster
     from .choice import Choice
 
 SLOW: Final = 0.2

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from .. import _claims, _clones, _naming, _probe, _settings, _state, _template
+from .. import _settings
+from .._plugin import _probe, _state
+from .._template import _claims, _clones, _naming, _template
 from ..errors import DBTestingError
 from . import sample_row
 
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from .._admin import Admin
-    from .._probe import Subject
+    from .._plugin._probe import Subject
+    from .._server._admin import Admin
 
 NOTHING: Final = "nothing"
 TRUNCATE: Final = "TRUNCATE of all tables"

@@ -13,7 +13,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from .. import _probe, _settings
+from .. import _settings
+from .._plugin import _probe
 from ..errors import SuiteError
 
 if TYPE_CHECKING:

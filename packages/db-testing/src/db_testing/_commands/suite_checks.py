@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from packaging.utils import canonicalize_name
 
-from .. import _loops, _probe
+from .._plugin import _loops, _probe
 from ..errors import SuiteError
 from . import building, suite
 from .findings import Finding

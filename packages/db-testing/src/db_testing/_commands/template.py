@@ -9,8 +9,9 @@ from typing import Annotated, Final
 
 import typer
 
-from .. import _clones, _naming, _removal, _server, _uses
-from .._admin import Admin
+from .._server import _server
+from .._server._admin import Admin
+from .._template import _clones, _naming, _removal, _uses
 from ..errors import ServerError, SuiteError
 from . import building, choice, suite
 from .choice import Option as ServerOption
