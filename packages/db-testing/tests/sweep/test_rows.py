@@ -13,6 +13,8 @@ from db_testing._isolation._sweep import Sweep
 from db_testing._server._admin import Admin, connect, disconnect
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy.engine import URL
 
     from db_testing._isolation._real import RealConnection
@@ -196,6 +198,7 @@ CASES = {
     "settings of the database that would be in the way": Case(
         f"{SEEDED}; DO $$BEGIN EXECUTE format('ALTER DATABASE %1$I SET statement_timeout = 1;"
         " ALTER DATABASE %1$I SET idle_session_timeout = 10;"
+        " ALTER DATABASE %1$I SET idle_in_transaction_session_timeout = 1;"
         " ALTER DATABASE %1$I SET default_transaction_read_only = on;"
         " ALTER DATABASE %1$I SET default_transaction_isolation = serializable',"
         " current_database()); IF current_setting('server_version_num')::int >= 170000 THEN EXECUTE"
@@ -304,6 +307,17 @@ CHANGES = {
         "UPDATE g SET at = '2021-01-01' WHERE day(at) = '2020-01-01'",
         "rows of public.g are others when they are put back",
     ),
+    "a row, of two that are alike, whose generated column would say something else": (
+        (
+            "CREATE FUNCTION day(timestamptz) RETURNS date LANGUAGE sql IMMUTABLE AS"
+            " 'SELECT $1::date'; CREATE TABLE g (at timestamptz,"
+            " day date GENERATED ALWAYS AS (day(at)) STORED); SET timezone = 'Asia/Tokyo';"
+            "INSERT INTO g SELECT '2020-01-01 20:00+00' FROM generate_series(1, 2);"
+            "RESET timezone"
+        ),
+        "DELETE FROM g WHERE ctid = '(0,1)'",
+        "rows of public.g are others when they are put back",
+    ),
     "a limit of the database": ("", "ALTER DATABASE {name} CONNECTION LIMIT 50", "itself"),
 }
 
@@ -363,6 +377,25 @@ def test_older_transaction_that_changes_the_schema(database: Database) -> None:
     database.sweep.begin()
     database.admin.run(fixture.execute, "COMMIT")
     assert database.run().reason == "the schema was changed (pg_catalog.pg_proc)"
+
+
+def test_what_was_there_beside_an_older_transaction(database: Database) -> None:
+    """What others had committed when the sweep began is no test's, whoever began before them."""
+    database.execute(SEEDED)
+    fixture = database.connect()
+    database.admin.run(fixture.execute, "BEGIN; INSERT INTO t (x) VALUES ('open')")
+    database.execute(
+        "BEGIN; SAVEPOINT s; CREATE TABLE later (x int); RELEASE s; INSERT INTO later VALUES (1);"
+        "COMMIT",
+        "COMMENT ON TABLE later IS 'too'",
+    )
+    before = database.content()
+    database.sweep.begin()
+    for ended in (1, 0):  # the second time the sweep has written as well
+        database.execute("INSERT INTO t (x) VALUES ('c'); INSERT INTO later VALUES (2)")
+        reason, left = database.run()
+        assert (reason, len(left)) == (None, ended)
+        assert database.content() == before
 
 
 def test_values_beside_a_table_make_it_large(database: Database) -> None:
@@ -496,31 +529,48 @@ def test_advisory_lock_that_is_kept(database: Database, key: str, named: str) ->
     assert database.run() == (None, [])
 
 
-@pytest.mark.parametrize("role", ["owner"])
-def test_session_of_a_role_that_hides(server: URL, database: Database) -> None:
-    """An owner who may not see what it does looks at everything, and says what cannot be ended."""
+@pytest.fixture
+def hiding(server: URL, database: Database) -> Iterator[Connection]:
+    """Connect as a role of which the owner of everything may not see what it does."""
     superuser = Admin(server)
     superuser.run(superuser.connection.execute, "CREATE ROLE hiding LOGIN")
     database.execute(f"{SERIAL}; GRANT ALL ON t, t_id_seq TO hiding")
-    before = database.content()
     stranger = database.admin.run(lambda: connect(database.url.set(username="hiding")))
-    try:
-        database.sweep.begin()
-        for _ in range(2):  # the second time the server does not count it at once
-            database.admin.run(stranger.execute, "INSERT INTO t (x) VALUES ('a')")
-            assert database.run() == (None, [])
-            assert database.content() == before
-        database.admin.run(stranger.execute, "BEGIN; INSERT INTO t (x) VALUES ('a')")
-        (line,) = database.run().left
-        assert f"process {stranger.get_server_pid()}" in line
-        assert "was left in a transaction" in line
-        assert "its process could not be ended (" in line
-        assert database.run() == (None, [])  # it is no other test's
-    finally:
-        database.admin.run(disconnect, stranger)
-        database.drop()
-        superuser.run(superuser.connection.execute, "DROP ROLE hiding")
-        superuser.close()
+    yield stranger
+    database.admin.run(disconnect, stranger)
+    database.drop()
+    superuser.run(superuser.connection.execute, "DROP ROLE hiding")
+    superuser.close()
+
+
+@pytest.mark.parametrize("role", ["owner"])
+def test_session_of_a_role_that_hides(database: Database, hiding: Connection) -> None:
+    """An owner who may not see what it does looks at everything, and says what cannot be ended."""
+    before = database.content()
+    database.sweep.begin()
+    for _ in range(2):  # the second time the server does not count it at once
+        database.admin.run(hiding.execute, "INSERT INTO t (x) VALUES ('a')")
+        assert database.run() == (None, [])
+        assert database.content() == before
+    database.admin.run(hiding.execute, "BEGIN; INSERT INTO t (x) VALUES ('a')")
+    (line,) = database.run().left
+    assert f"process {hiding.get_server_pid()}" in line
+    assert "was left in a transaction" in line
+    assert "its process could not be ended (" in line
+    assert database.run() == (None, [])  # it is no other test's
+
+
+@pytest.mark.parametrize("role", ["owner"])
+def test_older_transaction_of_a_role_that_hides(database: Database, hiding: Connection) -> None:
+    """What the sweep itself has made since it began is no test's, however often it looks."""
+    database.admin.run(hiding.execute, "BEGIN; INSERT INTO t (x) VALUES ('a')")
+    before = database.content()
+    database.sweep.begin()
+    for named in (1, 0, 0):
+        database.execute("INSERT INTO t VALUES (9, 'b')")
+        reason, left = database.run()
+        assert (reason, len(left)) == (None, named)
+        assert database.content() == before
 
 
 @pytest.mark.parametrize("since", ["the first test", "a fixture of wider scope"])
@@ -684,6 +734,10 @@ def test_new_database_that_somebody_writes_to(database: Database) -> None:
         sweep.close()
         stranger = admin.run(lambda: connect(sweep.url))
         admin.run(stranger.execute, "DELETE FROM t WHERE id = 1")
+        sweep.begin(untouched=True)  # may not see yet what it has written
+        sweep.start([])
+        assert sweep.finish() == ("somebody was connected before the test had begun", [])
+        sweep.close()
         admin.run(disconnect, stranger)
         sweep.begin(untouched=True)
         sweep.start([])

@@ -240,7 +240,8 @@ class Isolation:
         if chosen is not self._rollback or self._keeps_failed:
             self._states.save()
         if chosen is self._commit:
-            self._watch.swept(learnt=self._sweep.begin(untouched=self._untouched))
+            learnt = self._sweep.begin(self._processes, untouched=self._untouched)
+            self._watch.swept(learnt=learnt)
         self._untouched = False
         self._checkouts.watching = True
         self._checkouts.taken = False
@@ -444,14 +445,19 @@ class Isolation:
         remarks = [each.kept.remark for each in self._sandboxes() if each.kept is not None]
         return next(filter(None, remarks), None)
 
-    def _sweep_up(self, test: str) -> None:
-        """Undo what a test has really committed, by a sweep or else by a new database."""
+    @property
+    def _processes(self) -> list[int]:
+        """The server's processes that are ours, and have nothing to hand in."""
         ours = [*self._commit.processes, *self._watch.processes]
         for sandbox in self._sandboxes():
             ours += sandbox.processes
         if self._synchronous is not None:
             ours += self._synchronous.processes
-        self._sweep.start(ours)
+        return ours
+
+    def _sweep_up(self, test: str) -> None:
+        """Undo what a test has really committed, by a sweep or else by a new database."""
+        self._sweep.start(self._processes)
         if self._waits:
             self._leaks += self._finish(test)
         else:
@@ -470,7 +476,7 @@ class Isolation:
         """Tell whether a test in the sandbox, which still is, has really committed by others."""
         if self._kind is not self._rollback or not (connects or self._commits.seen):
             return False  # what the sandbox has locked may be long in the way of looking
-        return not self._watch.is_cut_off() and self._watch.differs()
+        return not self._watch.is_cut_off() and self._watch.differs_as_far_as_seen()
 
     def _escaped(self, test: str, *, connects: bool) -> SandboxError | None:
         """Look whether a connection that is not the sandbox's has done what cannot be undone."""

@@ -73,6 +73,7 @@ as it was."""
 UNHINDERED: Final = {
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
+    "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
     "quote_all_identifiers": "off",
     "statement_timeout": "0",
@@ -107,6 +108,12 @@ _SLOTS: Final = "SELECT slot_name FROM pg_get_replication_slots() WHERE datoid I
 # A clone begins to count anew.
 _TOUCHED: Final = """
     SELECT name FROM pg_temp.db_testing_relations WHERE kind = 'r' AND writes > 0 LIMIT 1
+"""
+
+_OTHER: Final = """
+    SELECT true FROM pg_stat_activity WHERE datname = current_database()
+      AND pid <> ALL ($1::integer[] || pg_backend_pid())
+      AND coalesce(backend_type, 'client backend') = 'client backend' LIMIT 1
 """
 
 # What ALTER SYSTEM has set, which only superusers may read.
@@ -167,7 +174,7 @@ class Sweep:
     _loop: asyncio.AbstractEventLoop | None = None
     """The connection's own, which runs in the thread that asks: to wake another takes longer."""
     _moment: Sequence[Any] = ()
-    """The database's oid, the first transaction of a test's, the sweep's own, and its time."""
+    """The database's oid, the first transaction of a test's, those known not to be, the time."""
     _task: asyncio.Task[Swept] | None = None
     """The sweep that is under way."""
     _why_not: str | None = None
@@ -188,16 +195,16 @@ class Sweep:
 
     # ----------------------------------------------------------------- from synchronous code
 
-    def begin(self, *, untouched: bool = False) -> bool:
+    def begin(self, ours: Collection[int] = (), *, untouched: bool = False) -> bool:
         """Learn the state to which tests are undone, unless it is known; tell whether it did.
 
         A database that is to be `untouched` has just been made, and only what an earlier test has
-        left behind can have come to it since.
+        left behind can have come to it since, beside `ours`.
         """
         if self._connection is not None or self._why_not is not None:
             return False
         self._loop = asyncio.new_event_loop()
-        self._connection = self._wait_for(self._learn, untouched)
+        self._connection = self._wait_for(self._learn, list(ours) if untouched else None)
         self.look_at_settings()
         return True
 
@@ -278,7 +285,7 @@ class Sweep:
 
     # ----------------------------------------------------------------- on its loop
 
-    async def _learn(self, untouched: bool) -> Connection | None:  # noqa: FBT001  # of _wait_for()
+    async def _learn(self, alone_with: list[int] | None) -> Connection | None:
         version = self.admin.server_version
         if version < SINCE:
             self._why_not = f"PostgreSQL {version} counts too late for a sweep"
@@ -299,16 +306,22 @@ class Sweep:
             self._superuser = await connection.fetchval(_SUPERUSER)
             if self._superuser:  # others might do so too, where one has granted them that
                 await connection.execute("SET session_replication_role = replica")
-            # In one transaction, whose own doing is told from that of others.
-            await connection.execute(f"BEGIN; {_statements()}")
+            # In one transaction, whose own doing is told from that of others, and one snapshot.
+            await connection.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ; {_statements()}")
+            # Who has gone has handed in what there is to count; who comes now is a test's.
+            if alone_with is not None and await connection.fetchval(_OTHER, alone_with):
+                why = "somebody was connected before the test had begun"
+            else:
+                why = None
             learnt = await connection.fetchrow(
                 "SELECT * FROM pg_temp.db_testing_learn($1, $2)", LARGEST, MOST
             )
             await connection.execute("COMMIT")
-            if untouched and (table := await connection.fetchval(_TOUCHED)):
+            if alone_with is not None and (table := await connection.fetchval(_TOUCHED)):
+                why = f"somebody wrote to {table} before the test had begun"
+            if why is not None:
                 await disconnect(connection)
-                self._why_not = f"somebody wrote to {table} before the test had begun"
-                self._for_now = True
+                self._why_not, self._for_now = why, True
                 return None
             assert learnt is not None  # noqa: S101  # a function without a set returns one row
             self._moment = tuple(learnt)
@@ -362,7 +375,7 @@ class Sweep:
             thorough,
             *self._moment,
         )
-        self._moment = self._moment[0], *(answer[name] for name in ("first", "own", "at"))
+        self._moment = self._moment[0], *(answer[name] for name in ("first", "known", "at"))
         slots = set(answer["slots"] or ()) - self._slots
         self._slots |= slots
         self.staying |= {f"role {name}" for name in answer["roles"] or ()}

@@ -50,41 +50,47 @@ LANGUAGE sql STABLE RETURN ROW(
     c.relhastriggers, c.relhassubclass, c.relrowsecurity, c.relforcerowsecurity, c.relispopulated,
     c.relreplident, c.relispartition, c.relacl, c.reloptions, c.relpartbound)::text;
 
--- The first transaction whose rows may be newer than what is seen from now on: where somebody is
--- in the middle of one in the database, it may end as a test's.
+-- The first transaction that has not ended yet, of those in the database or of nobody is known where,
+-- prepared ones too; or the next one to begin. What it and later ones write is seen from now on.
 CREATE FUNCTION pg_temp.db_testing_first(database oid) RETURNS xid
 LANGUAGE sql VOLATILE AS $$
+    WITH now (snapshot) AS MATERIALIZED (SELECT pg_current_snapshot())
     SELECT open FROM (
-        SELECT pg_snapshot_xmax(pg_current_snapshot())::xid
-        UNION ALL SELECT backend_xid FROM pg_stat_get_activity(NULL)
-            WHERE datid = database AND pid <> pg_backend_pid()
-        UNION ALL SELECT transaction FROM pg_prepared_xact() WHERE dbid = database
+        SELECT pg_snapshot_xmax(snapshot)::xid FROM now
+        UNION ALL
+        SELECT running::xid FROM now, pg_snapshot_xip(snapshot) AS running
+        WHERE NOT EXISTS (SELECT FROM pg_stat_get_activity(NULL)
+                WHERE datid <> database AND backend_xid = running::xid)
+            AND NOT EXISTS (SELECT FROM pg_prepared_xact()
+                WHERE dbid <> database AND transaction = running::xid)
     ) AS t (open)
-    WHERE open IS NOT NULL ORDER BY age(open) DESC LIMIT 1
+    ORDER BY age(open) DESC LIMIT 1
 $$;
 
-CREATE FUNCTION pg_temp.db_testing_newer(of_row xid, first xid, own xid) RETURNS boolean
-LANGUAGE sql STABLE RETURN age(of_row) <= age(first) AND of_row <> own;
+CREATE FUNCTION pg_temp.db_testing_newer(of_row xid, first xid, known xid[]) RETURNS boolean
+LANGUAGE sql STABLE RETURN age(of_row) <= age(first) AND of_row <> ALL (known);
 
--- Learn the state to which tests are undone, once. Rows of tables of a size of up to `largest` are
--- kept, of the smallest first, until there are `most`.
+-- Learn the state to which tests are undone, once, from one snapshot. Rows of tables of a size of up
+-- to `largest` are kept, of the smallest first, until there are `most`.
 CREATE FUNCTION pg_temp.db_testing_learn(
     largest bigint,
     most bigint,
     OUT database oid,
     OUT first xid,              -- what this one and later ones have written is a test's
-    OUT own xid,                -- but for this one
+    OUT known xid[],            -- but for these, which had ended, and for this one
     OUT at timestamptz
 )
 LANGUAGE plpgsql AS $$
 DECLARE
     it record;
+    seen record;
     replica boolean := current_setting('session_replication_role') = 'replica';
     kept bigint := 0;
     path text := current_setting('search_path');
 BEGIN
-    SELECT oid, pg_temp.db_testing_first(oid), pg_current_xact_id()::xid, statement_timestamp()
-    INTO database, first, own, at FROM pg_database WHERE datname = current_database();
+    SELECT oid, pg_temp.db_testing_first(oid), ARRAY[pg_current_xact_id()::xid],
+        statement_timestamp()
+    INTO database, first, known, at FROM pg_database WHERE datname = current_database();
     IF current_setting('track_counts') = 'off' THEN
         RAISE EXCEPTION 'track_counts is off';
     END IF;
@@ -139,7 +145,11 @@ BEGIN
             UPDATE pg_temp.db_testing_relations SET rows = -1 WHERE relation = it.relation;
             CONTINUE;
         END IF;
-        it.rows := (pg_temp.db_testing_count(it.name, first, own)).rows;
+        seen := pg_temp.db_testing_count(it.name, first, known);
+        it.rows := seen.rows;
+        IF seen.newer > 0 THEN
+            known := known || pg_temp.db_testing_writers(it.name, first, known);
+        END IF;
         IF it.rows > 0 AND it.kind <> 'c' AND it.size <= least(largest, most - kept) THEN
             it.kept := true;
             kept := kept + it.size;
@@ -153,6 +163,11 @@ BEGIN
         WHERE relation = it.relation;
     END LOOP;
     PERFORM set_config('search_path', path, true);
+    FOR it IN SELECT name FROM pg_temp.db_testing_relations
+        WHERE kind = 'g' AND has_table_privilege(relation, 'SELECT')
+    LOOP
+        known := known || pg_temp.db_testing_writers(it.name, first, known);
+    END LOOP;
     FOR it IN
         SELECT string_agg(format('SELECT %s::oid, last_value, is_called FROM %s', relation, name),
             ' UNION ALL ') AS name
@@ -178,7 +193,7 @@ $$;
 
 -- How many rows there are, and how many of them are a test's.
 CREATE FUNCTION pg_temp.db_testing_count(
-    name text, first xid, own xid, OUT rows bigint, OUT newer bigint)
+    name text, first xid, known xid[], OUT rows bigint, OUT newer bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
     -- What stands beside a materialised view (TOAST) is another one whenever that is refreshed.
@@ -195,7 +210,18 @@ BEGIN
             THEN ' WHERE classid <> ''pg_class''::regclass OR objid NOT IN ' || beside
             ELSE ''
         END)
-    INTO rows, newer USING first, own;
+    INTO rows, newer USING first, known;
+END
+$$;
+
+-- Whose these are.
+CREATE FUNCTION pg_temp.db_testing_writers(
+    name text, first xid, known xid[], OUT transactions xid[])
+LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('SELECT ARRAY(SELECT xmin FROM ONLY %s'
+        ' WHERE pg_temp.db_testing_newer(xmin, $1, $2) GROUP BY xmin)', name)
+    INTO transactions USING first, known;
 END
 $$;
 
@@ -226,16 +252,16 @@ BEGIN
         ' WHERE textin(record_out(db_testing_row)) NOT IN (%s)', it.name, image);
     GET DIAGNOSTICS surplus = ROW_COUNT;
     EXECUTE put INTO missing, others;
-    IF others > 0 THEN
-        RAISE 'rows of % are others when they are put back', it.name;
-    END IF;
     EXECUTE format('SELECT count(*) - %s FROM ONLY %s', it.rows, it.name) INTO differing;
     IF differing = 0 AND it.twice THEN
         EXECUTE format('SELECT count(*) FROM (%s EXCEPT ALL %s) AS d', image, now) INTO differing;
     END IF;
     IF differing <> 0 THEN  -- some are there twice, as without a key they may
         EXECUTE format('DELETE FROM ONLY %s', it.name);
-        EXECUTE put;
+        EXECUTE put INTO differing, others;
+    END IF;
+    IF others > 0 THEN
+        RAISE 'rows of % are others when they are put back', it.name;
     END IF;
     PERFORM set_config('search_path', path, true);
     RETURN surplus + missing + differing <> 0;
@@ -248,7 +274,7 @@ CREATE FUNCTION pg_temp.db_testing_sweep(
     thorough boolean,           -- look at everything, because not everything is counted yet
     database oid,
     INOUT first xid,            -- what this transaction and later ones have written is a test's
-    INOUT own xid,              -- but for the last one in which the sweep has written
+    INOUT known xid[],          -- but for these: the sweep's own, and what had ended before it knew
     INOUT at timestamptz,       -- what others have done before has been looked at
     OUT others integer[],       -- sessions that must be waited for, or asked for thoroughness
     OUT prepared text[],        -- transactions that must be rolled back first
@@ -276,7 +302,8 @@ DECLARE
     settled boolean;
     deletes text;
     path text := current_setting('search_path');
-    next xid;
+    next xid := CASE WHEN thorough THEN pg_temp.db_testing_first(database)
+        ELSE pg_snapshot_xmax(pg_current_snapshot())::xid END;  -- nobody else does anything
 BEGIN
     -- Who is connected is told at a third of the cost of what they do.
     IF NOT thorough AND EXISTS (
@@ -302,8 +329,6 @@ BEGIN
     IF prepared IS NOT NULL THEN
         RETURN;
     END IF;
-    next := CASE WHEN thorough THEN pg_temp.db_testing_first(database)
-        ELSE pg_snapshot_xmax(pg_current_snapshot())::xid END;  -- nobody else does anything
     SELECT array_agg(r ORDER BY kind <> 'g', relation) INTO changed FROM pg_temp.db_testing_relations AS r
     WHERE thorough AND (rows >= 0 OR kind <> 'c')
         OR writes <> pg_temp.db_testing_writes(relation, kind);
@@ -320,12 +345,12 @@ BEGIN
             server := true;
             IF replica THEN
                 SELECT array_agg(rolname::text ORDER BY rolname) INTO roles
-                FROM pg_authid WHERE pg_temp.db_testing_newer(xmin, first, own)
+                FROM pg_authid WHERE pg_temp.db_testing_newer(xmin, first, known)
                     OR oid IN (SELECT member FROM pg_auth_members
-                        WHERE pg_temp.db_testing_newer(xmin, first, own))
+                        WHERE pg_temp.db_testing_newer(xmin, first, known))
                     OR oid IN (SELECT setrole FROM pg_db_role_setting
                         WHERE setdatabase = 0
-                          AND pg_temp.db_testing_newer(xmin, first, own));
+                          AND pg_temp.db_testing_newer(xmin, first, known));
             END IF;
             CONTINUE;
         END IF;
@@ -338,7 +363,7 @@ BEGIN
             CONTINUE;
         END IF;
         IF it.rows >= 0 THEN
-            seen := pg_temp.db_testing_count(it.name, first, own);
+            seen := pg_temp.db_testing_count(it.name, first, known);
             CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
             IF it.name = 'pg_catalog.pg_class' AND seen.rows = it.rows THEN
                 SELECT coalesce(array_agg(c.oid), '{}') AS newer, count(*) FILTER (
@@ -349,7 +374,7 @@ BEGIN
                 ) AS differing
                 INTO seen
                 FROM pg_class AS c LEFT JOIN pg_temp.db_testing_classes ON relation = c.oid
-                WHERE pg_temp.db_testing_newer(c.xmin, first, own);
+                WHERE pg_temp.db_testing_newer(c.xmin, first, known);
                 swapped := seen.newer;
                 CONTINUE WHEN seen.differing = 0;
             END IF;
@@ -360,7 +385,7 @@ BEGIN
     IF server THEN
         reason := CASE
             WHEN EXISTS (SELECT FROM pg_db_role_setting
-                WHERE setdatabase = database AND pg_temp.db_testing_newer(xmin, first, own))
+                WHERE setdatabase = database AND pg_temp.db_testing_newer(xmin, first, known))
                 OR (SELECT rows FROM pg_temp.db_testing_relations
                     WHERE name = 'pg_catalog.pg_db_role_setting')
                     <> (SELECT count(*) FROM pg_db_role_setting WHERE setdatabase = database)
@@ -368,10 +393,10 @@ BEGIN
             WHEN EXISTS (SELECT FROM pg_subscription WHERE subdbid = database)
             THEN 'a subscription was left'
             WHEN EXISTS (SELECT FROM pg_database
-                WHERE oid = database AND pg_temp.db_testing_newer(xmin, first, own))
+                WHERE oid = database AND pg_temp.db_testing_newer(xmin, first, known))
                 OR EXISTS (SELECT FROM pg_shdescription
                     WHERE classoid = 'pg_database'::regclass AND objoid = database
-                      AND pg_temp.db_testing_newer(xmin, first, own))
+                      AND pg_temp.db_testing_newer(xmin, first, known))
             THEN 'the database itself was altered'
         END;
     END IF;
@@ -399,7 +424,7 @@ BEGIN
         CONTINUE WHEN thorough AND it.rows = 0 AND it.kind = 'r'
             AND pg_relation_size(it.relation) = 0;
         IF it.rows > 0 AND NOT it.relation = ANY (swapped) THEN
-            seen := pg_temp.db_testing_count(it.name, first, own);
+            seen := pg_temp.db_testing_count(it.name, first, known);
             CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
         END IF;
         IF it.kind = 'm' THEN
@@ -407,7 +432,7 @@ BEGIN
             CONTINUE WHEN thorough AND NOT it.relation = ANY (swapped)
                 AND pg_relation_size(it.relation) = 0;
             CONTINUE WHEN thorough AND NOT it.relation = ANY (swapped)
-                AND (pg_temp.db_testing_count(it.name, first, own)).newer = 0;
+                AND (pg_temp.db_testing_count(it.name, first, known)).newer = 0;
             IF it.rows > 0 AND NOT it.kept THEN
                 reason := format('%s was refreshed, which is too large to be compared', it.name);
                 RETURN;
@@ -523,7 +548,8 @@ BEGIN
         WHERE relation = ANY (handled);
     END IF;
     first := next;
-    own := coalesce(pg_current_xact_id_if_assigned()::xid, own);
+    known := array_remove(pg_current_xact_id_if_assigned()::xid
+        || ARRAY(SELECT each FROM unnest(known) AS each WHERE age(each) <= age(next)), NULL);
     at := statement_timestamp();  -- what others have done meanwhile is looked at the next time
     PERFORM pg_stat_force_next_flush();
 END
