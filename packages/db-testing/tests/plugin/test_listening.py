@@ -67,7 +67,7 @@ NAMED = """
             await db_asyncpg.fetchval()
         with pytest.raises(Exception) as raised:
             await db_asyncpg.execute(query=5)
-        assert "db_testing/_listening" not in str(raised.traceback[-1].path)
+        assert "_isolation/_listening" not in str(raised.traceback[-1].path)
 
     def test_psycopg(db_sync_engine):
         with db_sync_engine.connect() as connection:
@@ -75,7 +75,7 @@ NAMED = """
             assert cursor.execute(params=[3], query="SELECT %s::int").fetchone() == (3,)
             with pytest.raises(Exception) as raised:
                 cursor.execute(params=[3], query=object())
-            assert "db_testing/_listening" not in str(raised.traceback[-1].path)
+            assert "_isolation/_listening" not in str(raised.traceback[-1].path)
             assert "text_of" not in str(raised.traceback[-1])
 """
 
