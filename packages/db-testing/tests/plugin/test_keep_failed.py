@@ -267,6 +267,57 @@ def test_keeping_changes_no_outcome(suite: Suite, kept: Kept) -> None:
     assert list(kept().values()) == ["committed direct"]
 
 
+def test_lock_of_the_test_is_no_escape(suite: Suite, kept: Kept) -> None:
+    """A table that a failing test has locked is not taken for one that others have changed."""
+    pytester = suite(mode="auto", more="db_isolation = auto")
+    pytester.makepyfile(
+        """
+        import asyncpg
+        from db_testing._server._admin import connect_options
+        from models import Item
+        from sqlalchemy import text
+        from sqlalchemy.engine import make_url
+
+        async def test_locks(db, test_database_url):
+            await db.execute(text("LOCK TABLE item"))
+            db.add(Item(name="kept"))
+            await db.commit()
+            elsewhere = make_url(test_database_url).set(database="postgres")
+            other = await asyncpg.connect(**connect_options(elsewhere))
+            await other.execute("SELECT pg_current_xact_id()")
+            await other.close()
+            raise LookupError
+        """
+    )
+    result = pytester.runpytest(FLAG)
+    result.assert_outcomes(failed=1)
+    assert list(kept().values()) == ["kept"]
+
+
+@pytest.mark.parametrize("flag", [[], [FLAG]])
+def test_failure_of_a_fixtures_end_hides_no_other(suite: Suite, flag: list[str]) -> None:
+    """What is left behind is an error too, whether or not the database is kept."""
+    pytester = suite(mode="auto", more="db_leaks = error")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        LEFT = []
+
+        @pytest.fixture
+        async def broken():
+            yield
+            raise LookupError("on purpose")
+
+        async def test_leaks(broken, db_engine):
+            LEFT.append(await db_engine.connect())
+        """
+    )
+    result = pytester.runpytest(*flag)
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines_random(["*LookupError: on purpose*", "*test_leaks left behind*"])
+
+
 def test_rows_of_a_layer_are_kept_and_stay(suite: Suite, kept: Kept) -> None:
     """A test that fails above a data layer is kept with its rows; the next test has them too."""
     pytester = suite(mode="auto")

@@ -255,6 +255,44 @@ def test_markers_of_parameters_hold(suite: Suite) -> None:
         assert path.read_text().count('@pytest.mark.db(isolation="commit")') == 1
 
 
+def test_nearest_marker_holds(suite: Suite) -> None:
+    """Of parameters' markers the innermost, unless a hook has put one before all of them."""
+    pytester = suite(mode="auto")
+    conftest = (pytester.path / "conftest.py").read_text()
+    pytester.makeconftest(
+        f"""{conftest}
+import pytest
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.originalname == "test_hook":
+            item.add_marker(pytest.mark.db(isolation="commit"), append=False)
+"""
+    )
+    pytester.makepyfile(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        def marked(isolation):
+            return pytest.param(isolation, marks=pytest.mark.db(isolation=isolation))
+
+        @pytest.mark.parametrize("outer", [marked("commit")])
+        class TestIt:
+            @pytest.mark.parametrize("inner", [marked("rollback")])
+            async def test_parameters(self, db, inner, outer):
+                with pytest.raises(Exception, match="LISTEN"):
+                    await db.execute(text("LISTEN news"))
+
+            @pytest.mark.db(isolation="rollback")
+            @pytest.mark.parametrize("inner", [marked("rollback")])
+            async def test_hook(self, db, inner, outer):
+                await db.execute(text("LISTEN news"))
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=2)
+
+
 def test_markers_that_cannot_be_written(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     """That is said beside what else the run has to say, and its report is written."""
 

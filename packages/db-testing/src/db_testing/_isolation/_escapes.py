@@ -10,17 +10,19 @@ from what it was when the test began.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
 from .._server import _fitness
-from .._server._admin import Patience, connect, disconnect, first_line, is_lost
+from .._server._admin import WIRE_ERRORS, Patience, connect, disconnect, first_line, is_lost
 from .._statements._catalog import tells_positions
 from .._statements._statement_text import shorten
 from .._template import _uses
 from .._template._removal import end_session, stranger
+from ..errors import ServerError
 from ._original import Original
 from ._picture import Picture
 
@@ -210,6 +212,12 @@ class Watch:
         """Tell whether anything was committed in this database since the beginning."""
         return self.admin.run(self._moved) and self.admin.run(self._difference) is not None
 
+    def differs_as_far_as_seen(self) -> bool:
+        """Tell the same while a test, which may have locked what is looked at, goes on."""
+        with contextlib.suppress(ServerError, *WIRE_ERRORS):
+            return self.admin.run(self._moved) and self.admin.run(self._change) is not None
+        return False
+
     def look(self, *, ours: Collection[int] = ()) -> tuple[str | None, list[str]]:
         """Say what was committed in this database, and what was left open, and end the latter.
 
@@ -343,12 +351,15 @@ class Watch:
         return await self._difference(), left
 
     async def _difference(self) -> str | None:
-        connection = await self._connected()
-        last = await self._last_commit(connection)
         try:
-            picture = await Picture.take(connection)
+            return await self._change()
         except asyncpg.LockNotAvailableError as error:
             return f"something unknown, since it is still locked ({error}),"
+
+    async def _change(self) -> str | None:
+        connection = await self._connected()
+        last = await self._last_commit(connection)
+        picture = await Picture.take(connection)
         assert self._picture is not None  # noqa: S101  # begin() has come before
         what = self._picture.difference(picture, swept=self._swept)
         self.sequences_moved = self._picture.sequences != picture.sequences

@@ -29,6 +29,8 @@ class Attempt:
     may_move: bool
     """Whether it is run again in another isolation, should it need one."""
     failed: bool = False
+    failed_at_end: bool = False
+    """Whether the end of a fixture has failed, of which pytest tells when the test is undone."""
     held: HeldLoop | None = None
     """The loop of anyio's plugin that is held for it."""
     kept: list[str] = field(default_factory=list)
@@ -144,13 +146,14 @@ def end(test: pytest.Item, *, shares_loop: bool) -> None:
     remarks = worker.remarks() if may_move and failed else []
     connects = "test_database_url" in names
     moves = may_move and _ladder.unfit(worker.troubles, remarks, failed=failed) is not None
-    if may_move and failed and run.settings.keep_failed and not moves:
+    keep = run.settings.keep_failed and (failed or attempt.failed_at_end)
+    if may_move and keep and not moves:
         # In a database that is kept it could not be told from what the sandbox has done.
         moves = worker.has_escaped(connects=connects)
     failures = worker.end(
         connects=connects,
-        failed=failed and not moves,  # whether it fails shows when it runs again
-        waits=_waits(run, test, failed=failed),
+        keep=keep and not moves,  # whether it fails shows when it runs again
+        waits=_waits(run, test, failed=failed or keep),
     )
     kept = worker.take_kept()
     run.summary.kept += kept
@@ -270,9 +273,10 @@ def _marker(test: pytest.Item) -> pytest.Mark | None:
     """Return a test's marker; pytest walks through all of its folders for it, each time."""
     count, marker = test.stash.get(MARKER, (-1, None))
     if count != len(test.own_markers):  # a fixture or a hook may have added some
-        # To pytest those of `pytest.param(..., marks=...)` are behind those of the function.
-        of_parameters = getattr(getattr(test, "callspec", None), "marks", ())
-        own = [each for each in of_parameters if each.name == "db"]
-        marker = own[-1] if own else test.get_closest_marker("db")
+        marker = test.get_closest_marker("db")
+        if marker in getattr(getattr(test, "function", None), "pytestmark", ()):
+            # To pytest those of `pytest.param(..., marks=...)` are behind those of the function.
+            of_parameters = getattr(getattr(test, "callspec", None), "marks", ())
+            marker = next((each for each in of_parameters if each.name == "db"), marker)
         test.stash[MARKER] = len(test.own_markers), marker
     return marker

@@ -299,7 +299,8 @@ def _forget_subtests(test: pytest.Item) -> None:
 def _let_go() -> None:
     """Let go in silence of what an attempt has left half-way, as open files and coroutines.
 
-    Whichever test ran when they are collected would be blamed for them, or the run at its end.
+    Whichever test ran when they are collected would be blamed for them, or the run at its end. What
+    others have left, and nobody has collected yet, goes with it.
     """
     for name in ("last_exc", "last_type", "last_value", "last_traceback"):
         vars(sys).pop(name, None)

@@ -39,7 +39,7 @@ def _hear_of_failures(test: pytest.Item) -> None:
             try:
                 fin()
             except (Exception, pytest.fail.Exception):
-                _attempt.failed(test)
+                test.stash[_attempt.ATTEMPT].failed_at_end = True
                 raise
 
         add(finish)

@@ -155,19 +155,18 @@ class Worker:
         return [left for isolation in used for left in isolation.finish()]
 
     def end(
-        self, *, connects: bool = False, failed: bool = False, waits: bool = True
+        self, *, connects: bool = False, keep: bool = False, waits: bool = True
     ) -> list[SandboxError]:
         """Undo the test, and return what rollback isolation could not do for it.
 
-        `connects` says whether the test has what it needs to connect by itself, `failed` whether
-        it has failed, so that its databases may have to be kept. Unless somebody `waits`, sweeps
-        may still be under way afterwards.
+        `connects` says whether the test has what it needs to connect by itself, `keep` whether its
+        databases are to be kept. Unless somebody `waits`, sweeps may still be under way afterwards.
         """
         test, self._test = self._test, None
         failures = []
         for fingerprint, application in self._applications.items():
             keepsake = None
-            if failed and test is not None and self._settings.keep_failed:
+            if keep and test is not None:
                 keepsake = Keepsake(
                     test[0], self._settings.project, self._settings.run, fingerprint
                 )
