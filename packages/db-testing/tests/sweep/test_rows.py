@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import asyncpg
+import psycopg
 import pytest
 
 from db_testing._isolation import _sweep
 from db_testing._isolation._sweep import Sweep
-from db_testing._server._admin import Admin, connect, disconnect
+from db_testing._server._admin import Admin, connect, disconnect, libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -398,6 +401,41 @@ def test_what_was_there_beside_an_older_transaction(database: Database) -> None:
         assert database.content() == before
 
 
+@pytest.mark.parametrize("end", ["stays", "leaves"])
+def test_what_is_committed_while_it_learns(
+    database: Database, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """It is undone, whether or not it has been counted, and whoever has committed it has gone."""
+    database.execute(SEEDED, "SELECT pg_stat_force_next_flush()")
+    before = database.content()
+    with psycopg.connect(libpq_url(database.url), autocommit=True) as other:
+
+        class Learning(asyncpg.Connection):
+            # What asyncpg takes and returns passes through.
+            async def fetchrow(self, query: str, *args: Any, **more: Any) -> Any:  # noqa: ANN401
+                if "db_testing_learn" in query:
+                    other.execute("UPDATE t SET x = 'c' WHERE id = 1")
+                    if end == "leaves":
+                        pid = other.info.backend_pid
+                        other.close()
+                        _wait_until_gone(database.admin, pid)
+                return await super().fetchrow(query, *args, **more)
+
+        monkeypatch.setattr(
+            _sweep, "connect", functools.partial(connect, connection_class=Learning)
+        )
+        database.sweep.begin()
+        assert database.run() == (None, [])
+        assert database.content() == before
+
+
+def _wait_until_gone(admin: Admin, pid: int) -> None:
+    deadline = time.monotonic() + 10
+    there = "SELECT true FROM pg_stat_activity WHERE pid = $1"
+    while admin.run(admin.connection.fetchval, there, pid):
+        assert time.monotonic() < deadline
+
+
 def test_values_beside_a_table_make_it_large(database: Database) -> None:
     """A table of one page takes long to be restored when its values fill a thousand of others."""
     database.execute(
@@ -734,6 +772,10 @@ def test_new_database_that_somebody_writes_to(database: Database) -> None:
         sweep.close()
         stranger = admin.run(lambda: connect(sweep.url))
         admin.run(stranger.execute, "DELETE FROM t WHERE id = 1")
+        sweep.begin([stranger.get_server_pid()], untouched=True)  # it is ours
+        sweep.start([])
+        assert sweep.finish().reason != "somebody was connected before the test had begun"
+        sweep.close()
         sweep.begin(untouched=True)  # may not see yet what it has written
         sweep.start([])
         assert sweep.finish() == ("somebody was connected before the test had begun", [])
@@ -742,6 +784,21 @@ def test_new_database_that_somebody_writes_to(database: Database) -> None:
         sweep.begin(untouched=True)
         sweep.start([])
         assert sweep.finish() == ("somebody wrote to public.t before the test had begun", [])
+        sweep.close()
+        admin.run(admin.connection.execute, f"DROP DATABASE {clone}")
+        admin.run(
+            admin.connection.execute, f"CREATE DATABASE {clone} TEMPLATE {database.url.database}"
+        )
+        stranger = admin.run(lambda: connect(sweep.url))  # comes whenever it is cut off
+        sweep.begin(untouched=True)
+        sweep.start([])
+        assert sweep.finish() == (None, [])
+        sweep.close()
+        admin.run(stranger.execute, "CREATE TYPE late AS (x int)")
+        admin.run(disconnect, stranger)
+        sweep.begin(untouched=True)
+        sweep.start([])
+        assert "somebody wrote to pg_catalog.pg_" in str(sweep.finish().reason)
         sweep.close()
         sweep.begin()  # as it is when a fixture has written
         sweep.start([])

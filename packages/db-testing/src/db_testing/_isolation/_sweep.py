@@ -89,8 +89,11 @@ PASSING: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.QueryCanceledError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.UndefinedTableError,
+    asyncpg.NotNullViolationError,
 )
-"""Obstacles that lie in the moment; all others are in the template, and so in the next clone."""
+"""Obstacles that lie in the moment, as a table that somebody drops just now; all others are in the
+template, and so in the next clone."""
 
 PATIENCE: Final = 60.0
 """Seconds that anybody waits for the sweep: as long as nobody does, it may take its time."""
@@ -105,14 +108,15 @@ _OWN_PATH: Final = """
 
 _SLOTS: Final = "SELECT slot_name FROM pg_get_replication_slots() WHERE datoid IS NULL"
 
-# A clone begins to count anew.
-_TOUCHED: Final = """
-    SELECT name FROM pg_temp.db_testing_relations WHERE kind = 'r' AND writes > 0 LIMIT 1
+# Of what is counted there is a snapshot, as of rows: what is committed later is in neither.
+_BEGIN: Final = """
+    BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL stats_fetch_consistency = snapshot;
+    SELECT pg_stat_get_tuples_inserted('pg_class'::regclass);
 """
 
 _OTHER: Final = """
     SELECT true FROM pg_stat_activity WHERE datname = current_database()
-      AND pid <> ALL ($1::integer[] || pg_backend_pid())
+      AND pid <> ALL ($1::oid[]::integer[] || pg_backend_pid()) AND usesysid IS NOT NULL
       AND coalesce(backend_type, 'client backend') = 'client backend' LIMIT 1
 """
 
@@ -181,6 +185,8 @@ class Sweep:
     """Why nothing can be learnt of the database."""
     _for_now: bool = False
     """Whether that may be otherwise with the next one."""
+    _come: bool = False
+    """Whether somebody had come to the database before the test that it was made for."""
     _spared: list[str] = field(default_factory=list)
     """Advisory locks that no test has taken."""
     _known: set[int] = field(default_factory=set)
@@ -306,25 +312,26 @@ class Sweep:
             self._superuser = await connection.fetchval(_SUPERUSER)
             if self._superuser:  # others might do so too, where one has granted them that
                 await connection.execute("SET session_replication_role = replica")
-            # In one transaction, whose own doing is told from that of others, and one snapshot.
-            await connection.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ; {_statements()}")
+            # In one transaction, whose own doing is told from that of others.
+            await connection.execute(f"{_BEGIN} {_statements()}")
             # Who has gone has handed in what there is to count; who comes now is a test's.
-            if alone_with is not None and await connection.fetchval(_OTHER, alone_with):
-                why = "somebody was connected before the test had begun"
-            else:
-                why = None
+            come = alone_with is not None and await connection.fetchval(_OTHER, alone_with)
+            if come and not self._come:  # else one that comes whenever it is cut off
+                self._come = True
+                return await self._leave(
+                    connection, "somebody was connected before the test had begun"
+                )
             learnt = await connection.fetchrow(
                 "SELECT * FROM pg_temp.db_testing_learn($1, $2)", LARGEST, MOST
             )
             await connection.execute("COMMIT")
-            if alone_with is not None and (table := await connection.fetchval(_TOUCHED)):
-                why = f"somebody wrote to {table} before the test had begun"
-            if why is not None:
-                await disconnect(connection)
-                self._why_not, self._for_now = why, True
-                return None
             assert learnt is not None  # noqa: S101  # a function without a set returns one row
-            self._moment = tuple(learnt)
+            *self._moment, touched = learnt
+            if alone_with is not None and touched is not None:
+                return await self._leave(
+                    connection, f"somebody wrote to {touched} before the test had begun"
+                )
+            self._come = bool(come)
             self._slots = {row[0] for row in await connection.fetch(_SLOTS)}
             await self._look_around(connection)
         except asyncpg.PostgresError as error:
@@ -337,6 +344,11 @@ class Sweep:
             connection.terminate()
             raise
         return connection
+
+    async def _leave(self, connection: Connection, why: str) -> Connection | None:
+        await disconnect(connection)
+        self._why_not, self._for_now = why, True
+        return None
 
     async def _look_around(self, connection: Connection) -> None:
         around = await connection.fetch(_AROUND)

@@ -70,15 +70,18 @@ $$;
 CREATE FUNCTION pg_temp.db_testing_newer(of_row xid, first xid, known xid[]) RETURNS boolean
 LANGUAGE sql STABLE RETURN age(of_row) <= age(first) AND of_row <> ALL (known);
 
--- Learn the state to which tests are undone, once, from one snapshot. Rows of tables of a size of up
--- to `largest` are kept, of the smallest first, until there are `most`.
+-- Learn the state to which tests are undone, once, from one snapshot of rows and of counters. Rows of
+-- tables of a size of up to `largest` are kept, of the smallest first, until there are `most`.
+--
+-- Arrays are of text and of oid, which asyncpg knows: it asks for others, once on each connection.
 CREATE FUNCTION pg_temp.db_testing_learn(
     largest bigint,
     most bigint,
     OUT database oid,
     OUT first xid,              -- what this one and later ones have written is a test's
-    OUT known xid[],            -- but for these, which had ended, and for this one
-    OUT at timestamptz
+    OUT known text[],           -- but for these, which had ended, and for this one
+    OUT at timestamptz,
+    OUT touched text            -- to what somebody has written, since the server has counted
 )
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -87,10 +90,10 @@ DECLARE
     replica boolean := current_setting('session_replication_role') = 'replica';
     kept bigint := 0;
     path text := current_setting('search_path');
+    ended xid[] := ARRAY[pg_current_xact_id()::xid];
 BEGIN
-    SELECT oid, pg_temp.db_testing_first(oid), ARRAY[pg_current_xact_id()::xid],
-        statement_timestamp()
-    INTO database, first, known, at FROM pg_database WHERE datname = current_database();
+    SELECT oid, pg_temp.db_testing_first(oid), transaction_timestamp()
+    INTO database, first, at FROM pg_database WHERE datname = current_database();
     IF current_setting('track_counts') = 'off' THEN
         RAISE EXCEPTION 'track_counts is off';
     END IF;
@@ -145,10 +148,10 @@ BEGIN
             UPDATE pg_temp.db_testing_relations SET rows = -1 WHERE relation = it.relation;
             CONTINUE;
         END IF;
-        seen := pg_temp.db_testing_count(it.name, first, known);
+        seen := pg_temp.db_testing_count(it.name, first, ended);
         it.rows := seen.rows;
         IF seen.newer > 0 THEN
-            known := known || pg_temp.db_testing_writers(it.name, first, known);
+            ended := ended || pg_temp.db_testing_writers(it.name, first, ended);
         END IF;
         IF it.rows > 0 AND it.kind <> 'c' AND it.size <= least(largest, most - kept) THEN
             it.kept := true;
@@ -166,8 +169,9 @@ BEGIN
     FOR it IN SELECT name FROM pg_temp.db_testing_relations
         WHERE kind = 'g' AND has_table_privilege(relation, 'SELECT')
     LOOP
-        known := known || pg_temp.db_testing_writers(it.name, first, known);
+        ended := ended || pg_temp.db_testing_writers(it.name, first, ended);
     END LOOP;
+    known := ended::text[];
     FOR it IN
         SELECT string_agg(format('SELECT %s::oid, last_value, is_called FROM %s', relation, name),
             ' UNION ALL ') AS name
@@ -180,6 +184,9 @@ BEGIN
     END LOOP;
     INSERT INTO pg_temp.db_testing_classes
     SELECT oid, pg_temp.db_testing_class(c) FROM pg_class AS c WHERE relpersistence <> 't';
+    SELECT name INTO touched FROM pg_temp.db_testing_relations
+    WHERE kind IN ('r', 'c') AND pg_temp.db_testing_writes(relation, kind) > 0
+    ORDER BY kind DESC LIMIT 1;
     UPDATE pg_temp.db_testing_relations SET writes =
         pg_temp.db_testing_writes(relation, kind) + pg_temp.db_testing_own_writes(relation, kind);
     UPDATE pg_temp.db_testing_relations
@@ -270,13 +277,13 @@ $$;
 
 -- Find what was changed since the last sweep, and undo it.
 CREATE FUNCTION pg_temp.db_testing_sweep(
-    ours integer[],
+    ours oid[],
     thorough boolean,           -- look at everything, because not everything is counted yet
     database oid,
     INOUT first xid,            -- what this transaction and later ones have written is a test's
-    INOUT known xid[],          -- but for these: the sweep's own, and what had ended before it knew
+    INOUT known text[],         -- but for these: the sweep's own, and what had ended before it knew
     INOUT at timestamptz,       -- what others have done before has been looked at
-    OUT others integer[],       -- sessions that must be waited for, or asked for thoroughness
+    OUT others oid[],           -- sessions that must be waited for, or asked for thoroughness
     OUT prepared text[],        -- transactions that must be rolled back first
     OUT roles text[],           -- made or changed, by whomever on this server, and left as they are
     OUT slots text[],           -- replication slots of no database
@@ -302,6 +309,8 @@ DECLARE
     settled boolean;
     deletes text;
     path text := current_setting('search_path');
+    mine integer[] := ours::integer[] || pg_backend_pid();
+    ended xid[] := known::xid[];
     next xid := CASE WHEN thorough THEN pg_temp.db_testing_first(database)
         ELSE pg_snapshot_xmax(pg_current_snapshot())::xid END;  -- nobody else does anything
 BEGIN
@@ -309,10 +318,10 @@ BEGIN
     IF NOT thorough AND EXISTS (
         SELECT FROM pg_stat_get_backend_idset() AS id
         WHERE pg_stat_get_backend_dbid(id) = database
-          AND pg_stat_get_backend_pid(id) <> ALL (ours || pg_backend_pid()))
+          AND pg_stat_get_backend_pid(id) <> ALL (mine))
     THEN
         SELECT array_agg(pid) INTO others FROM pg_stat_get_activity(NULL)
-        WHERE datid = database AND pid <> ALL (ours || pg_backend_pid())
+        WHERE datid = database AND pid <> ALL (mine)
           -- Of another role's, what it is and does is hidden from a mere owner.
           AND usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'
           AND (state IS DISTINCT FROM 'idle' OR state_change IS NULL
@@ -345,12 +354,12 @@ BEGIN
             server := true;
             IF replica THEN
                 SELECT array_agg(rolname::text ORDER BY rolname) INTO roles
-                FROM pg_authid WHERE pg_temp.db_testing_newer(xmin, first, known)
+                FROM pg_authid WHERE pg_temp.db_testing_newer(xmin, first, ended)
                     OR oid IN (SELECT member FROM pg_auth_members
-                        WHERE pg_temp.db_testing_newer(xmin, first, known))
+                        WHERE pg_temp.db_testing_newer(xmin, first, ended))
                     OR oid IN (SELECT setrole FROM pg_db_role_setting
                         WHERE setdatabase = 0
-                          AND pg_temp.db_testing_newer(xmin, first, known));
+                          AND pg_temp.db_testing_newer(xmin, first, ended));
             END IF;
             CONTINUE;
         END IF;
@@ -363,7 +372,7 @@ BEGIN
             CONTINUE;
         END IF;
         IF it.rows >= 0 THEN
-            seen := pg_temp.db_testing_count(it.name, first, known);
+            seen := pg_temp.db_testing_count(it.name, first, ended);
             CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
             IF it.name = 'pg_catalog.pg_class' AND seen.rows = it.rows THEN
                 SELECT coalesce(array_agg(c.oid), '{}') AS newer, count(*) FILTER (
@@ -374,7 +383,7 @@ BEGIN
                 ) AS differing
                 INTO seen
                 FROM pg_class AS c LEFT JOIN pg_temp.db_testing_classes ON relation = c.oid
-                WHERE pg_temp.db_testing_newer(c.xmin, first, known);
+                WHERE pg_temp.db_testing_newer(c.xmin, first, ended);
                 swapped := seen.newer;
                 CONTINUE WHEN seen.differing = 0;
             END IF;
@@ -385,7 +394,7 @@ BEGIN
     IF server THEN
         reason := CASE
             WHEN EXISTS (SELECT FROM pg_db_role_setting
-                WHERE setdatabase = database AND pg_temp.db_testing_newer(xmin, first, known))
+                WHERE setdatabase = database AND pg_temp.db_testing_newer(xmin, first, ended))
                 OR (SELECT rows FROM pg_temp.db_testing_relations
                     WHERE name = 'pg_catalog.pg_db_role_setting')
                     <> (SELECT count(*) FROM pg_db_role_setting WHERE setdatabase = database)
@@ -393,10 +402,10 @@ BEGIN
             WHEN EXISTS (SELECT FROM pg_subscription WHERE subdbid = database)
             THEN 'a subscription was left'
             WHEN EXISTS (SELECT FROM pg_database
-                WHERE oid = database AND pg_temp.db_testing_newer(xmin, first, known))
+                WHERE oid = database AND pg_temp.db_testing_newer(xmin, first, ended))
                 OR EXISTS (SELECT FROM pg_shdescription
                     WHERE classoid = 'pg_database'::regclass AND objoid = database
-                      AND pg_temp.db_testing_newer(xmin, first, known))
+                      AND pg_temp.db_testing_newer(xmin, first, ended))
             THEN 'the database itself was altered'
         END;
     END IF;
@@ -424,7 +433,7 @@ BEGIN
         CONTINUE WHEN thorough AND it.rows = 0 AND it.kind = 'r'
             AND pg_relation_size(it.relation) = 0;
         IF it.rows > 0 AND NOT it.relation = ANY (swapped) THEN
-            seen := pg_temp.db_testing_count(it.name, first, known);
+            seen := pg_temp.db_testing_count(it.name, first, ended);
             CONTINUE WHEN seen.rows = it.rows AND seen.newer = 0;
         END IF;
         IF it.kind = 'm' THEN
@@ -432,7 +441,7 @@ BEGIN
             CONTINUE WHEN thorough AND NOT it.relation = ANY (swapped)
                 AND pg_relation_size(it.relation) = 0;
             CONTINUE WHEN thorough AND NOT it.relation = ANY (swapped)
-                AND (pg_temp.db_testing_count(it.name, first, known)).newer = 0;
+                AND (pg_temp.db_testing_count(it.name, first, ended)).newer = 0;
             IF it.rows > 0 AND NOT it.kept THEN
                 reason := format('%s was refreshed, which is too large to be compared', it.name);
                 RETURN;
@@ -547,9 +556,11 @@ BEGIN
             + pg_temp.db_testing_own_writes(relation, kind)
         WHERE relation = ANY (handled);
     END IF;
-    first := next;
-    known := array_remove(pg_current_xact_id_if_assigned()::xid
-        || ARRAY(SELECT each FROM unnest(known) AS each WHERE age(each) <= age(next)), NULL);
+    IF age(next) < age(first) THEN  -- what had ended once cannot go on
+        first := next;
+    END IF;
+    known := array_remove(pg_current_xact_id_if_assigned()::text
+        || ARRAY(SELECT each::text FROM unnest(ended) AS each WHERE age(each) <= age(first)), NULL);
     at := statement_timestamp();  -- what others have done meanwhile is looked at the next time
     PERFORM pg_stat_force_next_flush();
 END

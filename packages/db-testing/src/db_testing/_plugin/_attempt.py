@@ -274,7 +274,8 @@ def _marker(test: pytest.Item) -> pytest.Mark | None:
     count, marker = test.stash.get(MARKER, (-1, None))
     if count != len(test.own_markers):  # a fixture or a hook may have added some
         marker = test.get_closest_marker("db")
-        if marker in getattr(getattr(test, "function", None), "pytestmark", ()):
+        of_function = getattr(getattr(test, "function", None), "pytestmark", ())
+        if any(marker is each for each in of_function):
             # To pytest those of `pytest.param(..., marks=...)` are behind those of the function.
             of_parameters = getattr(getattr(test, "callspec", None), "marks", ())
             marker = next((each for each in of_parameters if each.name == "db"), marker)
