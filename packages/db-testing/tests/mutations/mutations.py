@@ -375,7 +375,7 @@ MUTATIONS: Final = (
         4,
         "what is written to a new database before the next test is taken for the template's",
         "_isolation/_isolation.py",
-        "begin(self._processes, untouched=self._untouched)",
+        "begin(alone_with=alone_with)",
         "begin()",
         "plugin/test_commit_isolation.py",
     ),

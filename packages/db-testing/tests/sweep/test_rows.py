@@ -766,22 +766,22 @@ def test_new_database_that_somebody_writes_to(database: Database) -> None:
     admin.run(admin.connection.execute, f"CREATE DATABASE {clone} TEMPLATE {database.url.database}")
     sweep = Sweep(admin, database.url.set(database=clone))
     try:
-        sweep.begin(untouched=True)
+        sweep.begin(alone_with=[])
         sweep.start([])
         assert sweep.finish() == (None, [])
         sweep.close()
         stranger = admin.run(lambda: connect(sweep.url))
         admin.run(stranger.execute, "DELETE FROM t WHERE id = 1")
-        sweep.begin([stranger.get_server_pid()], untouched=True)  # it is ours
+        sweep.begin(alone_with=[stranger.get_server_pid()])  # it is ours
         sweep.start([])
         assert sweep.finish().reason != "somebody was connected before the test had begun"
         sweep.close()
-        sweep.begin(untouched=True)  # may not see yet what it has written
+        sweep.begin(alone_with=[])  # may not see yet what it has written
         sweep.start([])
         assert sweep.finish() == ("somebody was connected before the test had begun", [])
         sweep.close()
         admin.run(disconnect, stranger)
-        sweep.begin(untouched=True)
+        sweep.begin(alone_with=[])
         sweep.start([])
         assert sweep.finish() == ("somebody wrote to public.t before the test had begun", [])
         sweep.close()
@@ -790,13 +790,13 @@ def test_new_database_that_somebody_writes_to(database: Database) -> None:
             admin.connection.execute, f"CREATE DATABASE {clone} TEMPLATE {database.url.database}"
         )
         stranger = admin.run(lambda: connect(sweep.url))  # comes whenever it is cut off
-        sweep.begin(untouched=True)
+        sweep.begin(alone_with=[])
         sweep.start([])
         assert sweep.finish() == (None, [])
         sweep.close()
         admin.run(stranger.execute, "CREATE TYPE late AS (x int)")
         admin.run(disconnect, stranger)
-        sweep.begin(untouched=True)
+        sweep.begin(alone_with=[])
         sweep.start([])
         assert "somebody wrote to pg_catalog.pg_" in str(sweep.finish().reason)
         sweep.close()

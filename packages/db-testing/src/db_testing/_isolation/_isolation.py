@@ -240,8 +240,8 @@ class Isolation:
         if chosen is not self._rollback or self._keeps_failed:
             self._states.save()
         if chosen is self._commit:
-            learnt = self._sweep.begin(self._processes, untouched=self._untouched)
-            self._watch.swept(learnt=learnt)
+            alone_with = self._processes if self._untouched else None
+            self._watch.swept(learnt=self._sweep.begin(alone_with=alone_with))
         self._untouched = False
         self._checkouts.watching = True
         self._checkouts.taken = False

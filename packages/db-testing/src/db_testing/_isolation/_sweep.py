@@ -201,16 +201,16 @@ class Sweep:
 
     # ----------------------------------------------------------------- from synchronous code
 
-    def begin(self, ours: Collection[int] = (), *, untouched: bool = False) -> bool:
+    def begin(self, *, alone_with: Collection[int] | None = None) -> bool:
         """Learn the state to which tests are undone, unless it is known; tell whether it did.
 
-        A database that is to be `untouched` has just been made, and only what an earlier test has
-        left behind can have come to it since, beside `ours`.
+        In a database that has just been made nobody is to have been but the server processes that
+        it is `alone_with`: who else comes is what an earlier test has left behind.
         """
         if self._connection is not None or self._why_not is not None:
             return False
         self._loop = asyncio.new_event_loop()
-        self._connection = self._wait_for(self._learn, list(ours) if untouched else None)
+        self._connection = self._wait_for(self._learn, alone_with)
         self.look_at_settings()
         return True
 
@@ -291,7 +291,7 @@ class Sweep:
 
     # ----------------------------------------------------------------- on its loop
 
-    async def _learn(self, alone_with: list[int] | None) -> Connection | None:
+    async def _learn(self, alone_with: Collection[int] | None) -> Connection | None:
         version = self.admin.server_version
         if version < SINCE:
             self._why_not = f"PostgreSQL {version} counts too late for a sweep"
